@@ -1,0 +1,91 @@
+"""The command line: parses, calls the library, prints. Nothing is computed here.
+
+Results go to stdout, talk goes to stderr. Exit codes: 0 done; 1 our fault; 2 the user's input;
+130 interrupted.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kaiju_sim.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    import typer
+
+DONE, OUR_FAULT, USER_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line on `arguments` (default: the process's own) and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        code = _call(words)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _say(f"error: {error}", USER_INPUT)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        return _reader_gone()
+    except Exception as error:
+        if "--debug" in words:
+            traceback.print_exc()
+        what = one_line(f"{type(error).__name__}: {error}")
+        return _say(f"internal error: {what} (--debug shows where)", OUR_FAULT)
+
+
+def make_app() -> "typer.Typer":
+    """The verbs and their options."""
+    import typer
+
+    from kaiju_sim.cli.options import options
+    from kaiju_sim.cli.run import run
+    from kaiju_sim.cli.schema import schema
+    from kaiju_sim.cli.trace import trace
+
+    app = typer.Typer(
+        name="kaiju-sim",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(options)
+    app.command()(run)
+    app.command()(trace)
+    app.command()(schema)
+    return app
+
+
+def _call(words: list[str]) -> int:
+    """Parse and run; a mistake in the usage is a UserError like any other bad input."""
+    import typer
+
+    try:
+        code = make_app()(args=words, prog_name="kaiju-sim", standalone_mode=False)
+    except typer.Abort:
+        code = INTERRUPTED
+    except SystemExit:  # all that typer exits for in this mode is a broken pipe
+        raise BrokenPipeError from None
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        raise UserError(f"{error.format_message()} (--help shows the usage)") from error
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else DONE
+
+
+def _say(line: str, code: int) -> int:
+    sys.stderr.write(f"{line}\n")
+    return code
+
+
+def _reader_gone() -> int:
+    """Whoever read our stdout has read enough: not an error, and nothing more to say."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DONE

@@ -1,0 +1,24 @@
+"""Options that stand before the verb."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import kaiju_sim
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"kaiju-sim {kaiju_sim.__version__}\n")
+        raise typer.Exit()
+
+
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print and exit."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """How many GPUs, at what cost per message: simulates an LLM chat fleet message by message."""

@@ -1,0 +1,192 @@
+"""`kaiju-sim run SCENARIO`: simulate, write the run directory, print the answer.
+
+Everything heavy is imported when it is needed: help and mistakes answer at once.
+"""
+
+import contextlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kaiju_sim.metrics.result import RunResult
+    from kaiju_sim.scenario.loader import Loaded
+
+
+class Output(StrEnum):
+    """What goes to stdout."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Engine(StrEnum):
+    """Which loop runs the engine steps; both give the same bytes."""
+
+    COMPILED = "compiled"
+    REFERENCE = "reference"
+
+
+def run(
+    scenario: Annotated[
+        str, typer.Argument(help="Scenario file, or the name of one in scenarios/.")
+    ],
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", metavar="NAME", help="Apply a named override.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one value.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed, in place of the scenario's.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Run directory (default: runs/NAME-SEED)."),
+    ] = None,
+    format: Annotated[Output, typer.Option(help="A page for people, or summary.json.")] = (
+        Output.TEXT
+    ),
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes.")] = 1,
+    engine: Annotated[Engine, typer.Option(help="Compiled loop, or its slow twin.")] = (
+        Engine.COMPILED
+    ),
+    report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the resolved scenario and stop.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """Simulate a scenario: latency, hit rate, GPUs, cost per message."""
+    started = datetime.now(UTC)
+    sets = [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
+    loaded = _load(scenario, with_ or [], sets)
+    if explain:
+        _print_explained(loaded)
+        return
+    target = _target(loaded, output)
+    talk = _Talk(quiet)
+    result = _simulate(loaded, workers, engine, talk)
+    options = {"workers": workers, "engine": engine.value}
+    _write(loaded, result, target, started, options, report)
+    _print(loaded, result, format)
+    talk.say(f"written to {target}")
+
+
+class _Talk:
+    """What is said on stderr beside the result."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def say(self, line: str) -> None:
+        if not self.quiet:
+            sys.stderr.write(f"{line}\n")
+
+    @contextlib.contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[float], None] | None]:
+        """A bar that follows a fraction 0-1; None (nothing to call) when nobody looks."""
+        if self.quiet or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        name = TextColumn("{task.description}", markup=False)
+        columns = (name, BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+        with Progress(
+            *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        ) as bar:
+            task = bar.add_task(what, total=1.0)
+            yield lambda fraction: bar.update(task, completed=fraction)
+
+
+def _load(scenario: str, overrides: list[str], sets: list[str]) -> "Loaded":
+    from kaiju_sim.scenario.loader import load_scenario
+
+    return load_scenario(_scenario_file(scenario), overrides=overrides, sets=sets)
+
+
+def _scenario_file(name: str) -> Path:
+    """The file itself, or `scenarios/NAME.yaml` for a bare name that is no file."""
+    path = Path(name)
+    shipped = Path("scenarios") / f"{name}.yaml"
+    bare = path.name == name and not path.suffix
+    return shipped if bare and not path.exists() and shipped.is_file() else path
+
+
+def _print_explained(loaded: "Loaded") -> None:
+    from kaiju_sim.scenario.explain import render
+
+    sys.stdout.write(render(loaded))
+
+
+def _target(loaded: "Loaded", output: Path | None) -> Path:
+    """Where the run goes, checked before any time is spent on simulating."""
+    from kaiju_sim.report.rundir import check_target
+
+    scenario = loaded.scenario
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", scenario.name).strip("-.") or "run"
+    return check_target(Path("runs") / f"{slug}-{scenario.seed}" if output is None else output)
+
+
+def _simulate(loaded: "Loaded", workers: int, engine: Engine, talk: _Talk) -> "RunResult":
+    from kaiju_sim.simulation import simulate
+
+    if engine is Engine.COMPILED and not _warm():
+        talk.say("compiling the engine loop: once, up to half a minute")
+    with talk.progress(loaded.scenario.name) as progress:
+        return simulate(
+            loaded.scenario,
+            base_dir=loaded.base_dir,
+            workers=workers,
+            progress=progress,
+            engine=engine.value,
+        )
+
+
+def _warm() -> bool:
+    from kaiju_sim.simulation import is_warm
+
+    return is_warm()
+
+
+def _write(
+    loaded: "Loaded",
+    result: "RunResult",
+    target: Path,
+    started: datetime,
+    options: dict[str, Any],
+    report: bool,
+) -> None:
+    from kaiju_sim.report import provenance
+    from kaiju_sim.report.rundir import write_run
+
+    text = loaded.to_yaml()
+    origin = provenance.collect(
+        text,
+        result.summary,
+        seed=loaded.scenario.seed,
+        profile_sha256=provenance.profile_hash(loaded.scenario, loaded.base_dir),
+        command=["kaiju-sim", *sys.argv[1:]],
+        started=started,
+        options=options,
+    )
+    write_run(result, text, origin, target, report=report)
+
+
+def _print(loaded: "Loaded", result: "RunResult", format: Output) -> None:
+    if format is Output.JSON:
+        from kaiju_sim.report.rundir import summary_text
+
+        sys.stdout.write(summary_text(result.summary))
+        return
+    from kaiju_sim.report.console import print_summary
+
+    title = f"{loaded.scenario.name}, seed {loaded.scenario.seed}"
+    print_summary(result.summary, sys.stdout, title)

@@ -1,0 +1,423 @@
+"""The fast loop: what happens to one replica, in constant work per step and sequence.
+
+Policy decides (policy/), this module carries on: sequences that end or fill their local window are
+found in a ring of buckets by step; blocks are counted by the residue of the step at which a
+sequence crosses into a new one; contexts are running sums. Steps in which policy decides nothing
+are run in a tight loop. `engine.reference` is the specification: the same policy, every sequence
+looked at in every step.
+
+Order at one instant: step completions, then control changes, then arrivals, then step starts. So a
+completed step leaves `pending`, the time at which the replica starts its next step once all
+arrivals of that instant are in.
+"""
+
+import math
+
+from kaiju_sim import rng
+from kaiju_sim.engine.layout import NEVER, Rec, World
+from kaiju_sim.engine.policy.batching import (
+    blocks_of,
+    count_load,
+    end_prefill,
+    form_batch,
+    leave,
+    may_admit,
+    prefill_room,
+    requeue,
+    victim_before,
+)
+from kaiju_sim.engine.policy.prefix import take
+from kaiju_sim.engine.record import deliver, gap_of, record_gap, record_prompt
+from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, prefill_ns, step_ns
+
+
+def drawn_ns(curves: Curves, seed: int, k: int, step: int) -> int:
+    """An exponential step time: keyed by replica and step."""
+    u = rng.uniform(seed, rng.STEP, k, step)
+    return max(1, int(-curves.mean_ns * math.log(u) + 0.5))
+
+
+def duration_ns(w: World, k: int, step: int, fixed: float, decode: float, prefill: float) -> int:
+    """Duration of a step: the sum of the curves, or a draw."""
+    if w.engine.curves.kind == 2:
+        return drawn_ns(w.engine.curves, w.engine.limits.seed, k, step)
+    return step_ns(fixed, decode, prefill)
+
+
+def start_step(w: World, k: int, t: int) -> None:
+    """Form the batch at time t and run it; an empty batch leaves the replica idle."""
+    e = w.engine
+    r = e.replicas[k]
+    batch = form_batch(e, k, t)
+    r.decoding = batch.decodes
+    if batch.rows + batch.decodes == 0:
+        r.end = NEVER
+        return
+    r.fixed = fixed_ns(e.curves, batch.rows + batch.decodes, batch.decodes + int(r.filling))
+    decode = 0.0
+    if batch.decodes > 0:
+        decode = decode_ns(e.curves, int(r.context), int(r.window))
+    prefill = prefill_ns(e.curves, batch.pairs, batch.near)
+    dt = duration_ns(w, k, int(r.steps), r.fixed, decode, prefill)
+    r.begin = t
+    r.end = t + dt
+    r.busy += dt
+    r.prefill_rows_ns += dt * batch.rows // (batch.rows + batch.decodes)
+    r.steps += 1
+
+
+def window_full_at(w: World, q: int) -> int:
+    """The decode step after which sequence q's context fills the local window."""
+    fate = w.fates[q]
+    return int(fate.born) + w.engine.limits.window - int(w.engine.requests[q].prompt) - 1
+
+
+def schedule(w: World, k: int, q: int) -> None:
+    """Put q into the bucket of its next event, sorted by admission number."""
+    p = w.engine.limits
+    requests = w.engine.requests
+    fate = w.fates[q]
+    event = int(fate.due)
+    if fate.grows:
+        event = min(event, window_full_at(w, q))
+    latest = int(w.engine.replicas[k].step) + p.ring - 1
+    j = k * p.ring + (min(event, latest) & (p.ring - 1))
+    at = int(w.ring[j])
+    previous = -1
+    while at >= 0 and requests[at].number < requests[q].number:
+        previous = at
+        at = int(requests[at].next)
+    requests[q].next = at
+    if previous >= 0:
+        requests[previous].next = q
+    else:
+        w.ring[j] = q
+
+
+def join(w: World, k: int, q: int, t: int) -> None:
+    """A sequence whose first token is out starts to decode."""
+    p = w.engine.limits
+    r = w.engine.replicas[k]
+    fate = w.fates[q]
+    prompt = int(w.engine.requests[q].prompt)
+    context = prompt + 1
+    fate.due = r.step + fate.left
+    fate.born = r.step
+    fate.joined = t
+    fate.grows = 1 if context < p.window else 0
+    r.running += 1
+    r.context += context
+    r.window += min(context, p.window)
+    r.growing += fate.grows
+    if p.policy == 1:
+        fate.fresh = r.fresh
+        r.fresh = q
+    w.cross[(k << p.shift) + ((int(r.step) - prompt) & ((1 << p.shift) - 1))] += 1
+    schedule(w, k, q)
+
+
+def part(w: World, k: int, q: int) -> int:
+    """A running sequence leaves the batch and gives up its KV: returns its context."""
+    p = w.engine.limits
+    r = w.engine.replicas[k]
+    fate = w.fates[q]
+    prompt = int(w.engine.requests[q].prompt)
+    context = prompt + 1 + int(r.step) - int(fate.born)
+    r.running -= 1
+    r.context -= context
+    r.window -= min(context, p.window)
+    r.growing -= fate.grows
+    fate.grows = 0
+    w.cross[(k << p.shift) + ((int(fate.born) - prompt) & ((1 << p.shift) - 1))] -= 1
+    leave(w.engine, k, q, context, blocks_of(context - 1, p.shift))
+    return context
+
+
+def record_gaps(w: World, k: int, t: int) -> None:
+    """Every running sequence received a token at t."""
+    r = w.engine.replicas[k]
+    if w.engine.limits.policy == 0:
+        record_gap(w, t - int(r.begin), int(r.running))
+        return
+    old = int(r.running)
+    q = int(r.fresh)
+    while q >= 0:
+        record_gap(w, gap_of(w.fates, q, t), 1)
+        old -= 1
+        q = int(w.fates[q].fresh)
+    r.fresh = -1
+    if old > 0:
+        record_gap(w, t - int(r.last_decode), old)
+    r.last_decode = t
+
+
+def end_decode(w: World, k: int, t: int) -> None:
+    """The decode part of a step ends: one more token each, then those that are due leave."""
+    p = w.engine.limits
+    r = w.engine.replicas[k]
+    record_gaps(w, k, t)
+    r.step += 1
+    r.tokens += r.running
+    r.context += r.running
+    r.window += r.growing
+    j = k * p.ring + (int(r.step) & (p.ring - 1))
+    q = int(w.ring[j])
+    w.ring[j] = -1
+    while q >= 0:
+        following = int(w.engine.requests[q].next)
+        fate = w.fates[q]
+        if fate.due == r.step:
+            part(w, k, q)
+            deliver(w, r, q, t)
+        else:
+            if fate.grows and r.step == window_full_at(w, q):
+                fate.grows = 0
+                r.growing -= 1
+            schedule(w, k, q)
+        q = following
+    grow(w, k, t)
+
+
+def grow(w: World, k: int, t: int) -> None:
+    """Sequences that cross into a new block take it; while there is none, preempt."""
+    e = w.engine
+    c = e.caches[k]
+    mask = (1 << e.limits.shift) - 1
+    at = (k << e.limits.shift) + (int(e.replicas[k].step) & mask)
+    while w.cross[at] > c.free + c.idle:
+        preempt(w, k, t)
+    if w.cross[at] > 0:
+        take(c, e.nodes, e.node_index, e.node_pool[0], int(w.cross[at]))
+
+
+def preempt(w: World, k: int, t: int) -> None:
+    """The running sequence that policy names goes back to the queue (rare: scans the ring)."""
+    p = w.engine.limits
+    requests = w.engine.requests
+    victim = -1
+    where = -1
+    for j in range(k * p.ring, (k + 1) * p.ring):
+        q = int(w.ring[j])
+        while q >= 0:
+            if victim < 0 or victim_before(int(requests[q].number), int(requests[victim].number)):
+                victim = q
+                where = j
+            q = int(requests[q].next)
+    unchain(w, where, victim)
+    context = part(w, k, victim)
+    made = context - int(requests[victim].prompt)
+    w.fates[victim].left -= made - 1
+    w.fates[victim].joined = t
+    requeue(w.engine, k, victim, made)
+
+
+def unchain(w: World, j: int, q: int) -> None:
+    """Take q out of bucket j of the ring."""
+    requests = w.engine.requests
+    following = requests[q].next
+    if w.ring[j] == q:
+        w.ring[j] = following
+        return
+    at = int(w.ring[j])
+    while requests[at].next != q:
+        at = int(requests[at].next)
+    requests[at].next = following
+
+
+def end_prefills(w: World, k: int, t: int) -> None:
+    """The prefill part of a step ends: prompts that are complete give their first token."""
+    e = w.engine
+    r = e.replicas[k]
+    q = int(r.pre)
+    while q >= 0 and e.requests[q].chunk > 0:
+        v = e.requests[q]
+        following = int(v.next)
+        v.todo -= v.chunk
+        v.chunk = 0
+        if v.todo == 0:
+            r.pre = following
+            r.filling -= 1
+            first_token(w, k, q, t)
+        q = following
+
+
+def first_token(w: World, k: int, q: int, t: int) -> None:
+    """A prompt is computed: its first token (after a preemption: its next one) is out."""
+    r = w.engine.replicas[k]
+    v = w.engine.requests[q]
+    fate = w.fates[q]
+    end_prefill(w.engine, k, q)
+    r.tokens += 1
+    if fate.first < 0:
+        fate.first = t
+        r.prompt += v.prompt
+        r.hit += v.cached
+        record_prompt(w, q)
+    else:
+        record_gap(w, gap_of(w.fates, q, t), 1)
+    fate.left -= 1
+    if fate.left > 0:
+        join(w, k, q, t)
+        return
+    context = int(v.prompt) + 1
+    leave(w.engine, k, q, context, int(v.blocks))
+    deliver(w, r, q, t)
+
+
+def end_step(w: World, k: int) -> None:
+    """The step in flight on replica k completes; the next one is pending at the same instant."""
+    r = w.engine.replicas[k]
+    t = int(r.end)
+    if r.decoding > 0:
+        end_decode(w, k, t)
+    end_prefills(w, k, t)
+    r.end = NEVER
+    r.pending = t
+
+
+def pure_decode(w: World, k: int, until: int) -> None:
+    """Run the steps that end before `until` in which nobody joins or ends and blocks suffice."""
+    e = w.engine
+    p = e.limits
+    r = e.replicas[k]
+    c = e.caches[k]
+    base = k * p.ring
+    block = (1 << p.shift) - 1
+    running = int(r.running)
+    step, context, window = int(r.step), int(r.context), int(r.window)
+    begin, end, steps = int(r.begin), int(r.end), int(r.steps)
+    first = step
+    fixed = fixed_ns(e.curves, running, running)
+    busy = 0
+    while end < until and w.ring[base + ((step + 1) & (p.ring - 1))] < 0:
+        need = int(w.cross[(k << p.shift) + ((step + 1) & block)])
+        if need > 0:
+            if need > c.free + c.idle:
+                break
+            take(c, e.nodes, e.node_index, e.node_pool[0], need)
+        record_gap(w, end - begin, running)
+        step += 1
+        context += running
+        window += r.growing
+        dt = duration_ns(w, k, steps, fixed, decode_ns(e.curves, context, window), 0.0)
+        steps += 1
+        busy += dt
+        begin = end
+        end += dt
+    r.step, r.context, r.window = step, context, window
+    r.begin, r.end, r.steps = begin, end, steps
+    r.busy += busy
+    r.tokens += running * (step - first)
+    r.last_decode = begin
+
+
+def steady(policy: int, r: Rec) -> bool:
+    """Whether the step in flight only decodes, every sequence of it since the last step."""
+    return bool(
+        r.decoding > 0 and r.pre < 0 and r.fresh < 0 and (policy == 0 or r.last_decode == r.begin)
+    )
+
+
+def advance(w: World, k: int, until: int, once: bool) -> None:
+    """All that happens on replica k before `until`, and step completions at `until` itself.
+
+    With `once`, the next event only (which the caller knows to be in time).
+    """
+    e = w.engine
+    r = e.replicas[k]
+    while True:
+        if r.pending >= 0:
+            if r.pending >= until:
+                return
+            t = int(r.pending)
+            r.pending = -1
+            start_step(w, k, t)
+            if once:
+                return
+        if r.end > until:
+            return
+        if not once and steady(e.limits.policy, r):
+            room = prefill_room(e.limits.policy, e.limits.token_budget, int(r.running))
+            if not may_admit(e, r, room):
+                pure_decode(w, k, until)
+                if r.end > until:
+                    return
+        end_step(w, k)
+        if once:
+            return
+
+
+def next_event(r: Rec) -> int:
+    """Time of the replica's next completion or start."""
+    return int(r.pending) if r.pending >= 0 else int(r.end)
+
+
+def enqueue(w: World, k: int, q: int) -> None:
+    """Message q arrives at replica k (at its arrival time, to which k has been advanced)."""
+    e = w.engine
+    r = e.replicas[k]
+    v = e.requests[q]
+    t = int(v.arrival)
+    v.next = -1
+    v.replica = k
+    if r.wait >= 0:
+        e.requests[r.wait_tail].next = q
+    else:
+        r.wait = q
+    r.wait_tail = q
+    count_load(r, int(r.load), t)
+    r.load += 1
+    r.arrived += 1
+    if r.end == NEVER and r.pending < 0:
+        r.pending = t
+
+
+def enqueue_centrally(w: World, q: int) -> None:
+    """Message q arrives at the central queue; the first idle replica, if any, will pull it."""
+    e = w.engine
+    hub = e.hub[0]
+    v = e.requests[q]
+    t = int(v.arrival)
+    v.next = -1
+    if hub.wait >= 0:
+        e.requests[hub.tail].next = q
+    else:
+        hub.wait = q
+    hub.tail = q
+    count_load(hub, int(hub.length), t)
+    hub.length += 1
+    for k in range(e.limits.replicas):
+        r = e.replicas[k]
+        if r.active and r.end == NEVER and r.pending < 0:
+            r.pending = t
+            return
+
+
+def advance_all(w: World, until: int) -> None:
+    """Advance every replica of a cell that shares the central queue.
+
+    While messages wait in the queue, replicas compete for it: events are taken in order of time,
+    completions before starts, ties by replica. Otherwise they are independent.
+    """
+    e = w.engine
+    while e.hub[0].wait >= 0:
+        k = first_event(w)
+        r = e.replicas[k]
+        if next_event(r) > until or r.pending >= until:
+            return
+        advance(w, k, until, True)
+    for k in range(e.limits.replicas):
+        advance(w, k, until, False)
+
+
+def first_event(w: World) -> int:
+    """The replica whose next event is first: completions before starts, ties by number."""
+    replicas = w.engine.replicas
+    best = 0
+    best_at = next_event(replicas[0]) * 2 + (replicas[0].pending >= 0)
+    for k in range(1, w.engine.limits.replicas):
+        at = next_event(replicas[k]) * 2 + (replicas[k].pending >= 0)
+        if at < best_at:
+            best = k
+            best_at = at
+    return best

@@ -1,0 +1,157 @@
+"""The local pool: windows of local-layer KV, held by running sequences or retained for reuse.
+
+A running sequence owns one window, the ring of its last tokens. A prefix can be resumed only at a
+point whose window was retained (`WINDOW` records: stream, end block). Windows retained at the end
+of a definition are shared: resuming copies them. Those at the end of a turn are handed over: the
+dialogue takes its window back. Retained windows are dropped least recently used first.
+
+Points of a stream hang on one chain of the index, by a hash of (replica, stream).
+"""
+
+from kaiju_sim.engine.layout import Arr, Engine, Rec
+from kaiju_sim.engine.policy.prefix import home, local_stream, pool_give, pool_take
+
+
+def window_unlink(c: Rec, windows: Arr, x: int) -> None:
+    """Take a retained window out of the recency list."""
+    v = windows[x]
+    if v.older >= 0:
+        windows[v.older].newer = v.newer
+    else:
+        c.window_oldest = v.newer
+    if v.newer >= 0:
+        windows[v.newer].older = v.older
+    else:
+        c.window_newest = v.older
+
+
+def window_link(c: Rec, windows: Arr, x: int) -> None:
+    """Put a retained window into the recency list as the newest."""
+    v = windows[x]
+    v.newer = -1
+    v.older = c.window_newest
+    if c.window_newest >= 0:
+        windows[c.window_newest].newer = x
+    else:
+        c.window_oldest = x
+    c.window_newest = x
+
+
+def window_find(windows: Arr, index: Arr, stream: int, most: int) -> int:
+    """The retained window of `stream` with the largest end that is at most `most`, or -1."""
+    x = int(index[home(stream, 0, index.size - 1)])
+    best = -1
+    while x >= 0:
+        v = windows[x]
+        if v.stream == stream and v.end <= most and (best < 0 or v.end > windows[best].end):
+            best = x
+        x = int(v.next)
+    return best
+
+
+def window_drop(c: Rec, windows: Arr, index: Arr, pool: Rec, x: int) -> None:
+    """Forget a retained window; its memory is the caller's."""
+    window_unlink(c, windows, x)
+    c.windows_kept -= 1
+    j = home(int(windows[x].stream), 0, index.size - 1)
+    y = int(index[j])
+    if y == x:
+        index[j] = windows[x].next
+    else:
+        while windows[y].next != x:
+            y = int(windows[y].next)
+        windows[y].next = windows[x].next
+    pool_give(pool, windows, x)
+
+
+def window_take(c: Rec, windows: Arr, index: Arr, pool: Rec) -> bool:
+    """Allocate one window: a free one, else the least recently used retained one."""
+    if c.windows_free > 0:
+        c.windows_free -= 1
+        return True
+    if c.windows_kept == 0:
+        return False
+    window_drop(c, windows, index, pool, int(c.window_oldest))
+    c.windows_evicted += 1
+    return True
+
+
+def window_keep(
+    c: Rec, windows: Arr, index: Arr, pool: Rec, stream: int, end: int, shared: int
+) -> None:
+    """Retain a window that the caller owns as the point `end` of `stream`.
+
+    If that point is retained already, it becomes the newest and the caller's memory is freed.
+    """
+    x = window_find(windows, index, stream, end)
+    if x >= 0 and windows[x].end == end:
+        window_unlink(c, windows, x)
+        window_link(c, windows, x)
+        c.windows_free += 1
+        return
+    x = pool_take(pool, windows)
+    j = home(stream, 0, index.size - 1)
+    v = windows[x]
+    v.stream = stream
+    v.end = end
+    v.shared = shared
+    v.next = index[j]
+    index[j] = x
+    c.windows_kept += 1
+    window_link(c, windows, x)
+
+
+def resume_point(e: Engine, k: int, lo: int, hi: int, got: int) -> tuple[int, int]:
+    """Where a path can be resumed of whose blocks the first `got` are cached: (blocks, window).
+
+    The window is -1 when there is none to resume from (blocks is 0 then), and when local KV lives
+    with the global blocks (blocks is `got` then).
+    """
+    if e.limits.windows == 0:
+        return got, -1
+    before = 0
+    best = 0
+    window = -1
+    for s in range(lo, hi):
+        here = min(int(e.segments[s].n), got - before)
+        if here <= 0:
+            continue
+        stream = local_stream(e.segments[s].stream, k)
+        x = window_find(e.windows, e.window_index, stream, here)
+        if x >= 0:
+            best = before + int(e.windows[x].end)
+            window = x
+        before += int(e.segments[s].n)
+    return best, window
+
+
+def own_window(e: Engine, c: Rec, window: int) -> None:
+    """Give a request its window: the one it resumes from, handed over or copied, or a new one."""
+    if e.limits.windows == 0:
+        return
+    pool = e.window_pool[0]
+    if window >= 0 and e.windows[window].shared == 0:
+        window_drop(c, e.windows, e.window_index, pool, window)
+        return
+    if window >= 0:
+        window_unlink(c, e.windows, window)
+        window_link(c, e.windows, window)
+    window_take(c, e.windows, e.window_index, pool)
+
+
+def retain_copy(e: Engine, c: Rec, stream: int, end: int, shared: int) -> None:
+    """Retain a copy of a running sequence's window at a point it has just computed."""
+    pool = e.window_pool[0]
+    if end > 0 and window_take(c, e.windows, e.window_index, pool):
+        window_keep(c, e.windows, e.window_index, pool, stream, end, shared)
+
+
+def give_up_window(e: Engine, c: Rec, stream: int, end: int) -> None:
+    """A sequence leaves: its window is retained at `end` of `stream`, or freed (end 0)."""
+    if e.limits.windows == 0:
+        return
+    if e.limits.retain and end > 0:
+        pool = e.window_pool[0]
+        window_keep(c, e.windows, e.window_index, pool, stream, end, 0)
+    else:
+        c.windows_free += 1

@@ -1,0 +1,81 @@
+"""What is recorded when a message's token or answer is delivered: sketches and cohort tallies."""
+
+from kaiju_sim.engine.layout import E2E, ITL, QUEUE, TPOT, TTFT, Arr, Rec, World
+from kaiju_sim.engine.policy.batching import count_load
+from kaiju_sim.sketch import bin_of
+
+
+def in_cohort(w: World, arrival: int) -> bool:
+    """Whether a message that arrived then is measured."""
+    return w.engine.limits.warm_ns <= arrival < w.engine.limits.horizon_ns
+
+
+def record_gap(w: World, gap_ns: int, count: int) -> None:
+    """`count` sequences received a token `gap_ns` after their last one."""
+    w.sketch[ITL, bin_of(gap_ns)] += count
+    tally = w.tally[0]
+    tally.itl += gap_ns * count
+    tally.itl_count += count
+
+
+def meets(ttft: int, tpot: float, e2e: int, ttft_max: int, tpot_max: int, e2e_max: int) -> bool:
+    """Whether a message met all its objectives (ns)."""
+    return ttft <= ttft_max and tpot <= tpot_max and e2e <= e2e_max
+
+
+def record_completion(w: World, q: int, end: int) -> None:
+    """Message q's answer is complete at `end` (ns)."""
+    p = w.engine.limits
+    v = w.engine.requests[q]
+    fate = w.fates[q]
+    arrival = int(v.arrival)
+    if not in_cohort(w, arrival):
+        return
+    tally = w.tally[0]
+    ttft = int(fate.first) - arrival
+    queue = int(v.admit) - arrival
+    e2e = end - arrival
+    tpot = 0.0
+    w.sketch[TTFT, bin_of(ttft)] += 1
+    w.sketch[E2E, bin_of(e2e)] += 1
+    w.sketch[QUEUE, bin_of(queue)] += 1
+    if fate.out > 1:
+        tpot = (end - int(fate.first)) / (int(fate.out) - 1)
+        w.sketch[TPOT, bin_of(int(tpot))] += 1
+        tally.tpot += int(tpot)
+        tally.with_tpot += 1
+    tally.completed += 1
+    tally.ttft += ttft
+    tally.queue += queue
+    tally.e2e += e2e
+    tally.tokens += fate.out
+    tally.preempted += v.preempted
+    if meets(ttft, tpot, e2e, p.ttft_ns, p.tpot_ns, p.e2e_ns):
+        tally.goodput += 1
+
+
+def record_prompt(w: World, q: int) -> None:
+    """Message q was admitted for the first time and its prompt computed."""
+    v = w.engine.requests[q]
+    if in_cohort(w, int(v.arrival)):
+        tally = w.tally[0]
+        tally.prompt += w.fates[q].prompt
+        tally.cached += v.cached
+
+
+def deliver(w: World, r: Rec, q: int, t: int) -> None:
+    """Completion on replica record r at time t: totals and the list of what is done."""
+    count_load(r, int(r.load), t)
+    r.load -= 1
+    r.done += 1
+    r.blocked = 0
+    record_completion(w, q, t)
+    i = int(w.done_count[0])
+    w.done[i].request = q
+    w.done[i].end = t
+    w.done_count[0] = i + 1
+
+
+def gap_of(fates: Arr, q: int, t: int) -> int:
+    """Time since message q's last token."""
+    return t - int(fates[q].joined)

@@ -1,0 +1,247 @@
+"""From a scenario to the arrays of its cells."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kaiju_sim.catalog.gpus import Gpu
+from kaiju_sim.catalog.models import Model
+from kaiju_sim.engine.layout import NEVER, Arr, Limits, make_engine, make_world, power_of_two
+from kaiju_sim.engine.policy import routing
+from kaiju_sim.engine.policy.routing import ROUTER, Routing
+from kaiju_sim.errors import UserError
+from kaiju_sim.fleet.cell import DESK, LOG, Cell
+from kaiju_sim.fleet.prompts import Prompts
+from kaiju_sim.scenario.schema import Scenario
+from kaiju_sim.scenario.traffic import Constant, Distribution
+from kaiju_sim.steptime.build import StepTime
+from kaiju_sim.steptime.memory import KvPlan
+from kaiju_sim.workload.arrivals import rate_curve
+from kaiju_sim.workload.characters import definition_tokens
+from kaiju_sim.workload.laws import make_laws, mean_of
+from kaiju_sim.workload.popularity import alias_table, zipf_shares
+from kaiju_sim.workload.replay import Rows, no_rows
+from kaiju_sim.workload.sessions import CLOCK, SESSION, Users, next_arrival
+from kaiju_sim.workload.start import sessions_under_way
+
+NS = 1_000_000_000
+CLOSED_LOOP_STRIDE = 3
+"""Path segments of a dialogue: head, persona, history."""
+
+
+@dataclass(frozen=True)
+class Plant:
+    """What the cells of a fleet are built from."""
+
+    scenario: Scenario
+    gpu: Gpu
+    model: Model
+    step_time: StepTime
+    kv: KvPlan
+    rows: Rows | None
+
+
+def ns(seconds: float) -> int:
+    """Whole nanoseconds."""
+    return int(seconds * 1e9 + 0.5)
+
+
+def ns_or_never(seconds: float | None) -> int:
+    """Whole nanoseconds, or NEVER for none."""
+    return NEVER if seconds is None else ns(seconds)
+
+
+def make_limits(plant: Plant, stride: int) -> Limits:
+    """Fixed numbers of a cell's replicas."""
+    s = plant.scenario
+    window = plant.model.window or 0
+    longest = mean_of(s.traffic.output_tokens) if s.traffic.kind != "replay" else 512
+    return Limits(
+        replicas=s.fleet.replicas // s.fleet.cells,
+        seed=s.seed,
+        policy=("decode_first", "prefill_first").index(s.engine.policy),
+        token_budget=s.engine.token_budget,
+        max_seqs=s.engine.max_seqs,
+        shift=s.kv.block_tokens.bit_length() - 1,
+        window=window,
+        windows=plant.kv.local_windows,
+        retain=int(s.kv.local_retention == "turn_end" and s.kv.prefix_cache),
+        prefix_cache=int(s.kv.prefix_cache),
+        cache_generated=int(s.kv.cache_generated and s.traffic.kind != "replay"),
+        stride=stride,
+        ring=min(1024, max(64, power_of_two(math.ceil(longest * 1.5)))),
+        warm_ns=ns(s.run.warm_up),
+        horizon_ns=ns(s.run.horizon),
+        ttft_ns=ns_or_never(s.slo.ttft),
+        tpot_ns=ns_or_never(s.slo.tpot),
+        e2e_ns=ns_or_never(s.slo.e2e),
+    )
+
+
+def make_users(plant: Plant, cell: int, versions: Arr) -> Users:
+    """Traffic of one cell, with the dialogues that are under way at the start."""
+    s = plant.scenario
+    rows = plant.rows or no_rows()
+    behaviour = s.traffic.sessions
+    closed = s.traffic.kind == "sessions"
+    turns = mean_of(behaviour.turns) if closed else 1.0
+    rate, bin_ns = rate_curve(s, turns)
+    threshold, alias = alias_table(
+        zipf_shares(s.characters.count, s.characters.zipf, s.characters.head_cap)
+    )
+    live = behaviour.live // s.fleet.cells if closed else 0
+    capacity = live + live // 4 + 1024
+    epoch_ns = ns(s.run.epoch)
+    think = mean_of(behaviour.think) if closed else 1.0
+    users = Users(
+        seed=s.seed,
+        cell=cell,
+        cells=s.fleet.cells,
+        epoch_ns=epoch_ns,
+        horizon_ns=ns(s.run.horizon),
+        replay=int(plant.rows is not None),
+        laws=make_laws(session_laws(s)),
+        sessions=np.zeros(capacity, SESSION),
+        wheel=np.full(
+            min(1 << 16, power_of_two(int(4 * think * NS / epoch_ns) + 64)), -1, np.int32
+        ),
+        due=np.zeros(capacity, np.int32),
+        clock=np.zeros(1, CLOCK),
+        rate=rate / s.fleet.cells,
+        bin_ns=bin_ns,
+        threshold=threshold,
+        alias=alias,
+        versions=versions,
+        row_at=rows.arrival_ns,
+    )
+    users.clock["due"] = -1
+    users.sessions["next"] = np.arange(1, capacity + 1)
+    users.sessions["next"][-1] = -1
+    sessions_under_way(s, users, live)
+    users.clock["next_new"] = next_arrival(
+        users, 0, int(users.clock["started"][0]) * users.cells + cell
+    )
+    return users
+
+
+def session_laws(s: Scenario) -> Sequence[Distribution]:
+    """Distributions in the order of `workload.sessions`: turns, think, user, output, history."""
+    behaviour = s.traffic.sessions
+    turns = behaviour.turns if s.traffic.kind == "sessions" else Constant(value=1.0)
+    return (
+        turns,
+        behaviour.think,
+        behaviour.user_tokens,
+        s.traffic.output_tokens,
+        behaviour.initial_history,
+    )
+
+
+def make_prompts(plant: Plant) -> Prompts:
+    """What prompts are made of."""
+    s = plant.scenario
+    rows = plant.rows or no_rows()
+    if s.traffic.kind != "replay" and s.prompt.limit >= s.engine.max_context:
+        raise UserError(
+            f"engine.max_context ({s.engine.max_context}) must exceed prompt.limit"
+            f" ({s.prompt.limit}): there would be no room for an answer"
+        )
+    start_hour = s.traffic.diurnal.start_hour if s.traffic.diurnal else 0.0
+    return Prompts(
+        date_tokens=s.prompt.date_tokens,
+        persona_tokens=s.prompt.persona_tokens,
+        limit=s.prompt.limit,
+        truncation_step=s.prompt.truncation_step,
+        max_context=s.engine.max_context,
+        pin_session=int(s.characters.pinning == "session"),
+        day_offset_ns=ns(start_hour * 3600),
+        definition=definition_tokens(s),
+        row_prompt=rows.prompt,
+        row_output=rows.output,
+        row_session=rows.session,
+        row_character=rows.character,
+        run_offsets=rows.run_offsets,
+        run_stream=rows.run_stream,
+        run_blocks=rows.run_blocks,
+        row_shift=rows.shift,
+    )
+
+
+def make_routing(plant: Plant, report_epochs: int, delay_epochs: int) -> Routing:
+    """The router of a cell, knowing nothing yet."""
+    s = plant.scenario
+    n = s.fleet.replicas // s.fleet.cells
+    rows = delay_epochs // report_epochs + 2
+    characters = s.characters.count if plant.rows is None else plant.rows.characters
+    copies = min(s.router.max_copies, n // s.fleet.shard_replicas)
+    state = np.zeros(1, ROUTER)
+    state["active"] = n
+    affinity = s.router.policy == "affinity"
+    return Routing(
+        policy=routing.POLICIES.index(s.router.policy),
+        seed=s.seed,
+        bound=s.router.bound,
+        min_load=s.router.min_load,
+        max_copies=copies,
+        shard_replicas=s.fleet.shard_replicas,
+        by_session=int(s.router.rendezvous_key == "session"),
+        load_tokens=s.router.load_tokens,
+        state=state,
+        seen=np.zeros(n, np.int64),
+        sent=np.zeros(n, np.int64),
+        reports=np.zeros((rows, n), np.int64),
+        sent_then=np.zeros((rows, n), np.int64),
+        table=np.zeros((characters if affinity else 1, copies), np.int32),
+        copies=np.zeros(characters if affinity else 1, np.int32),
+    )
+
+
+def sample_below(s: Scenario, messages: float) -> int:
+    """Sessions whose 32-bit hash is below this are logged: all, or a share of 1 / 2^n."""
+    share = 1.0
+    while messages * share > s.results.request_rows and share > 2.0**-32:
+        share /= 2
+    return int(share * 2**32) if s.results.request_rows > 0 else 0
+
+
+def expected_messages(plant: Plant) -> float:
+    """Messages that the scenario is about to send, for sizes only."""
+    if plant.rows is not None:
+        return float(plant.rows.arrival_ns.size)
+    s = plant.scenario
+    return (s.traffic.messages_per_s or 0.0) * s.run.horizon
+
+
+def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
+    """One cell of the fleet at time 0."""
+    s = plant.scenario
+    stride = CLOSED_LOOP_STRIDE if plant.rows is None else max(2, plant.rows.most_runs)
+    limits = make_limits(plant, stride)
+    requests = limits.replicas * 64 + 1024
+    users = make_users(plant, cell, versions)
+    engine = make_engine(
+        limits,
+        plant.step_time.curves,
+        plant.kv.global_blocks,
+        requests=requests,
+        nodes=power_of_two(16 * requests + 4 * users.sessions.size),
+        central=s.router.queue == "central",
+    )
+    report_epochs = max(1, math.ceil(s.router.report_interval / s.run.epoch - 1e-9))
+    delay_epochs = math.ceil(s.router.report_delay / s.run.epoch - 1e-9)
+    desk = np.zeros(1, DESK)
+    desk["spare"] = requests
+    return Cell(
+        world=make_world(engine),
+        users=users,
+        prompts=make_prompts(plant),
+        routing=make_routing(plant, report_epochs, delay_epochs),
+        spare=np.arange(requests, dtype=np.int32)[::-1].copy(),
+        log=np.zeros(max(65536, 4 * requests), LOG),
+        desk=desk,
+        sample=sample_below(s, expected_messages(plant)),
+        report_epochs=report_epochs,
+        delay_epochs=delay_epochs,
+    )

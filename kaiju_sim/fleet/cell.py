@@ -1,0 +1,336 @@
+"""A cell: one router, its replicas and its users, advanced epoch by epoch.
+
+In an epoch [t, t + W) load reports are taken at its start (after completions at t), arrivals are
+routed one by one in order of time from what the router knows, then each unit runs to the epoch's
+end: a replica by itself, or all of them where they share the central queue. The next turn of a
+dialogue comes at least W after its cause, so units are independent inside an epoch and the result
+is exact for the modelled system.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kaiju_sim import rng
+from kaiju_sim.engine.layout import Arr, Engine, Rec, World
+from kaiju_sim.engine.loop import advance, advance_all, enqueue, enqueue_centrally
+from kaiju_sim.engine.policy.batching import count_load
+from kaiju_sim.engine.policy.routing import Routing, choose, see_report, take_report
+from kaiju_sim.engine.record import in_cohort
+from kaiju_sim.fleet.prompts import Prompts, compose, compose_row
+from kaiju_sim.workload.laws import draw
+from kaiju_sim.workload.sessions import Users, end_session, gather, put_in_wheel
+
+DONE, NEED_REQUESTS, NEED_SESSIONS, NEED_NODES, NEED_LOG = range(5)
+"""Why `run_until` returned: all done, or an array has to grow (or be emptied) first."""
+COMPLETED, FAILED, IN_FLIGHT = range(3)
+"""Fate of a message, in the log."""
+
+LOG = np.dtype(
+    [
+        ("session", "i8"),
+        ("arrival", "i8"),
+        ("admit", "i8"),
+        ("first", "i8"),
+        ("end", "i8"),
+        ("turn", "i4"),
+        ("character", "i4"),
+        ("replica", "i4"),
+        ("prompt", "i4"),
+        ("cached", "i4"),
+        ("out", "i4"),
+        ("preempted", "i4"),
+        ("status", "i4"),
+    ],
+    align=True,
+)
+# `routed`: of the sessions due in the epoch in hand; totals of the cell.
+DESK = np.dtype(
+    [
+        ("log", "i8"),
+        ("spare", "i8"),
+        ("failed", "i8"),
+        ("cohort", "i8"),
+        ("cut", "i8"),
+        ("prompt", "i8"),
+        ("report", "i8"),
+        ("messages", "i8"),
+    ],
+    align=True,
+)
+
+
+class Cell(NamedTuple):
+    """Everything that one cell is made of."""
+
+    world: World
+    users: Users
+    prompts: Prompts
+    routing: Routing
+    spare: Arr
+    """Stack of unused request records (desk.spare of them)."""
+    log: Arr
+    desk: Arr
+    sample: int
+    """Sessions whose hash is below this are logged."""
+    report_epochs: int
+    delay_epochs: int
+
+
+def sampled(cell: Cell, session: int) -> bool:
+    """Whether a session's messages are logged: a deterministic sample by session id."""
+    return rng.hash_of(cell.users.seed, rng.SAMPLE, session, 0) < cell.sample
+
+
+def log_message(cell: Cell, s: int, q: int, end: int, status: int) -> None:
+    """Append message q of session s to the log."""
+    session = cell.users.sessions[s]
+    if not sampled(cell, int(session.id)):
+        return
+    v = cell.world.engine.requests[q]
+    fate = cell.world.fates[q]
+    row = cell.log[int(cell.desk[0].log)]
+    cell.desk[0].log += 1
+    row.session = session.id
+    row.arrival = v.arrival
+    row.admit = v.admit
+    row.first = fate.first
+    row.end = end
+    row.turn = session.turn
+    row.character = session.character
+    row.replica = v.replica
+    row.prompt = fate.prompt
+    row.cached = v.cached
+    row.out = fate.out
+    row.preempted = v.preempted
+    row.status = status
+
+
+def take_request(cell: Cell) -> int:
+    """An unused request record."""
+    cell.desk[0].spare -= 1
+    return int(cell.spare[cell.desk[0].spare])
+
+
+def give_request(cell: Cell, q: int) -> None:
+    """Return a request record."""
+    cell.spare[cell.desk[0].spare] = q
+    cell.desk[0].spare += 1
+
+
+def fill_fate(cell: Cell, q: int, out: int) -> bool:
+    """What will become of message q; False when its prompt exceeds the engine's context."""
+    v = cell.world.engine.requests[q]
+    fate = cell.world.fates[q]
+    room = cell.prompts.max_context - int(v.prompt)
+    fate.first = -1
+    fate.joined = 0
+    fate.due = 0
+    fate.born = 0
+    fate.grows = 0
+    fate.fresh = -1
+    fate.prompt = v.prompt
+    fate.failed = 0
+    fate.out = min(out, room) if room > 0 else 0
+    fate.left = fate.out
+    if room > 0 and out > room:
+        cell.desk[0].cut += 1
+    return room > 0
+
+
+def note_turn(cell: Cell, s: int) -> None:
+    """Count the time since the session's last message (the realised turn cycle)."""
+    session = cell.users.sessions[s]
+    if session.last >= 0:
+        cell.users.clock[0].gaps += 1
+        cell.users.clock[0].gap_sum += session.at - session.last
+    session.last = session.at
+
+
+def arrive(cell: Cell, s: int) -> int:
+    """Session s sends its message: returns the request, or -1 if the engine cannot serve it."""
+    e = cell.world.engine
+    q = take_request(cell)
+    if cell.users.replay:
+        out = compose_row(e, cell.prompts, cell.users, s, q)
+    else:
+        out = compose(e, cell.prompts, cell.users, s, q)
+    note_turn(cell, s)
+    desk = cell.desk[0]
+    desk.messages += 1
+    if in_cohort(cell.world, int(e.requests[q].arrival)):
+        desk.cohort += 1
+        desk.prompt += e.requests[q].prompt
+    if fill_fate(cell, q, out):
+        return q
+    desk.failed += 1
+    if in_cohort(cell.world, int(e.requests[q].arrival)):
+        cell.world.tally[0].failed += 1
+    log_message(cell, s, q, -1, 1)
+    give_request(cell, q)
+    end_session(cell.users, s)
+    return -1
+
+
+def into_inbox(e: Engine, place: Rec, q: int) -> None:
+    """Message q will be delivered to a replica (or the central queue) at its arrival time."""
+    if place.inbox >= 0:
+        e.requests[place.inbox_tail].next = q
+    else:
+        place.inbox = q
+    place.inbox_tail = q
+
+
+def route(cell: Cell) -> None:
+    """Route the messages of the epoch into inboxes, in order of time."""
+    e = cell.world.engine
+    for i in range(int(cell.users.clock[0].due)):
+        s = int(cell.users.due[i])
+        q = arrive(cell, s)
+        if q < 0:
+            continue
+        if e.hub[0].central:
+            into_inbox(e, e.hub[0], q)
+            continue
+        session = cell.users.sessions[s]
+        key = int(cell.prompts.row_session[session.row]) if cell.users.replay else int(session.id)
+        k = choose(e, cell.routing, q, int(session.character), key, int(session.replica))
+        session.replica = k
+        into_inbox(e, e.replicas[k], q)
+
+
+def run_replicas(w: World, until: int) -> None:
+    """Deliver each replica's inbox and run it to `until`, one replica after the other."""
+    requests = w.engine.requests
+    for k in range(w.engine.limits.replicas):
+        r = w.engine.replicas[k]
+        q = int(r.inbox)
+        r.inbox = -1
+        while True:
+            stop = until if q < 0 else int(requests[q].arrival)
+            if r.end <= stop or r.pending >= 0:
+                advance(w, k, stop, False)
+            if q < 0:
+                break
+            following = int(requests[q].next)
+            enqueue(w, k, q)
+            q = following
+
+
+def run_central(w: World, until: int) -> None:
+    """Deliver the epoch's messages to the central queue and run all replicas to `until`."""
+    hub = w.engine.hub[0]
+    q = int(hub.inbox)
+    hub.inbox = -1
+    while True:
+        advance_all(w, until if q < 0 else int(w.engine.requests[q].arrival))
+        if q < 0:
+            break
+        following = int(w.engine.requests[q].next)
+        enqueue_centrally(w, q)
+        q = following
+
+
+def answered(cell: Cell) -> None:
+    """Log finished messages; each dialogue's next turn comes after reading and thinking."""
+    users = cell.users
+    w = cell.world
+    for i in range(int(w.done_count[0])):
+        q = int(w.done[i].request)
+        end = int(w.done[i].end)
+        s = int(w.engine.requests[q].session)
+        log_message(cell, s, q, end, 0)
+        session = users.sessions[s]
+        session.history += w.fates[q].out
+        session.turn += 1
+        give_request(cell, q)
+        if session.turn >= session.turns:
+            end_session(users, s)
+        else:
+            next_turn(users, s, end)
+    w.done_count[0] = 0
+
+
+def next_turn(users: Users, s: int, end: int) -> None:
+    """File session s for its next message, at least one epoch after the answer's end."""
+    session = users.sessions[s]
+    u = rng.uniform(users.seed, rng.THINK, int(session.id), int(session.turn))
+    think = int(draw(users.laws, 1, u) * 1e9 + 0.5)
+    if think < users.epoch_ns:
+        users.clock[0].clipped += 1
+        think = users.epoch_ns
+    session.at = end + think
+    put_in_wheel(users, s)
+
+
+def reports(cell: Cell, now: int) -> None:
+    """At the start of an epoch: take a load report if one is due, use the newest that has arrived.
+
+    A report is due every `report_epochs`, and arrives `delay_epochs` after it was taken.
+    """
+    e = cell.world.engine
+    g = cell.routing
+    rows = g.reports.shape[0]
+    epoch = now // cell.users.epoch_ns
+    if now % cell.users.epoch_ns == 0 and epoch % cell.report_epochs == 0:
+        take_report(e, g, (epoch // cell.report_epochs) % rows)
+    arrived = max(0, epoch - cell.delay_epochs) // cell.report_epochs
+    see_report(e, g, arrived % rows)
+
+
+def shortage(cell: Cell) -> int:
+    """What has to grow before the epoch in hand can run, or DONE."""
+    e = cell.world.engine
+    desk = cell.desk[0]
+    due = int(cell.users.clock[0].due)
+    if desk.spare < due:
+        return 1
+    busy = e.requests.size - int(desk.spare) + due
+    pool = e.node_pool[0]
+    if e.nodes.size - pool.live < 8 * busy + 64:
+        return 3
+    if cell.log.size - desk.log < busy:
+        return 4
+    return 0
+
+
+def run_epoch(cell: Cell, until: int) -> int:
+    """One epoch (or the part of it up to a control event): DONE, or what has to grow first."""
+    users = cell.users
+    clock = users.clock[0]
+    now = int(clock.now)
+    if not gather(users, now, until):
+        return 2
+    short = shortage(cell)
+    if short != 0:
+        return short
+    reports(cell, now)
+    route(cell)
+    if cell.world.engine.hub[0].central:
+        run_central(cell.world, until)
+    else:
+        run_replicas(cell.world, until)
+    answered(cell)
+    clock.live_area += clock.live * (until - now)
+    clock.due = -1
+    clock.now = until
+    return 0
+
+
+def run_until(cell: Cell, until: int) -> int:
+    """Epochs up to `until` (ns), cut there: DONE, or what has to grow before it goes on."""
+    clock = cell.users.clock[0]
+    while clock.now < until:
+        grid = (int(clock.now) // cell.users.epoch_ns + 1) * cell.users.epoch_ns
+        status = run_epoch(cell, min(grid, until))
+        if status != 0:
+            return status
+    return 0
+
+
+def settle(cell: Cell, until: int) -> None:
+    """Integrate every load up to `until`."""
+    e = cell.world.engine
+    count_load(e.hub[0], int(e.hub[0].length), until)
+    for k in range(e.limits.replicas):
+        count_load(e.replicas[k], int(e.replicas[k].load), until)

@@ -1,0 +1,97 @@
+"""What a simulation hands back: a flat summary and three tables.
+
+This is the only thing that reports, the command line and the app know of a finished simulation.
+The columns are fixed here, so that a run directory means the same whoever wrote it. Units are SI
+and stand in the names; a value that was never reached (the end of a message that failed) is null,
+never a sentinel.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+REQUEST_COLUMNS: dict[str, str] = {
+    "cell": "int32",
+    "session": "int64",
+    "turn": "int32",
+    "character": "int32",
+    "replica": "int32",
+    "arrival_s": "float64",
+    "queue_s": "float64",
+    "ttft_s": "float64",
+    "tpot_s": "float64",
+    "e2e_s": "float64",
+    "prompt_tokens": "int32",
+    "cached_tokens": "int32",
+    "output_tokens": "int32",
+    "preemptions": "int32",
+    "status": "string",
+    "measured": "bool",
+}
+"""One row per message. `queue_s`, `ttft_s`, `tpot_s`, `e2e_s` are null if not reached; `status` is
+completed, failed, shed, cancelled or in_flight; `measured` says whether it is in the cohort."""
+
+REPLICA_COLUMNS: dict[str, str] = {
+    "time_s": "float64",
+    "cell": "int32",
+    "replica": "int32",
+    "waiting": "int32",
+    "prefilling": "int32",
+    "running": "int32",
+    "kv_global_used": "int64",
+    "kv_global_cached": "int64",
+    "kv_global_blocks": "int64",
+    "kv_local_used": "int64",
+    "kv_local_cached": "int64",
+    "kv_local_windows": "int64",
+    "busy_s": "float64",
+    "steps": "int64",
+    "arrived": "int64",
+    "completed": "int64",
+    "prompt_tokens": "int64",
+    "cached_tokens": "int64",
+    "output_tokens": "int64",
+}
+"""One row per tick and replica. `time_s` is the end of the tick. From `waiting` to
+`kv_local_windows`: the state at that instant (`running` counts decoding messages, `used` blocks
+are referenced by a message, `cached` ones are kept for reuse only). From `busy_s` on: totals of
+the tick that ends there."""
+
+EVENT_COLUMNS: dict[str, str] = {
+    "time_s": "float64",
+    "kind": "string",
+    "subject": "string",
+    "detail": "string",
+}
+"""One row per fleet event (an edit, a fault, an action), in time order."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The outcome of one simulation, without anything of the wall clock or the machine."""
+
+    summary: dict[str, Any]
+    """Flat keys such as `ttft_s.p50`, SI units, JSON values (null where there is none, no NaN);
+    docs/metrics.md defines each."""
+    requests: "pa.Table"
+    """Columns REQUEST_COLUMNS; above `results.request_rows`, a deterministic sample."""
+    replicas: "pa.Table"
+    """Columns REPLICA_COLUMNS, sorted by time, cell, replica."""
+    events: "pa.Table"
+    """Columns EVENT_COLUMNS, sorted by time."""
+
+
+def table_schema(columns: dict[str, str]) -> "pa.Schema":
+    """Arrow schema of one of the column lists above (imports pyarrow on first use)."""
+    import pyarrow as pa
+
+    types = {
+        "int32": pa.int32(),
+        "int64": pa.int64(),
+        "float64": pa.float64(),
+        "string": pa.string(),
+        "bool": pa.bool_(),
+    }
+    return pa.schema([(name, types[kind]) for name, kind in columns.items()])

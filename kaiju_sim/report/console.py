@@ -1,0 +1,146 @@
+"""The result as a page of plain text for people; the answer stands in its first lines.
+
+Deterministic: it depends on the summary and the width only. When stdout is not a terminal the
+width is 100 and there is no colour, so that it can be kept in a file and compared.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import IO, Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from kaiju_sim.report import headline
+from kaiju_sim.report.format import show, show_key
+from kaiju_sim.report.glossary import METRICS, Metric
+
+PLAIN_WIDTH = 100
+_VERDICT_STYLE = {"stable": "bold green", "backlogged": "bold yellow", "overloaded": "bold red"}
+_LATENCY_ROWS = {
+    "ttft_s": "Time to first token",
+    "tpot_s": "Time per output token",
+    "itl_s": "Inter-token latency",
+    "e2e_s": "End to end",
+    "queue_s": "Queueing",
+}
+_QUIET = {
+    "requests.blocked_pre",
+    "requests.blocked_post",
+    "requests.cancelled",
+    "slo.persona",
+    "cost.gross_margin",
+}
+"""Not shown when there is nothing to show: parts that a run may not model."""
+_UNITS = {"rate", "usd", "number"}
+
+
+def make_console(file: IO[str]) -> Console:
+    """A console on `file`: its own width on a terminal, else plain text 100 wide."""
+    if file.isatty():
+        return Console(file=file, highlight=False)
+    return Console(file=file, width=PLAIN_WIDTH, no_color=True, highlight=False)
+
+
+def print_summary(summary: Mapping[str, Any], file: IO[str], title: str = "") -> None:
+    """Write the whole page for `summary` to `file`; missing keys become dashes."""
+    console = make_console(file)
+    if console.is_terminal:
+        console.print(render(summary, title, console.width))
+        return
+    with console.capture() as page:
+        console.print(render(summary, title))
+    file.write("".join(f"{line.rstrip()}\n" for line in page.get().splitlines()))
+
+
+def render(summary: Mapping[str, Any], title: str = "", width: int = PLAIN_WIDTH) -> RenderableType:
+    """The page as one rich renderable; below 100 columns the groups stand under each other."""
+    return Group(
+        _head(summary, title),
+        Padding(_latencies(summary), (1, 0, 0, 0)),
+        Padding(_groups(summary, width), (1, 0, 0, 0)),
+        Padding(_pairs(summary), (1, 0, 0, 0)),
+    )
+
+
+def _head(summary: Mapping[str, Any], title: str) -> Text:
+    """Title, answer, verdict, source: five lines."""
+    text = Text()
+    if title:
+        text.append(f"{title}\n", style="dim")
+    text.append(headline.answer(summary) + "\n", style="bold")
+    verdict = str(summary.get("verdict") or "unknown")
+    text.append(verdict, style=_VERDICT_STYLE.get(verdict, "bold"))
+    text.append(f": {headline.verdict(summary)}\n{headline.speed(summary)}\n")
+    text.append(headline.source(summary), style="bold")
+    text.append(f" ({headline.source_note(summary)})")
+    return text
+
+
+def _latencies(summary: Mapping[str, Any]) -> Table:
+    """Rows of latency, columns of quantiles."""
+    table = _table("latency", "p50", "p90", "p99", "mean", "not reached")
+    for family, label in _LATENCY_ROWS.items():
+        cells = [show_key(summary, f"{family}.{s}", "duration") for s in ("p50", "p90", "p99")]
+        mean = show(summary.get(f"{family}.mean"), "duration")
+        lost = show(summary.get(f"{family}.count_inf"), "count")
+        table.add_row(label, *cells, mean, lost)
+    return table
+
+
+def _groups(summary: Mapping[str, Any], width: int) -> RenderableType:
+    """Messages, throughput and service on the left, cost, cache and GPUs on the right."""
+    left = [_group(summary, name) for name in ("Messages", "Throughput", "Service")]
+    right = [_group(summary, name) for name in ("Cost", "Cache and GPUs")]
+    if width < PLAIN_WIDTH:
+        return _stack([*left, *right])
+    grid = Table.grid(padding=(0, 6))
+    grid.add_row(_stack(left), _stack(right))
+    return grid
+
+
+def _stack(tables: Iterable[Table]) -> Group:
+    """Tables below each other with a blank line between."""
+    first, *rest = tables
+    return Group(first, *(Padding(table, (1, 0, 0, 0)) for table in rest))
+
+
+def _group(summary: Mapping[str, Any], name: str) -> Table:
+    """All keys of one glossary group as label and value, but for those that are not modelled."""
+    table = _table(name.lower(), "")
+    for metric in METRICS:
+        value = summary.get(metric.key)
+        if metric.group != name or (metric.key in _QUIET and not value):
+            continue
+        table.add_row(metric.label, _with_unit(value, metric))
+    return table
+
+
+def _with_unit(value: Any, metric: Metric) -> str:
+    """The value and, where the words do not already say it, its unit."""
+    text = show(value, metric.kind)
+    return f"{text} {metric.unit}" if value is not None and metric.kind in _UNITS else text
+
+
+def _pairs(summary: Mapping[str, Any]) -> Table:
+    """What the scenario states beside what came out, for the quantities that have either."""
+    table = _table("traffic", "stated", "realised")
+    for metric in METRICS:
+        keys = (metric.key, metric.key.replace("stated.", "realised."))
+        values = [summary.get(key) for key in keys]
+        if not metric.key.startswith("stated.") or values == [None, None]:
+            continue
+        label = metric.label.removesuffix(", stated")
+        table.add_row(label, *(_with_unit(value, metric) for value in values))
+    return table
+
+
+def _table(first: str, *columns: str) -> Table:
+    """A table with a rule under its head, numbers to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

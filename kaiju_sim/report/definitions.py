@@ -1,0 +1,143 @@
+"""The words of every key of `summary.json` that is not one of a regular family.
+
+A key's line is `key | label | unit | kind`, its definition follows, indented; `glossary` reads it.
+"""
+
+BEFORE_LATENCY = """
+[Verdict]
+verdict | Verdict |  | text
+  stable: the backlog does not grow and the cohort drains; backlogged: the fleet keeps up on
+  average but ends the horizon with messages it cannot finish in the drain time; overloaded: the
+  backlog grows throughout, so the quantiles depend on how long one looks.
+profile.id | Step-time profile |  | text
+  Which step-time model was used.
+profile.source | Source of step times |  | text
+  measured: fitted to samples from a GPU; roofline: analytic, nothing measured; constant or
+  exponential: set by the scenario, to test theory.
+profile.rel_error_low | Step-time error, low end | relative | fraction
+  Stated error of the profile: the true step time may be this much below the modelled one (-0.1
+  is 10 % faster). Null when nobody has measured it.
+profile.rel_error_high | Step-time error, high end | relative | fraction
+  The true step time may be this much above the modelled one. Null when nobody has measured it.
+
+[Fleet]
+fleet.gpus | GPUs | GPUs | count
+  GPUs provisioned: replicas x ranks.
+fleet.replicas | Replicas | replicas | count
+  Copies of the model.
+fleet.tensor_parallel | GPUs per replica | GPUs | count
+  Ranks of one replica.
+fleet.cells | Cells | cells | count
+  Independent parts of the fleet, each with a router of its own.
+fleet.gpu | GPU |  | text
+  GPU type, by catalog name.
+fleet.model | Model |  | text
+  Model, by catalog name.
+
+[Messages]
+requests.arrived | Arrived | messages | count
+  Messages of the cohort. The other `requests.*` keys add up to it; the run fails if they do
+  not.
+requests.blocked_pre | Blocked before the model | messages | count
+  Stopped by the safety gate before the model. 0 as long as the gate is not modelled.
+requests.shed | Shed | messages | count
+  Turned away by a load rule before any work was done on them.
+requests.failed | Failed | messages | count
+  Accepted but impossible to serve: for one, a prompt longer than engine.max_context.
+requests.cancelled | Cancelled | messages | count
+  Given up by the user. 0 as long as impatience is not modelled.
+requests.completed | Completed | messages | count
+  Got their last token.
+requests.blocked_post | Blocked after the model | messages | count
+  Stopped by the safety gate after the model. 0 as long as the gate is not modelled.
+requests.in_flight | In flight at the end | messages | count
+  Neither completed nor failed when the drain time was over.
+"""
+
+AFTER_LATENCY = """
+
+[Cache and GPUs]
+prefix_hit_rate | Prefix hit rate | of prompt tokens | fraction
+  Prompt tokens found in the prefix cache / prompt tokens, over the cohort's messages that were
+  scheduled. Whole blocks only.
+kv_utilisation.global | KV use, global pool | of blocks | fraction
+  Blocks that messages hold / blocks, mean over replicas and over the measured time. Blocks kept
+  for reuse only do not count: they can be had at once.
+kv_utilisation.local | KV use, local-window pool | of windows | fraction
+  The same for the pool of local windows. Null when the model has no local layers.
+gpu_busy_fraction | GPU busy | of time | fraction
+  Time in engine steps / time, mean over replicas and over the measured time. A busy GPU may
+  still have room in its batch.
+
+[Service]
+goodput_per_s | Goodput | messages/s | rate
+  Completed messages of the cohort that met every stated objective, per second of measured time.
+  With no objective stated: all completed ones.
+slo.attainment | Objectives met | of the cohort | fraction
+  The same messages as a fraction of all of the cohort: what failed, was shed, or did not finish
+  counts against it.
+slo.availability | Availability | of the cohort | fraction
+  Completed / arrived.
+slo.stream_tokens_per_s | Stream speed | tokens/s | rate
+  1 / the median time per output token: how fast an answer reads on screen.
+slo.persona | Persona consistency | points of 5 | number
+  Score of the persona evaluation. Null as long as evaluations are not modelled.
+
+[Throughput]
+throughput.messages_per_s | Messages | messages/s | rate
+  Messages completed in the measured time / measured time, whenever they arrived.
+throughput.output_tokens_per_s | Output tokens | tokens/s | rate
+  Tokens delivered in the measured time / measured time.
+throughput.prompt_tokens_per_s | Prompt tokens | tokens/s | rate
+  Prompt tokens, cached ones included, of the messages completed in the measured time / measured
+  time.
+throughput.output_tokens_per_gpu_s | Output tokens per GPU | tokens/s/GPU | rate
+  Output tokens/s over GPUs provisioned, busy or not.
+
+[Cost]
+cost.usd_per_hour | Fleet | USD/h | usd
+  GPUs provisioned x price of one. Storage, network and people are not included.
+cost.usd_per_message | Per message | USD | usd
+  Bill of the measured time / messages completed in it.
+cost.usd_per_million_output_tokens | Per million output tokens | USD | usd
+  Output's share of the bill / output tokens delivered. How a bill splits between input and
+  output is a convention; ours is cost.input_share.
+cost.usd_per_million_input_tokens | Per million input tokens | USD | usd
+  Input's share of the bill / prompt tokens, cached ones included.
+cost.input_share | Input's share of the bill | of the bill | fraction
+  Our convention: the step time that prompt tokens add / the step time that prompt and output
+  tokens add, at the mean shapes of the run. The rest of the bill is output's.
+cost.usd_per_conversation_hour | Per conversation hour | USD | usd
+  Bill of an hour / dialogues alive at once, on average. Null without dialogues.
+cost.usd_per_month | Per month | USD | usd
+  The fleet's price per hour x 730 hours.
+cost.gross_margin | Gross margin | of revenue | fraction
+  1 - GPU cost of a subscriber's messages / subscription price. Null unless
+  economics.subscription and economics.messages_per_subscriber_month are given.
+"""
+
+PAIRS = """
+[Stated and realised]
+messages_per_s | Messages | messages/s | rate
+  Arrival rate.
+live_sessions | Live sessions | sessions | number
+  Dialogues alive at once.
+turn_cycle_s | Turn cycle | s | duration
+  From one message of a dialogue to its next.
+prompt_tokens_mean | Prompt tokens | tokens | number
+  Mean per message.
+output_tokens_mean | Output tokens | tokens | number
+  Mean per message.
+cross_user_share | Cross-user share | of prompt tokens | fraction
+  Prompt tokens that messages of different users have in common.
+inter_turn_share | Inter-turn share | of prompt tokens | fraction
+  Prompt tokens that a message has in common with the one before it in its dialogue.
+"""
+
+LAST = """
+
+[Accuracy]
+quantile_rel_error | Quantile error | relative | fraction
+  Largest relative error of the quantiles above from the way they are counted; 0 when they are
+  exact. Not the error of the model.
+"""

@@ -1,0 +1,82 @@
+"""The answer in one or two sentences, said the same way on the console and in the report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kaiju_sim.report.format import percent, rate, show_key, usd
+
+_VERDICTS = {
+    "stable": "The fleet keeps up",
+    "backlogged": "The fleet ends with a backlog",
+    "overloaded": "The fleet is overloaded: latencies depend on how long one looks",
+}
+
+
+def answer(summary: Mapping[str, Any]) -> str:
+    """GPUs, throughput and cost per message in one sentence, as far as they are known."""
+    parts = [_fleet(summary)]
+    served = summary.get("throughput.messages_per_s")
+    if served is not None:
+        parts.append(f"serves {rate(served)} messages/s")
+    cost = summary.get("cost.usd_per_message")
+    if cost is not None:
+        parts.append(f"at {usd(cost)} USD per message")
+    return " ".join(parts) + "."
+
+
+def _fleet(summary: Mapping[str, Any]) -> str:
+    """ "160 x H100-80GB (80 replicas x 2)", or what is known of it."""
+    gpus, replicas = summary.get("fleet.gpus"), summary.get("fleet.replicas")
+    if gpus is None:
+        return "The fleet"
+    name = summary.get("fleet.gpu")
+    words = f"{gpus:,} × {name}" if name else f"{gpus:,} GPUs"
+    ranks = summary.get("fleet.tensor_parallel")
+    if replicas is not None and ranks is not None:
+        words += f" ({replicas:,} replicas × {ranks})"
+    return words
+
+
+def verdict(summary: Mapping[str, Any]) -> str:
+    """The verdict as a sentence, with how many of the cohort completed."""
+    word = summary.get("verdict")
+    if word is None:
+        return "No verdict."
+    sentence = _VERDICTS.get(str(word), str(word))
+    arrived, completed = summary.get("requests.arrived"), summary.get("requests.completed")
+    if arrived and completed is not None:
+        sentence += f"; {percent(completed / arrived)} of {arrived:,} messages completed"
+    return sentence + "."
+
+
+def speed(summary: Mapping[str, Any]) -> str:
+    """The two latencies that users feel, in one sentence."""
+    p50, p99 = (show_key(summary, f"ttft_s.{q}", "duration") for q in ("p50", "p99"))
+    tpot = show_key(summary, "tpot_s.p50", "duration")
+    return f"First token after {p50} (median), {p99} (p99); then a token every {tpot} (median)."
+
+
+def source(summary: Mapping[str, Any]) -> str:
+    """The badge that every result carries: where its step times come from."""
+    return f"source: {summary.get('profile.source') or 'unknown'}"
+
+
+def source_note(summary: Mapping[str, Any]) -> str:
+    """What the badge means, with the profile's id and its stated error."""
+    kind = summary.get("profile.source")
+    meaning = {
+        "roofline": "analytic, not measured",
+        "measured": "fitted to measurements on a GPU",
+        "constant": "set by the scenario",
+        "exponential": "random, set by the scenario",
+    }.get(str(kind), "origin of the step times not stated")
+    error = _error_bounds(summary)
+    name = summary.get("profile.id")
+    return "; ".join(part for part in (meaning, error, name) if part)
+
+
+def _error_bounds(summary: Mapping[str, Any]) -> str:
+    low, high = summary.get("profile.rel_error_low"), summary.get("profile.rel_error_high")
+    if low is None or high is None:
+        return "error not known"
+    return f"error {low * 100:+.1f} % to {high * 100:+.1f} %".replace("-", "−")

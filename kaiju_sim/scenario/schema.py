@@ -1,0 +1,233 @@
+"""The scenario: everything that a run depends on, strict and frozen.
+
+The sentence under a field is its documentation, its description in `scenarios/schema.json` and its
+text in docs/scenario.md. Quantities carry units in YAML ("500ms", "80GiB", "2.35 USD/h") and are
+plain SI numbers here.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from kaiju_sim.scenario.base import Part
+from kaiju_sim.scenario.quantities import (
+    Bytes,
+    Fraction,
+    NotBool,
+    PositiveFraction,
+    PositiveSeconds,
+    Seconds,
+    UsdPerHour,
+    UsdPerMonth,
+)
+from kaiju_sim.scenario.traffic import Characters, Prompt, Traffic
+
+Auto = Literal["auto"]
+
+
+class Run(Part):
+    """What is simulated and which part of it is measured."""
+
+    warm_up: Seconds = 600.0
+    """Messages that arrive before this are simulated but not measured."""
+    horizon: PositiveSeconds = 4200.0
+    """Arrivals stop here; the cohort is what arrives in [warm_up, horizon)."""
+    drain: Seconds = 300.0
+    """After the horizon, messages may finish for this long; the rest count as in flight."""
+    epoch: PositiveSeconds = 0.1
+    """Routing epoch: load reports are taken and arrivals routed once per epoch."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Run":
+        if self.warm_up >= self.horizon:
+            raise ValueError("run.warm_up must be before run.horizon")
+        if self.epoch > self.horizon:
+            raise ValueError("run.epoch must not exceed run.horizon")
+        return self
+
+
+class Fleet(Part):
+    """How many copies of the model, on which GPUs."""
+
+    replicas: int = Field(default=1, ge=1, le=4000)
+    """Replicas in all cells together."""
+    tensor_parallel: int = Field(default=1, ge=1, le=16)
+    """GPUs (ranks) per replica."""
+    cells: int = Field(default=1, ge=1, le=256)
+    """Independent cells: each has its own router, its share of replicas and of users."""
+    shard_replicas: int = Field(default=1, ge=1)
+    """Replicas per shard, the group that one entry of the affinity table points at."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Fleet":
+        if self.replicas % (self.cells * self.shard_replicas):
+            raise ValueError("fleet.replicas must be a multiple of cells x shard_replicas")
+        return self
+
+
+class Router(Part):
+    """Which replica a message goes to, and what the router knows."""
+
+    policy: Literal[
+        "affinity", "sticky", "rendezvous", "prefix_aware", "least_loaded", "round_robin"
+    ] = "affinity"
+    """Routing policy; docs/model.md describes each."""
+    queue: Literal["replica", "central"] = "replica"
+    """`replica`: a message queues at its replica; `central`: one queue, replicas pull from it."""
+    report_interval: PositiveSeconds = 0.1
+    """Time between load reports from the replicas (rounded up to whole epochs)."""
+    report_delay: Seconds = 0.0
+    """Age of a report when the router first sees it (rounded up to whole epochs)."""
+    bound: float = Field(default=1.25, ge=1)
+    """Bounded load: a replica above this multiple of the mean load is passed over."""
+    min_load: int = Field(default=8, ge=0)
+    """Bounded load does not act below this many messages on a replica."""
+    max_copies: int = Field(default=64, ge=1, le=256)
+    """A hot character is replicated on at most this many shards."""
+    rendezvous_key: Literal["character", "session"] = "character"
+    """What rendezvous hashing hashes."""
+    load_tokens: float = Field(default=64.0, ge=0)
+    """prefix_aware: one more message on a replica weighs as much as this many uncached tokens."""
+
+
+class Engine(Part):
+    """Continuous batching with chunked prefill."""
+
+    policy: Literal["decode_first", "prefill_first"] = "decode_first"
+    """`decode_first`: decodes, then prefill chunks in what is left of the budget; `prefill_first`:
+    a step with prefill work does only that."""
+    token_budget: int = Field(default=2048, ge=1, le=65536)
+    """Tokens (decode and prefill) per engine step at most."""
+    max_seqs: int = Field(default=256, ge=1, le=8192)
+    """Sequences in a batch at most."""
+    max_context: int = Field(default=8704, ge=2, le=4_000_000)
+    """Prompt and answer together at most: longer prompts fail, longer answers are cut."""
+
+    @model_validator(mode="after")
+    def _budget(self) -> "Engine":
+        if self.policy == "decode_first" and self.token_budget < self.max_seqs:
+            raise ValueError("engine.token_budget must be at least engine.max_seqs")
+        return self
+
+
+class KvCache(Part):
+    """KV memory of a replica: two pools, a paged prefix cache over them."""
+
+    block_tokens: Annotated[Literal[1, 2, 4, 8, 16, 32, 64, 128, 256, 512], NotBool] = 64
+    """Tokens per KV block."""
+    prefix_cache: bool = True
+    """Keep the KV of finished prompts for reuse."""
+    cache_generated: bool = True
+    """Keep generated tokens' KV too, for the next turn."""
+    local_retention: Literal["turn_end", "all", "none"] = "turn_end"
+    """Where local-window KV is kept so that a prefix can be resumed there: at definition ends and
+    turn ends, everywhere, or nowhere."""
+    memory_utilisation: PositiveFraction = 0.9
+    """Share of HBM that the engine may use."""
+    activation_reserve: Bytes | Auto = "auto"
+    """HBM kept for activations; `auto` computes it from the token budget."""
+    local_share: Fraction | Auto = "auto"
+    """Share of KV memory for local windows; `auto`: as one sequence at prompt.limit needs."""
+    global_blocks: Annotated[int, Field(ge=1)] | Auto = "auto"
+    """Blocks of the global pool per replica; `auto`: by memory arithmetic."""
+    local_windows: Annotated[int, Field(ge=1)] | Auto = "auto"
+    """Windows of the local pool per replica; `auto`: by memory arithmetic."""
+
+
+class StepTime(Part):
+    """How long an engine step takes."""
+
+    kind: Literal["roofline", "profile", "constant", "exponential"] = "roofline"
+    """`roofline`: analytic; `profile`: a calibration profile; the other two are for theory."""
+    profile: str | None = None
+    """Profile id or file, for kind `profile`."""
+    step: PositiveSeconds | None = None
+    """Step time (mean), for kinds `constant` and `exponential`."""
+    compute_efficiency: PositiveFraction = 0.66
+    """Roofline: share of the peak operations/s that matrix work reaches."""
+    memory_efficiency: PositiveFraction = 0.8
+    """Roofline: share of the peak memory bandwidth that is reached."""
+    host_overhead: Seconds = 0.001
+    """Roofline: host time per step that the GPU waits for."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "StepTime":
+        if self.kind == "profile" and self.profile is None:
+            raise ValueError("steptime.kind is profile: give steptime.profile")
+        if self.kind in ("constant", "exponential") and self.step is None:
+            raise ValueError(f"steptime.kind is {self.kind}: give steptime.step")
+        return self
+
+
+class Objectives(Part):
+    """Service objectives; goodput counts messages that meet all that are stated."""
+
+    ttft: PositiveSeconds | None = None
+    """Time to first token of a message at most."""
+    tpot: PositiveSeconds | None = None
+    """Mean time per output token after the first at most."""
+    e2e: PositiveSeconds | None = None
+    """Time to the last token at most."""
+
+
+class Economics(Part):
+    """Prices and revenue."""
+
+    gpu_price: UsdPerHour | Literal["catalog"] = "catalog"
+    """Price of one GPU; `catalog`: the dated price of the GPU's entry."""
+    subscription: UsdPerMonth | None = None
+    """Price of a subscription, for the gross margin."""
+    messages_per_subscriber_month: float | None = Field(default=None, gt=0)
+    """Messages that a subscriber sends in a month, for the gross margin."""
+
+
+class Results(Part):
+    """What is written."""
+
+    request_rows: int = Field(default=500_000, ge=0, le=50_000_000)
+    """Rows of requests.parquet at most; above it, a deterministic sample of dialogues."""
+    tick: PositiveSeconds = 10.0
+    """Interval of the time series in replicas.parquet."""
+
+
+class Scenario(Part):
+    """A complete scenario."""
+
+    schema_version: Annotated[Literal[1], NotBool]
+    """Version of this format."""
+    name: str = Field(min_length=1, max_length=100)
+    """Short name."""
+    description: str = ""
+    """What the scenario is about."""
+    seed: int = Field(default=1, ge=0, lt=2**31)
+    """Seed of every random stream."""
+    model: str = "kaiju-13b"
+    """Model, by catalog name."""
+    gpu: str = "H100-80GB"
+    """GPU, by catalog name."""
+    run: Run = Run()
+    """Times."""
+    traffic: Traffic
+    """Arrivals."""
+    characters: Characters = Characters()
+    """Character store."""
+    prompt: Prompt = Prompt()
+    """Prompt assembly."""
+    fleet: Fleet = Fleet()
+    """Replicas."""
+    router: Router = Router()
+    """Routing."""
+    engine: Engine = Engine()
+    """Batching."""
+    kv: KvCache = KvCache()
+    """KV memory."""
+    steptime: StepTime = StepTime()
+    """Step time."""
+    slo: Objectives = Objectives()
+    """Objectives."""
+    economics: Economics = Economics()
+    """Money."""
+    results: Results = Results()
+    """Output."""
+    sweep: dict[str, list[Any]] = {}
+    """Values to sweep over, as data for `sweep`."""

@@ -1,0 +1,264 @@
+"""Scenario fields for what users do: arrivals, sessions, characters and prompts.
+
+Every quantity is stated on its own (messages per second, live sessions, turn cycle, tokens in and
+out): none is derived silently from another. What the run realises is printed beside what was
+stated, and checked (design: "separate fields, never derived silently from each other").
+"""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from kaiju_sim.scenario.base import Part
+from kaiju_sim.scenario.quantities import (
+    Fraction,
+    Numbers,
+    PositiveSeconds,
+    Seconds,
+    Times,
+    Tokens,
+)
+
+
+class Constant(Part):
+    """Always the same value."""
+
+    kind: Literal["constant"] = "constant"
+    value: float = Field(ge=0)
+    """The value."""
+
+
+class Lognormal(Part):
+    """Log-normal cut to [min, max]; the stated mean is the mean after the cut."""
+
+    kind: Literal["lognormal"]
+    mean: float = Field(gt=0)
+    """Mean of the distribution."""
+    sigma: float = Field(gt=0, le=3)
+    """Standard deviation of the logarithm."""
+    min: float = Field(default=0, ge=0)
+    """Smallest value."""
+    max: float | None = None
+    """Largest value (none: no limit but the table's last quantile)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Lognormal":
+        if not self.min < self.mean < (math.inf if self.max is None else self.max):
+            raise ValueError("a lognormal needs min < mean < max")
+        return self
+
+
+class Exponential(Part):
+    """Exponential with a stated mean, drawn exactly (no table)."""
+
+    kind: Literal["exponential"]
+    mean: float = Field(gt=0)
+    """Mean."""
+
+
+class Geometric(Part):
+    """Geometric on 1, 2, 3 ... with a stated mean, drawn exactly (no table)."""
+
+    kind: Literal["geometric"]
+    mean: float = Field(ge=1)
+    """Mean."""
+
+
+class Uniform(Part):
+    """Uniform on [min, max]."""
+
+    kind: Literal["uniform"]
+    min: float = Field(ge=0)
+    """Smallest value."""
+    max: float = Field(ge=0)
+    """Largest value."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Uniform":
+        if self.min > self.max:
+            raise ValueError("a uniform needs min <= max")
+        return self
+
+
+class Quantiles(Part):
+    """Piecewise linear between quantiles at equal steps of probability from 0 to 1."""
+
+    kind: Literal["quantiles"]
+    values: Numbers = Field(min_length=2, max_length=1025)
+    """Quantiles at 0, 1/(n-1), ... 1, not decreasing."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Quantiles":
+        if self.values[0] < 0 or list(self.values) != sorted(self.values):
+            raise ValueError("quantiles need values that start at 0 or more and do not decrease")
+        return self
+
+
+Distribution = Annotated[
+    Constant | Lognormal | Exponential | Geometric | Uniform | Quantiles,
+    Field(discriminator="kind"),
+]
+"""A distribution of counts: tokens, turns."""
+
+
+class ConstantTime(Constant):
+    """Always the same time."""
+
+    value: Seconds
+    """The time."""
+
+
+class LognormalTime(Lognormal):
+    """Log-normal cut to [min, max]; the stated mean is the mean after the cut."""
+
+    mean: PositiveSeconds
+    """Mean of the distribution."""
+    min: Seconds = 0
+    """Shortest time."""
+    max: PositiveSeconds | None = None
+    """Longest time (none: no limit but the table's last quantile)."""
+
+
+class ExponentialTime(Exponential):
+    """Exponential with a stated mean, drawn exactly (no table)."""
+
+    mean: PositiveSeconds
+    """Mean."""
+
+
+class UniformTime(Uniform):
+    """Uniform on [min, max]."""
+
+    min: Seconds
+    """Shortest time."""
+    max: Seconds
+    """Longest time."""
+
+
+class QuantilesTime(Quantiles):
+    """Piecewise linear between quantiles at equal steps of probability from 0 to 1."""
+
+    values: Times = Field(min_length=2, max_length=1025)
+    """Quantiles at 0, 1/(n-1), ... 1, not decreasing."""
+
+
+TimeDistribution = Annotated[
+    ConstantTime | LognormalTime | ExponentialTime | UniformTime | QuantilesTime,
+    Field(discriminator="kind"),
+]
+"""A distribution of times: the same kinds, with units in YAML and seconds here."""
+
+
+class Sessions(Part):
+    """Closed-loop dialogues: a user reads, thinks, replies, until the dialogue ends."""
+
+    live: int = Field(default=0, ge=0, le=20_000_000)
+    """Dialogues already under way at time 0, each somewhere in its life (stationary start)."""
+    turns: Distribution = Geometric(kind="geometric", mean=20)
+    """Messages per dialogue."""
+    think: TimeDistribution = ExponentialTime(kind="exponential", mean=45)
+    """Time from the answer's last token to the user's next message."""
+    user_tokens: Distribution = Constant(value=40)
+    """Tokens that the user adds per message."""
+    initial_history: Distribution = Constant(value=0)
+    """Tokens of history that a dialogue brings with it when it starts (a returning user)."""
+
+
+class Diurnal(Part):
+    """Shape of the day: rate = messages_per_s x shape(hour) / mean(shape), linear between hours."""
+
+    shape: Numbers = Field(min_length=24, max_length=24)
+    """Relative rate at each local hour 0 .. 23."""
+    start_hour: float = Field(default=0, ge=0, lt=24)
+    """Local hour at simulated time 0."""
+
+    @model_validator(mode="after")
+    def _positive(self) -> "Diurnal":
+        if min(self.shape) < 0 or max(self.shape) <= 0:
+            raise ValueError("traffic.diurnal.shape needs rates of 0 or more, not all 0")
+        return self
+
+
+class TraceFile(Part):
+    """A trace to replay; formats and columns are in docs/traces.md."""
+
+    file: str
+    """Path, relative to the scenario file."""
+    format: Literal["auto", "mooncake", "azure", "csv", "jsonl", "parquet"] = "auto"
+    """File format; `auto` tells it from the name and the columns."""
+    rate_scale: float = Field(default=1.0, gt=0)
+    """Arrivals come this many times faster than in the trace."""
+    spread: Seconds = 0.0
+    """Arrivals that share one time stamp are spread evenly over this span (trace time)."""
+    max_rows: int | None = Field(default=None, ge=1)
+    """Replay at most this many rows from the start."""
+
+
+class Traffic(Part):
+    """Who arrives when, and how much they say."""
+
+    kind: Literal["sessions", "poisson", "replay"] = "sessions"
+    """`sessions`: closed loop; `poisson`: open loop, one message each; `replay`: a trace file."""
+    messages_per_s: float | None = Field(default=None, gt=0, le=1e6)
+    """Mean message rate over the shape (sessions: new dialogues start at this / mean turns)."""
+    turn_cycle: PositiveSeconds | None = None
+    """Stated time from message to message of one dialogue; checked against the realised one."""
+    sessions: Sessions = Sessions()
+    """Closed-loop behaviour."""
+    output_tokens: Distribution = Constant(value=140)
+    """Tokens of an answer (at least 1; the engine does not know it in advance)."""
+    diurnal: Diurnal | None = None
+    """Shape of the day; none: constant rate."""
+    trace: TraceFile | None = None
+    """The trace, for kind `replay`."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Traffic":
+        if self.kind == "replay" and self.trace is None:
+            raise ValueError("traffic.kind is replay: give traffic.trace")
+        if self.kind != "replay" and self.messages_per_s is None:
+            raise ValueError(f"traffic.kind is {self.kind}: give traffic.messages_per_s")
+        return self
+
+
+class Characters(Part):
+    """The character store: how many, how popular, how long their definitions, how often edited."""
+
+    count: int = Field(default=5000, ge=1, le=2_000_000)
+    """Number of characters."""
+    zipf: float = Field(default=0.9, ge=0, le=3)
+    """Popularity exponent: share of rank r proportional to r^-zipf."""
+    head_cap: Fraction = 1.0
+    """No character takes more than this share (the rest is spread over the others)."""
+    definition_tokens: Distribution = Constant(value=1000)
+    """Tokens of a definition."""
+    edits_per_hour: float = Field(default=0, ge=0, le=1e6)
+    """Edits an hour over all characters, by popularity; each makes a new version."""
+    pinning: Literal["session", "none"] = "session"
+    """`session`: a dialogue keeps the version it started with; `none`: edits act at once."""
+
+    @model_validator(mode="after")
+    def _cap(self) -> "Characters":
+        if self.head_cap * self.count < 1:
+            raise ValueError("characters.head_cap must be at least 1 / characters.count")
+        return self
+
+
+class Prompt(Part):
+    """[date | definition | persona and pinned | history], cut oldest first in steps."""
+
+    date_tokens: int = Field(default=0, ge=0)
+    """Tokens of the date at the very front (part of the shared head; rolls over at midnight)."""
+    persona_tokens: Tokens = 0
+    """Tokens of the user's persona and pinned messages, after the definition."""
+    limit: int = Field(default=8192, ge=2, le=10_000_000)
+    """Prompt tokens at most; above it, history is cut."""
+    truncation_step: int = Field(default=2000, ge=1)
+    """History is cut by the smallest multiple of this many tokens that gets it under the limit."""
+
+    @model_validator(mode="after")
+    def _room(self) -> "Prompt":
+        if self.date_tokens + self.persona_tokens >= self.limit:
+            raise ValueError("prompt.limit must exceed prompt.date_tokens + prompt.persona_tokens")
+        return self

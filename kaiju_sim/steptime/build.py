@@ -1,0 +1,138 @@
+"""From a scenario to its step time: the one place that knows the four kinds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kaiju_sim.catalog.gpus import Gpu, find_gpu
+from kaiju_sim.catalog.models import Model, find_model
+from kaiju_sim.errors import UserError
+from kaiju_sim.scenario.schema import Scenario
+from kaiju_sim.steptime.convert import curves_from_profile
+from kaiju_sim.steptime.curves import CONSTANT, EXPONENTIAL, SLOTS, Curves
+from kaiju_sim.steptime.profile import KvBlocks, Profile, load_profile
+from kaiju_sim.steptime.roofline import NS, Rank, roofline_curves, usual_efficiency
+
+MIN_EFFICIENCY = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Step time of every replica of a fleet, and what is known about its error."""
+
+    curves: Curves
+    """What the engine's loop reads."""
+    source: str
+    """roofline, measured, constant or exponential: shown wherever a result is shown."""
+    id: str
+    """Profile id, or what the curves were made from."""
+    rel_error_low: float | None
+    """Lower end of the step time's relative error (-0.05: true steps may be 5 % shorter)."""
+    rel_error_high: float | None
+    """Upper end of the same; both None unless a profile states its held-out error."""
+    host_overhead_s: float
+    """Host time per step that the GPU waits for."""
+    kv_blocks: KvBlocks | None
+    """KV memory of the engine that was measured, for `kv_plan`."""
+
+
+def build_step_time(scenario: Scenario, folder: Path | None = None) -> StepTime:
+    """The step time that *scenario* asks for.
+
+    *folder* is where a relative profile path starts (the scenario file's folder). UserError for
+    unknown names, an unsound profile, or one made for another GPU, model or number of ranks.
+    """
+    kind = scenario.steptime.kind
+    if kind == "roofline":
+        return _from_roofline(scenario)
+    if kind == "profile":
+        return _from_profile(scenario, folder)
+    return _from_mean(scenario)
+
+
+def table_sizes(scenario: Scenario) -> tuple[int, int]:
+    """Largest token rows and sampling sequences of a step: the sizes of the dense tables."""
+    engine = scenario.engine
+    return engine.token_budget + engine.max_seqs, engine.max_seqs
+
+
+def check_split(model: Model, gpu: Gpu, tensor_parallel: int) -> None:
+    """UserError unless heads, FFN and vocabulary split evenly over the ranks of a replica."""
+    for what, size in (("heads", model.heads), ("ffn", model.ffn), ("vocab", model.vocab)):
+        if size % tensor_parallel:
+            raise UserError(
+                f"fleet.tensor_parallel: {tensor_parallel} {gpu.name} cannot share {model.name}: "
+                f"its {what} ({size}) is not a multiple of {tensor_parallel}"
+            )
+
+
+def _from_roofline(scenario: Scenario) -> StepTime:
+    gpu, model = find_gpu(scenario.gpu), find_model(scenario.model)
+    ranks, choice = scenario.fleet.tensor_parallel, scenario.steptime
+    check_split(model, gpu, ranks)
+    _check_efficiency("compute", choice.compute_efficiency)
+    _check_efficiency("memory", choice.memory_efficiency)
+    efficiency = usual_efficiency(choice.compute_efficiency, choice.memory_efficiency)
+    rank = Rank(gpu, model, ranks, efficiency)
+    return StepTime(
+        curves=roofline_curves(rank, choice.host_overhead, *table_sizes(scenario)),
+        source="roofline",
+        id=f"roofline-{gpu.name}-{model.name}-tp{ranks}".lower(),
+        rel_error_low=None,
+        rel_error_high=None,
+        host_overhead_s=choice.host_overhead,
+        kv_blocks=None,
+    )
+
+
+def _check_efficiency(which: str, value: float) -> None:
+    if value < MIN_EFFICIENCY:
+        raise UserError(f"steptime.{which}_efficiency must be at least {MIN_EFFICIENCY}")
+
+
+def _from_profile(scenario: Scenario, folder: Path | None) -> StepTime:
+    name = scenario.steptime.profile
+    assert name is not None, "the schema requires steptime.profile for kind profile"
+    profile = load_profile(name, folder)
+    _check_match(scenario, profile)
+    error = profile.heldout.p95_abs_rel_error if profile.heldout else None
+    return StepTime(
+        curves=curves_from_profile(profile, *table_sizes(scenario)),
+        source=profile.source,
+        id=profile.id,
+        rel_error_low=None if error is None else -error,
+        rel_error_high=error,
+        host_overhead_s=profile.host_overhead_s,
+        kv_blocks=profile.kv_blocks,
+    )
+
+
+def _check_match(scenario: Scenario, profile: Profile) -> None:
+    wanted = {
+        "gpu": (find_gpu(scenario.gpu).name, profile.gpu),
+        "model": (find_model(scenario.model).name, profile.model),
+        "tensor_parallel": (scenario.fleet.tensor_parallel, profile.tensor_parallel),
+    }
+    for key, (here, there) in wanted.items():
+        if here != there:
+            raise UserError(
+                f"steptime.profile: {scenario.steptime.profile} is for {key} {there}, "
+                f"but the scenario has {here}"
+            )
+
+
+def _from_mean(scenario: Scenario) -> StepTime:
+    kind, mean_s = scenario.steptime.kind, scenario.steptime.step
+    assert mean_s is not None, "the schema requires steptime.step for these kinds"
+    empty = np.zeros((4, SLOTS))
+    curves = Curves(
+        kind=CONSTANT if kind == "constant" else EXPONENTIAL,
+        mean_ns=mean_s * NS,
+        host_ns=0.0,
+        rows_ns=np.zeros(1),
+        seqs_ns=np.zeros(1),
+        slope=empty,
+        offset=empty.copy(),
+    )
+    return StepTime(curves, kind, f"{kind}-{mean_s:g}s", None, None, 0.0, None)

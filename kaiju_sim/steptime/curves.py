@@ -1,0 +1,78 @@
+"""Step-time curves as flat arrays, and the few functions that read them.
+
+A step takes the sum of what depends on its token rows, on the sequences that sample, on the
+contexts that decoding sequences read, and on the query-key pairs that prefill attends to, plus host
+overhead. Rows and sequences are dense tables (they keep every staircase of a matrix product);
+contexts and pairs are curves on a log grid, eight slots an octave, linear within a slot.
+
+The functions are plain Python over numbers and arrays: the compiled loop compiles this very source,
+and both give the same bits, since the operations and their order are written once, here.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+OPERATORS, CONSTANT, EXPONENTIAL = range(3)
+"""Kinds of step time: a sum of operator curves, one fixed time, an exponential draw."""
+
+DECODE_GLOBAL, DECODE_LOCAL, PREFILL_GLOBAL, PREFILL_LOCAL = range(4)
+"""Context curves: sum of contexts, sum of min(context, window), pairs, pairs in the window."""
+
+SLOTS_PER_OCTAVE = 8
+OCTAVES = 48
+SLOTS = SLOTS_PER_OCTAVE * OCTAVES
+"""Slots of a context curve: x from 1 to 2**48; beyond, the last slot's line goes on."""
+
+
+class Curves(NamedTuple):
+    """Step time of one replica, in nanoseconds; see the module's text for the sum it stands for."""
+
+    kind: int
+    mean_ns: float
+    host_ns: float
+    rows_ns: NDArray[np.float64]
+    seqs_ns: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+
+def curve_ns(curves: Curves, which: int, x: int) -> float:
+    """Time of context curve `which` at x tokens or pairs: 0 at 0, else the line of x's slot."""
+    if x <= 0:
+        return 0.0
+    mantissa, exponent = math.frexp(float(x))
+    slot = (exponent - 1) * 8 + int(mantissa * 16.0) - 8
+    last = curves.slope.shape[1] - 1
+    if slot > last:
+        slot = last
+    return float(curves.offset[which, slot] + curves.slope[which, slot] * x)
+
+
+def fixed_ns(curves: Curves, rows: int, seqs: int) -> float:
+    """Time that does not depend on contexts: host, token rows, sampling sequences."""
+    if curves.kind != 0:
+        return curves.mean_ns
+    return float(curves.host_ns + curves.rows_ns[rows] + curves.seqs_ns[seqs])
+
+
+def decode_ns(curves: Curves, context: int, window: int) -> float:
+    """Decode attention: `context` tokens read by global layers, `window` by local ones."""
+    if curves.kind != 0:
+        return 0.0
+    return curve_ns(curves, 0, context) + curve_ns(curves, 1, window)
+
+
+def prefill_ns(curves: Curves, pairs: int, window_pairs: int) -> float:
+    """Prefill attention: query-key pairs of global layers, and pairs within the window."""
+    if curves.kind != 0:
+        return 0.0
+    return curve_ns(curves, 2, pairs) + curve_ns(curves, 3, window_pairs)
+
+
+def step_ns(fixed: float, decode: float, prefill: float) -> int:
+    """The step's duration, rounded once to whole nanoseconds; at least 1."""
+    duration = int(fixed + decode + prefill + 0.5)
+    return duration if duration > 0 else 1

@@ -1,0 +1,1 @@
+"""Who arrives when and says how much: distributions, characters, sessions, traces."""

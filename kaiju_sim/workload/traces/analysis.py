@@ -1,0 +1,150 @@
+"""What is in a trace: rate, burstiness, lengths, and reuse, under the names of docs/traces.md.
+
+`analyse` gives one nested dictionary that prints as JSON: plain numbers, strings as keys, `None`
+where a figure does not exist. Ratios are rounded to the digits that a trace of some thousand rows
+supports; the functions under it return full precision.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kaiju_sim.errors import UserError
+from kaiju_sim.workload.traces.model import Ints, Trace
+from kaiju_sim.workload.traces.reuse import Fleet, fleet_reuse, ideal_reuse, lru_reuse
+
+IOD_WINDOWS_S = (1, 10, 30, 60)
+"""Windows of the index of dispersion, seconds, where the trace is long enough."""
+
+_NS = 1_000_000_000
+Progress = Callable[[str], None]
+
+
+def index_of_dispersion(trace: Trace, window_s: int) -> float | None:
+    """Variance over mean of the arrivals per window (population variance); 1 for Poisson.
+
+    Windows follow each other from the first arrival; the last, partial one is left out. `None`
+    with fewer than two whole windows.
+    """
+    windows = trace.span_ns // (window_s * _NS)
+    index = trace.arrival_ns // (window_s * _NS)
+    # Counted by occupied windows only: a long, empty trace may have billions of others.
+    _, counts = np.unique(index[index < windows], return_counts=True)
+    total, squares = int(counts.sum()), int((counts**2).sum())
+    if windows < 2 or total == 0:
+        return None
+    return (windows * squares - total**2) / (windows * total)
+
+
+def interarrival_cv(trace: Trace) -> float | None:
+    """Standard deviation over mean of the gaps between arrivals; 1 for Poisson."""
+    gaps = np.diff(trace.arrival_ns)
+    mean = gaps.mean() if len(gaps) else 0.0
+    return float(gaps.std() / mean) if mean > 0 else None
+
+
+def lengths(values: Ints) -> dict[str, float]:
+    """Count, mean, quantiles (linear between ranks), largest and smallest of a length column."""
+    p50, p90, p99 = (float(value) for value in np.percentile(values, (50, 90, 99)))
+    return {
+        "n": len(values),
+        "mean": round(float(values.mean()), 1),
+        "p50": p50,
+        "p90": p90,
+        "p99": p99,
+        "max": float(values.max()),
+        "min": float(values.min()),
+    }
+
+
+def analyse(
+    trace: Trace,
+    *,
+    lru: Sequence[int] = (),
+    fleet: Sequence[Fleet] = (),
+    iod_s: Sequence[int] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """All figures of a trace; `lru` and `fleet` ask for reuse at those capacities.
+
+    `progress` is told the name of each reuse figure when it is done. Asking for reuse of a trace
+    without block ids is a `UserError`.
+    """
+    if (lru or fleet) and trace.block_ids is None:
+        raise UserError(f"trace {trace.name} has no block ids: --lru and --fleet need them")
+    return {
+        "name": trace.name,
+        "format": trace.format,
+        "sha256": trace.sha256,
+        **_arrivals(trace),
+        "input": lengths(trace.prompt_tokens),
+        "output": lengths(trace.output_tokens),
+        "iod": _dispersion(trace, iod_s),
+        "interarrival_cv": _rounded(interarrival_cv(trace), 2),
+        **_groups(trace),
+        **(_reuse(trace, lru, fleet, progress) if trace.block_ids is not None else {}),
+    }
+
+
+def _arrivals(trace: Trace) -> dict[str, Any]:
+    span_s = trace.span_ns / _NS
+    return {
+        "rows": trace.rows,
+        "first_ms": _milliseconds(trace.first_ns),
+        "last_ms": _milliseconds(trace.first_ns + trace.span_ns),
+        "span_s": round(span_s, 3),
+        "rate_per_s": round((trace.rows - 1) / span_s, 4) if span_s > 0 else None,
+    }
+
+
+def _milliseconds(value_ns: int) -> int | float:
+    whole, rest = divmod(value_ns, 1_000_000)
+    return value_ns / 1e6 if rest else whole
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _dispersion(trace: Trace, windows_s: Sequence[int] | None) -> dict[str, float | None]:
+    values = {
+        str(window): _rounded(index_of_dispersion(trace, window), 2)
+        for window in (IOD_WINDOWS_S if windows_s is None else windows_s)
+    }
+    if windows_s is None:
+        return {window: value for window, value in values.items() if value is not None}
+    return values
+
+
+def _groups(trace: Trace) -> dict[str, int]:
+    columns = {"sessions": trace.session, "characters": trace.character}
+    return {name: len(np.unique(column)) for name, column in columns.items() if column is not None}
+
+
+def _reuse(
+    trace: Trace, lru: Sequence[int], fleet: Sequence[Fleet], progress: Progress | None
+) -> dict[str, Any]:
+    tell = progress or (lambda done: None)
+    ideal = ideal_reuse(trace)
+    figures: dict[str, Any] = {
+        "block_tokens": trace.block_tokens,
+        "ideal": {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in ideal._asdict().items()
+        },
+    }
+    tell("ideal")
+    if lru:
+        figures["lru"] = {}
+    for capacity in lru:
+        hit = lru_reuse(trace, capacity)
+        figures["lru"][str(capacity)] = [round(hit.block, 4), round(hit.token, 4)]
+        tell(f"lru {capacity}")
+    if fleet:
+        figures["fleet"] = {}
+    for one in fleet:
+        result = fleet_reuse(trace, one)
+        figures["fleet"][str(one)] = [round(result.block, 4), round(result.imbalance, 3)]
+        tell(f"fleet {one}")
+    return figures
