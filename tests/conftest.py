@@ -16,9 +16,15 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of public traces, beside the repository or where KAIJU_SHARED says; or a skip."""
+    """The folder of public traces, beside the repository or where KAIJU_SHARED says; or a skip.
+
+    With KAIJU_REQUIRE_SHARED=1 (as in CI) its absence is a failure.
+    """
     shared = Path(os.environ.get("KAIJU_SHARED", ROOT.parent / "shared"))
     data = shared / "data" if (shared / "data").is_dir() else shared
     if not (data / "expected.json").is_file():
-        pytest.skip("no shared data: set KAIJU_SHARED")
+        missing = "no shared data: set KAIJU_SHARED"
+        if os.environ.get("KAIJU_REQUIRE_SHARED") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
     return data

@@ -7,7 +7,7 @@ Numba's own cache does not see changes in other modules, so the cache folder is 
 the sources of every compiled module (and of numba's version and the options): never stale.
 
 Two tricks make the loop twice as fast and are guarded: `forceinline` on every callee, and arrays
-passed to the loop without an owner (`borrowed`), so that nothing is reference-counted inside.
+passed to the loop without an owner (`engine.lend`), so that nothing is reference-counted inside.
 """
 
 import functools
@@ -23,7 +23,9 @@ from types import ModuleType
 from typing import Any
 
 import numba
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic, overload, register_jitable
+
+from kaiju_sim.engine.lend import lend
 
 OPTIONS = {"error_model": "numpy"}
 
@@ -68,7 +70,36 @@ def drop_stale(keep: Path, most: int = 4) -> None:
 
 
 def _own(function: object, module: ModuleType) -> bool:
-    return inspect.isfunction(function) and function.__module__ == module.__name__
+    mine = inspect.isfunction(function) and function.__module__ == module.__name__
+    return mine and function is not lend
+
+
+@functools.cache
+def share_lend() -> None:
+    """Teach compiled code to lend arrays without an owner; plainly where numba has changed."""
+    try:
+        from numba.core import types
+        from numba.np.arrayobj import make_array
+    except ImportError:
+        register_jitable(lend)
+        return
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def ownerless(typing_context: Any, array: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            view = make_array(signature.args[0])(context, builder, args[0])
+            view.meminfo = context.get_constant_null(types.MemInfoPointer(types.voidptr))
+            view.parent = context.get_constant_null(types.pyobject)
+            return view._getvalue()
+
+        return array(array), generate
+
+    @overload(lend)
+    def lend_compiled(array: Any) -> Any:
+        def implementation(array: Any) -> Any:
+            return ownerless(array)
+
+        return implementation
 
 
 @functools.cache
@@ -98,31 +129,8 @@ def compile_entry(
     folder = cache_folder(keyed)
     numba.config.CACHE_DIR = str(folder)  # read when a function is decorated
     drop_stale(folder)
+    share_lend()
     share(tuple(modules), outlined)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", numba.NumbaWarning)
         return numba.njit(cache=True, nogil=True, **OPTIONS)(function)  # type: ignore[no-any-return]
-
-
-try:
-    from numba.core import types
-    from numba.np.arrayobj import make_array
-
-    @intrinsic  # type: ignore[misc]
-    def borrowed(typingctx: Any, array: Any) -> Any:  # noqa: ARG001
-        """The same array without an owner: nothing is counted while compiled code passes it on."""
-
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            view = make_array(signature.args[0])(context, builder, args[0])
-            view.meminfo = context.get_constant_null(types.MemInfoPointer(types.voidptr))
-            view.parent = context.get_constant_null(types.pyobject)
-            return view._getvalue()
-
-        return array(array), codegen
-
-except ImportError:  # another numba: counted arrays give the same results, more slowly
-
-    @register_jitable
-    def borrowed(array: Any) -> Any:
-        """The array itself."""
-        return array

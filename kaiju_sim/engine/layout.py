@@ -161,8 +161,6 @@ HUB = np.dtype(
         ("tail", "i4"),
         ("length", "i4"),
         ("central", "i4"),
-        ("inbox", "i4"),
-        ("inbox_tail", "i4"),
         ("area", "i8"),
         ("area_at", "i8"),
     ],
@@ -251,6 +249,7 @@ TALLY = np.dtype(
         ("with_tpot", "i8"),
         ("prompt", "i8"),
         ("cached", "i8"),
+        ("cached_head", "i8"),
         ("tokens", "i8"),
         ("preempted", "i8"),
         ("itl", "i8"),
@@ -304,7 +303,7 @@ def make_engine(
 ) -> Engine:
     """An empty engine: `blocks` global KV blocks per replica, pools for requests and nodes."""
     hub = np.zeros(1, HUB)
-    hub["wait"] = hub["tail"] = hub["inbox"] = -1
+    hub["wait"] = hub["tail"] = -1
     hub["central"] = central
     points = limits.windows * limits.replicas + 1
     return Engine(

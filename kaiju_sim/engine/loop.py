@@ -393,29 +393,35 @@ def enqueue_centrally(w: World, q: int) -> None:
             return
 
 
-def advance_all(w: World, until: int) -> None:
-    """Advance every replica of a cell that shares the central queue.
+def advance_unit(w: World, first: int, last: int, until: int) -> None:
+    """Advance the replicas [first, last) of one unit: one replica, or all of a cell.
 
-    While messages wait in the queue, replicas compete for it: events are taken in order of time,
-    completions before starts, ties by replica. Otherwise they are independent.
+    While messages wait in the central queue, replicas compete for it: events are taken in order of
+    time, completions before starts, ties by replica. Otherwise they are independent.
     """
     e = w.engine
-    while e.hub[0].wait >= 0:
-        k = first_event(w)
-        r = e.replicas[k]
-        if next_event(r) > until or r.pending >= until:
-            return
-        advance(w, k, until, True)
-    for k in range(e.limits.replicas):
-        advance(w, k, until, False)
+    turn = first
+    while True:
+        contested = e.hub[0].wait >= 0
+        if contested:
+            k = first_event(w, first, last)
+            r = e.replicas[k]
+            if next_event(r) > until or r.pending >= until:
+                return
+        else:
+            k = turn
+            turn += 1
+            if k == last:
+                return
+        advance(w, k, until, contested)
 
 
-def first_event(w: World) -> int:
+def first_event(w: World, first: int, last: int) -> int:
     """The replica whose next event is first: completions before starts, ties by number."""
     replicas = w.engine.replicas
-    best = 0
-    best_at = next_event(replicas[0]) * 2 + (replicas[0].pending >= 0)
-    for k in range(1, w.engine.limits.replicas):
+    best = first
+    best_at = next_event(replicas[first]) * 2 + (replicas[first].pending >= 0)
+    for k in range(first + 1, last):
         at = next_event(replicas[k]) * 2 + (replicas[k].pending >= 0)
         if at < best_at:
             best = k

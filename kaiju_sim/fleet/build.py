@@ -12,8 +12,8 @@ from kaiju_sim.engine.layout import NEVER, Arr, Limits, make_engine, make_world,
 from kaiju_sim.engine.policy import routing
 from kaiju_sim.engine.policy.routing import ROUTER, Routing
 from kaiju_sim.errors import UserError
-from kaiju_sim.fleet.cell import DESK, LOG, Cell
 from kaiju_sim.fleet.prompts import Prompts
+from kaiju_sim.fleet.records import DESK, LOG, Cell
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.scenario.traffic import Constant, Distribution
 from kaiju_sim.steptime.build import StepTime

@@ -7,74 +7,17 @@ dialogue comes at least W after its cause, so units are independent inside an ep
 is exact for the modelled system.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
 from kaiju_sim import rng
-from kaiju_sim.engine.layout import Arr, Engine, Rec, World
-from kaiju_sim.engine.loop import advance, advance_all, enqueue, enqueue_centrally
-from kaiju_sim.engine.policy.batching import count_load
-from kaiju_sim.engine.policy.routing import Routing, choose, see_report, take_report
+from kaiju_sim.engine.layout import Engine, World
+from kaiju_sim.engine.loop import advance_unit, enqueue, enqueue_centrally
+from kaiju_sim.engine.policy.batching import admit, count_load, end_prefill, leave
+from kaiju_sim.engine.policy.routing import choose, see_report, take_report
 from kaiju_sim.engine.record import in_cohort
-from kaiju_sim.fleet.prompts import Prompts, compose, compose_row
+from kaiju_sim.fleet.lend import lend_cell
+from kaiju_sim.fleet.prompts import compose, compose_past, compose_row
+from kaiju_sim.fleet.records import Cell
 from kaiju_sim.workload.laws import draw
 from kaiju_sim.workload.sessions import Users, end_session, gather, put_in_wheel
-
-DONE, NEED_REQUESTS, NEED_SESSIONS, NEED_NODES, NEED_LOG = range(5)
-"""Why `run_until` returned: all done, or an array has to grow (or be emptied) first."""
-COMPLETED, FAILED, IN_FLIGHT = range(3)
-"""Fate of a message, in the log."""
-
-LOG = np.dtype(
-    [
-        ("session", "i8"),
-        ("arrival", "i8"),
-        ("admit", "i8"),
-        ("first", "i8"),
-        ("end", "i8"),
-        ("turn", "i4"),
-        ("character", "i4"),
-        ("replica", "i4"),
-        ("prompt", "i4"),
-        ("cached", "i4"),
-        ("out", "i4"),
-        ("preempted", "i4"),
-        ("status", "i4"),
-    ],
-    align=True,
-)
-# `routed`: of the sessions due in the epoch in hand; totals of the cell.
-DESK = np.dtype(
-    [
-        ("log", "i8"),
-        ("spare", "i8"),
-        ("failed", "i8"),
-        ("cohort", "i8"),
-        ("cut", "i8"),
-        ("prompt", "i8"),
-        ("report", "i8"),
-        ("messages", "i8"),
-    ],
-    align=True,
-)
-
-
-class Cell(NamedTuple):
-    """Everything that one cell is made of."""
-
-    world: World
-    users: Users
-    prompts: Prompts
-    routing: Routing
-    spare: Arr
-    """Stack of unused request records (desk.spare of them)."""
-    log: Arr
-    desk: Arr
-    sample: int
-    """Sessions whose hash is below this are logged."""
-    report_epochs: int
-    delay_epochs: int
 
 
 def sampled(cell: Cell, session: int) -> bool:
@@ -172,8 +115,9 @@ def arrive(cell: Cell, s: int) -> int:
     return -1
 
 
-def into_inbox(e: Engine, place: Rec, q: int) -> None:
-    """Message q will be delivered to a replica (or the central queue) at its arrival time."""
+def into_inbox(e: Engine, k: int, q: int) -> None:
+    """Message q will be delivered to unit k at its arrival time."""
+    place = e.replicas[k]
     if place.inbox >= 0:
         e.requests[place.inbox_tail].next = q
     else:
@@ -190,45 +134,39 @@ def route(cell: Cell) -> None:
         if q < 0:
             continue
         if e.hub[0].central:
-            into_inbox(e, e.hub[0], q)
+            into_inbox(e, 0, q)
             continue
         session = cell.users.sessions[s]
         key = int(cell.prompts.row_session[session.row]) if cell.users.replay else int(session.id)
         k = choose(e, cell.routing, q, int(session.character), key, int(session.replica))
         session.replica = k
-        into_inbox(e, e.replicas[k], q)
+        into_inbox(e, k, q)
 
 
-def run_replicas(w: World, until: int) -> None:
-    """Deliver each replica's inbox and run it to `until`, one replica after the other."""
-    requests = w.engine.requests
-    for k in range(w.engine.limits.replicas):
-        r = w.engine.replicas[k]
+def run_units(w: World, until: int) -> None:
+    """Deliver each unit's inbox and run it to `until`, one unit after the other.
+
+    A unit is a replica; with the central queue it is the whole cell, whose inbox is replica 0's.
+    """
+    e = w.engine
+    central = e.hub[0].central != 0
+    for k in range(1 if central else e.limits.replicas):
+        last = e.limits.replicas if central else k + 1
+        r = e.replicas[k]
         q = int(r.inbox)
         r.inbox = -1
         while True:
-            stop = until if q < 0 else int(requests[q].arrival)
-            if r.end <= stop or r.pending >= 0:
-                advance(w, k, stop, False)
+            stop = until if q < 0 else int(e.requests[q].arrival)
+            if central or r.end <= stop or r.pending >= 0:
+                advance_unit(w, k, last, stop)
             if q < 0:
                 break
-            following = int(requests[q].next)
-            enqueue(w, k, q)
+            following = int(e.requests[q].next)
+            if central:
+                enqueue_centrally(w, q)
+            else:
+                enqueue(w, k, q)
             q = following
-
-
-def run_central(w: World, until: int) -> None:
-    """Deliver the epoch's messages to the central queue and run all replicas to `until`."""
-    hub = w.engine.hub[0]
-    q = int(hub.inbox)
-    hub.inbox = -1
-    while True:
-        advance_all(w, until if q < 0 else int(w.engine.requests[q].arrival))
-        if q < 0:
-            break
-        following = int(w.engine.requests[q].next)
-        enqueue_centrally(w, q)
-        q = following
 
 
 def answered(cell: Cell) -> None:
@@ -294,38 +232,69 @@ def shortage(cell: Cell) -> int:
     return 0
 
 
-def run_epoch(cell: Cell, until: int) -> int:
-    """One epoch (or the part of it up to a control event): DONE, or what has to grow first."""
-    users = cell.users
-    clock = users.clock[0]
-    now = int(clock.now)
-    if not gather(users, now, until):
-        return 2
-    short = shortage(cell)
-    if short != 0:
-        return short
-    reports(cell, now)
-    route(cell)
-    if cell.world.engine.hub[0].central:
-        run_central(cell.world, until)
-    else:
-        run_replicas(cell.world, until)
-    answered(cell)
-    clock.live_area += clock.live * (until - now)
-    clock.due = -1
-    clock.now = until
+def warm_caches(cell: Cell) -> int:
+    """Put the dialogues that are under way at the start into the caches: 0, or what has to grow.
+
+    Each is placed by the router as if its last answer had just ended (load in view: dialogues
+    placed so far). Afterwards the router has sent nothing.
+    """
+    e = cell.world.engine
+    clock = cell.users.clock[0]
+    if clock.cold == 0:
+        return 0
+    while clock.cold > 0:
+        pool = e.node_pool[0]
+        if e.nodes.size - pool.live < 64:
+            return 3
+        clock.cold -= 1
+        if cell.users.sessions[clock.cold].turn > 0:
+            warm_session(cell, int(clock.cold))
+    for k in range(e.limits.replicas):
+        cell.routing.sent[k] = 0
+        cell.routing.seen[k] = 0
     return 0
+
+
+def warm_session(cell: Cell, s: int) -> None:
+    """Route a dialogue and leave its context in that replica's cache."""
+    e = cell.world.engine
+    session = cell.users.sessions[s]
+    q = take_request(cell)
+    prompt = compose_past(e, cell.prompts, cell.users, s, q)
+    k = choose(e, cell.routing, q, int(session.character), int(session.id), -1)
+    session.replica = k
+    if admit(e, k, q, 0):
+        end_prefill(e, k, q)
+        leave(e, k, q, prompt + 1, int(e.requests[q].blocks))
+    give_request(cell, q)
 
 
 def run_until(cell: Cell, until: int) -> int:
-    """Epochs up to `until` (ns), cut there: DONE, or what has to grow before it goes on."""
-    clock = cell.users.clock[0]
-    while clock.now < until:
-        grid = (int(clock.now) // cell.users.epoch_ns + 1) * cell.users.epoch_ns
-        status = run_epoch(cell, min(grid, until))
-        if status != 0:
-            return status
-    return 0
+    """Epochs up to `until` (ns), the last one cut there: DONE, or what has to grow first.
+
+    One function on purpose: it is the entry of the compiled loop, and every level above the
+    epochs would be optimised as a whole once more.
+    """
+    lent = lend_cell(cell)
+    users = lent.users
+    clock = users.clock[0]
+    short = warm_caches(lent)
+    while short == 0 and clock.now < until:
+        now = int(clock.now)
+        stop = min((now // users.epoch_ns + 1) * users.epoch_ns, until)
+        if not gather(users, now, stop):
+            return 2
+        short = shortage(lent)
+        if short != 0:
+            break
+        reports(lent, now)
+        route(lent)
+        run_units(lent.world, stop)
+        answered(lent)
+        clock.live_area += clock.live * (stop - now)
+        clock.due = -1
+        clock.now = stop
+    return short
 
 
 def settle(cell: Cell, until: int) -> None:

@@ -89,6 +89,18 @@ def compose(e: Engine, p: Prompts, u: Users, s: int, q: int) -> int:
     return max(1, out)
 
 
+def compose_past(e: Engine, p: Prompts, u: Users, s: int, q: int) -> int:
+    """Write what session s has said and heard so far into request q; returns its tokens."""
+    v = u.sessions[s]
+    v.head_key = head_key(p, u, v, 0)
+    head = p.date_tokens + int(p.definition[v.character])
+    prompt = max(1, min(p.max_context - 1, head + p.persona_tokens + int(v.history)))
+    fill_request(e, s, q, 0, prompt)
+    if e.limits.prefix_cache:
+        write_path(e, p, v, q, head, prompt)
+    return prompt
+
+
 def fill_request(e: Engine, s: int, q: int, at: int, prompt: int) -> None:
     """A fresh request record with an empty path."""
     v = e.requests[q]

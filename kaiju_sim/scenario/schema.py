@@ -36,6 +36,9 @@ class Run(Part):
     """After the horizon, messages may finish for this long; the rest count as in flight."""
     epoch: PositiveSeconds = 0.1
     """Routing epoch: load reports are taken and arrivals routed once per epoch."""
+    start: Literal["warm", "cold"] = "warm"
+    """`warm`: dialogues under way at time 0 are cached, as far as caches hold them; `cold`: caches
+    are empty."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Run":

@@ -38,7 +38,7 @@ SESSION = np.dtype(
 )
 # `spare`: unused sessions; `started`: sessions ever begun; `next_new`: arrival of the next one;
 # `due`: sessions gathered for the epoch in hand, -1 before they are gathered; `clipped`: next turns
-# put off to one epoch after their cause.
+# put off to one epoch after their cause; `cold`: sessions still to be put into the caches.
 CLOCK = np.dtype(
     [
         ("now", "i8"),
@@ -52,7 +52,7 @@ CLOCK = np.dtype(
         ("gaps", "i8"),
         ("gap_sum", "i8"),
         ("live_area", "i8"),
-        ("arrived", "i8"),
+        ("cold", "i8"),
     ],
     align=True,
 )

@@ -2,8 +2,7 @@
 
 A dialogue met at random has a length drawn by length (size-biased), stands at a uniform place in
 it, and is in the middle of a pause that was met at random too (a uniform part of a size-biased
-one). Its history is what its own draws gave in the turns before, cut as prompts are cut. Caches
-are cold all the same: warm-up is for them.
+one). Its history is what its own draws gave in the turns before, cut as prompts are cut.
 """
 
 import numpy as np
@@ -49,7 +48,7 @@ def sessions_under_way(s: Scenario, users: Users, live: int) -> None:
     pause = size_biased(users.laws, THINK, uniforms(users.seed, rng.START, who, 1))
     records["at"] = (pause * uniforms(users.seed, rng.START, who, 2) * 1e9).astype(np.int64)
     records["history"] = histories(s, users, records)
-    file_all(users, live)
+    file_all(s, users, live)
 
 
 def characters_of(users: Users, who: Arr) -> Arr:
@@ -83,7 +82,7 @@ def counts_of_definitions(s: Scenario, character: Arr) -> NDArray[np.int64]:
     return np.asarray(definition_tokens(s)[character], np.int64)
 
 
-def file_all(users: Users, live: int) -> None:
+def file_all(s: Scenario, users: Users, live: int) -> None:
     """Chain the first `live` session records into the wheel by their times."""
     records = users.sessions
     slot = (records["at"][:live] // users.epoch_ns) & (users.wheel.size - 1)
@@ -97,3 +96,4 @@ def file_all(users: Users, live: int) -> None:
     users.clock["spare"] = live if live < records.size else -1
     users.clock["live"] = live
     users.clock["started"] = live
+    users.clock["cold"] = live if s.run.start == "warm" else 0

@@ -179,7 +179,10 @@ def form_batch(e: Engine, k: int, t: int) -> Batch:
 
 
 def end_prefill(e: Engine, k: int, q: int) -> None:
-    """Message q's prompt is computed: its blocks can be hit now, its windows are retained."""
+    """Message q's prompt is computed: its blocks can be hit now, its windows are retained.
+
+    Blocks that were found twice are free again, so the head of the queue may try once more.
+    """
     p = e.limits
     if p.prefix_cache == 0:
         return
@@ -190,6 +193,7 @@ def end_prefill(e: Engine, k: int, q: int) -> None:
     pool = e.node_pool[0]
     named = prefix.commit(c, e.nodes, e.node_index, pool, k, e.segments, lo, hi, int(v.named))
     v.named = named
+    e.replicas[k].blocked = 0
     if p.windows == 0 or p.retain == 0:
         return
     head = int(e.segments[lo].n)
@@ -238,16 +242,17 @@ def leave(e: Engine, k: int, q: int, context: int, held: int) -> None:
 
 
 def requeue(e: Engine, k: int, q: int, made: int) -> None:
-    """A preempted message goes back to the head of its replica's queue: what it said is prompt."""
+    """A preempted message goes back to the head of its replica's queue: what it said is prompt.
+
+    Its path grows by that only where answers are cached: otherwise the blocks that follow in its
+    last stream are not known to be its answer (in a trace they are another row's prompt).
+    """
     r = e.replicas[k]
     v = e.requests[q]
     last = (q + 1) * e.limits.stride - 1
-    before = int(v.prompt) >> e.limits.shift
     v.prompt += made
     v.preempted += 1
-    if e.limits.prefix_cache and not e.limits.cache_generated:
-        e.segments[last].n += (int(v.prompt) >> e.limits.shift) - before
-    elif e.limits.prefix_cache:
+    if e.limits.prefix_cache and e.limits.cache_generated:
         e.segments[last].n += (int(v.prompt) >> e.limits.shift) - v.named
     v.next = r.wait
     r.wait = q

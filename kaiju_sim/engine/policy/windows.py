@@ -76,6 +76,16 @@ def window_take(c: Rec, windows: Arr, index: Arr, pool: Rec) -> bool:
     return True
 
 
+def window_refresh(c: Rec, windows: Arr, index: Arr, stream: int, end: int) -> bool:
+    """Whether the point `end` of `stream` is retained; if so, it becomes the newest."""
+    x = window_find(windows, index, stream, end)
+    if x < 0 or windows[x].end != end:
+        return False
+    window_unlink(c, windows, x)
+    window_link(c, windows, x)
+    return True
+
+
 def window_keep(
     c: Rec, windows: Arr, index: Arr, pool: Rec, stream: int, end: int, shared: int
 ) -> None:
@@ -83,10 +93,7 @@ def window_keep(
 
     If that point is retained already, it becomes the newest and the caller's memory is freed.
     """
-    x = window_find(windows, index, stream, end)
-    if x >= 0 and windows[x].end == end:
-        window_unlink(c, windows, x)
-        window_link(c, windows, x)
+    if window_refresh(c, windows, index, stream, end):
         c.windows_free += 1
         return
     x = pool_take(pool, windows)
@@ -140,9 +147,14 @@ def own_window(e: Engine, c: Rec, window: int) -> None:
 
 
 def retain_copy(e: Engine, c: Rec, stream: int, end: int, shared: int) -> None:
-    """Retain a copy of a running sequence's window at a point it has just computed."""
+    """Retain a copy of a running sequence's window at a point it has just computed.
+
+    No copy is made, and none dropped for it, where the point is retained already.
+    """
+    if end <= 0 or window_refresh(c, e.windows, e.window_index, stream, end):
+        return
     pool = e.window_pool[0]
-    if end > 0 and window_take(c, e.windows, e.window_index, pool):
+    if window_take(c, e.windows, e.window_index, pool):
         window_keep(c, e.windows, e.window_index, pool, stream, end, shared)
 
 

@@ -1,0 +1,47 @@
+# Everything lives in .venv/ of this checkout; every target sets up what it needs.
+#   make run     simulate the baseline scenario and write its report
+#   make test    run the tests            make lint    style, types, import contracts
+#   make bench   measure the speed        make setup   the environment only
+# PYTHON=python3.12 picks the interpreter, TESTS="-k router" is passed to pytest.
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+BASELINE := runs/baseline
+TESTS ?=
+
+# The first interpreter that is new enough.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: run setup test lint bench clean
+.DEFAULT_GOAL := run
+
+run: setup
+	@$(VENV)/bin/kaiju-sim run scenarios/baseline.yaml -o $(BASELINE)
+	@echo "Report: $(BASELINE)/report.html (figures: $(BASELINE)/summary.json)"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=..." >&2; exit 1; }
+	@echo "Setting up $(VENV): once, about half a minute" >&2
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check \
+		-c constraints.txt -e '.[test,lint]'
+	@touch $@
+
+# Compiled code is cached: made once here, not once in each of pytest's processes.
+test: setup
+	@$(VENV)/bin/python scripts/warm_cache.py
+	@$(VENV)/bin/python -m pytest -n 2 $(TESTS)
+
+lint: setup
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/check
+
+bench: setup
+	@$(VENV)/bin/python -m benchmarks.simulator
+
+clean:
+	rm -rf $(VENV) build runs *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,184 @@
+"""The reference loop: the specification of a replica, in plain Python, one step at a time.
+
+It calls the same policy as the compiled loop, and looks at every running sequence in every step: no
+ring of buckets, no residues, no running sums, no fast-forward. A GPU engine is this loop with
+another executor and another clock. Tests compare its event log with the compiled loop's exactly.
+"""
+
+from dataclasses import dataclass, field
+
+from kaiju_sim.engine.layout import NEVER, Rec, World
+from kaiju_sim.engine.loop import duration_ns
+from kaiju_sim.engine.policy.batching import (
+    blocks_of,
+    end_prefill,
+    form_batch,
+    leave,
+    requeue,
+    victim_before,
+)
+from kaiju_sim.engine.policy.prefix import take
+from kaiju_sim.engine.record import deliver, record_gap, record_prompt
+from kaiju_sim.steptime.curves import decode_ns, fixed_ns, prefill_ns
+
+
+@dataclass(slots=True)
+class Sequence:
+    """A message that decodes."""
+
+    request: int
+    context: int
+    """Tokens so far, the last one's KV not yet computed."""
+    left: int
+    """Tokens still to come: the simulated world knows, policy does not."""
+    blocks: int
+    last_ns: int
+    """When its last token was delivered."""
+
+
+@dataclass
+class ReferenceLoop:
+    """All replicas of a cell; `world` holds record arrays viewed as np.recarray."""
+
+    world: World
+    running: list[list[Sequence]] = field(default_factory=list)
+    left: dict[int, int] = field(default_factory=dict)
+    """Tokens still to come of preempted messages."""
+    last_ns: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.running = [[] for _ in range(self.world.engine.limits.replicas)]
+
+    def advance_unit(self, first: int, last: int, until: int) -> None:
+        """Every event of replicas [first, last) in order: completions, then starts, by replica.
+
+        Completions at `until` are included, starts are not (arrivals of that instant come first).
+        """
+        while True:
+            at, phase, k = min(self._next(k) for k in range(first, last))
+            if at > until or (phase == 1 and at == until):
+                return
+            if phase == 1:
+                self.world.engine.replicas[k].pending = -1
+                self._start(k, at)
+            else:
+                self._end(k, at)
+
+    def _next(self, k: int) -> tuple[int, int, int]:
+        r = self.world.engine.replicas[k]
+        return (int(r.pending), 1, k) if r.pending >= 0 else (int(r.end), 0, k)
+
+    def _start(self, k: int, t: int) -> None:
+        w = self.world
+        e = w.engine
+        r = e.replicas[k]
+        batch = form_batch(e, k, t)
+        r.decoding = batch.decodes
+        if batch.rows + batch.decodes == 0:
+            r.end = NEVER
+            return
+        r.fixed = fixed_ns(e.curves, batch.rows + batch.decodes, batch.decodes + int(r.filling))
+        decode = self._decode_time(k) if batch.decodes else 0.0
+        prefill = prefill_ns(e.curves, batch.pairs, batch.near)
+        dt = duration_ns(w, k, int(r.steps), float(r.fixed), decode, prefill)
+        r.begin = t
+        r.end = t + dt
+        r.busy += dt
+        r.prefill_rows_ns += dt * batch.rows // (batch.rows + batch.decodes)
+        r.steps += 1
+
+    def _decode_time(self, k: int) -> float:
+        e = self.world.engine
+        context = sum(s.context for s in self.running[k])
+        near = sum(min(s.context, e.limits.window) for s in self.running[k])
+        return decode_ns(e.curves, context, near)
+
+    def _end(self, k: int, t: int) -> None:
+        r = self.world.engine.replicas[k]
+        if r.decoding > 0:
+            self._end_decode(k, r, t)
+        self._end_prefills(k, r, t)
+        r.end = NEVER
+        r.pending = t
+
+    def _end_decode(self, k: int, r: Rec, t: int) -> None:
+        batch = self.running[k]
+        for s in batch:
+            record_gap(self.world, t - s.last_ns, 1)
+            s.last_ns = t
+            s.context += 1
+            s.left -= 1
+            r.tokens += 1
+        for s in sorted(batch, key=self._number):
+            if s.left == 0:
+                self._leave(k, r, s)
+                deliver(self.world, r, s.request, t)
+        self._grow(k, r)
+
+    def _number(self, s: Sequence) -> int:
+        return int(self.world.engine.requests[s.request].number)
+
+    def _leave(self, k: int, r: Rec, s: Sequence) -> None:
+        self.running[k].remove(s)
+        r.running -= 1
+        leave(self.world.engine, k, s.request, s.context, s.blocks)
+
+    def _grow(self, k: int, r: Rec) -> None:
+        e = self.world.engine
+        c = e.caches[k]
+        while True:
+            short = [s for s in self.running[k] if blocks_of(s.context, e.limits.shift) > s.blocks]
+            if len(short) <= c.free + c.idle:
+                break
+            self._preempt(k, r)
+        take(c, e.nodes, e.node_index, e.node_pool[0], len(short))
+        for s in short:
+            s.blocks += 1
+
+    def _preempt(self, k: int, r: Rec) -> None:
+        victim = self.running[k][0]
+        for s in self.running[k]:
+            if victim_before(self._number(s), self._number(victim)):
+                victim = s
+        q = victim.request
+        self._leave(k, r, victim)
+        self.left[q] = victim.left
+        self.last_ns[q] = victim.last_ns
+        made = victim.context - int(self.world.engine.requests[q].prompt)
+        requeue(self.world.engine, k, q, made)
+
+    def _end_prefills(self, k: int, r: Rec, t: int) -> None:
+        requests = self.world.engine.requests
+        q = int(r.pre)
+        while q >= 0 and requests[q].chunk > 0:
+            v = requests[q]
+            following = int(v.next)
+            v.todo -= v.chunk
+            v.chunk = 0
+            if v.todo == 0:
+                r.pre = following
+                r.filling -= 1
+                self._first_token(k, r, q, t)
+            q = following
+
+    def _first_token(self, k: int, r: Rec, q: int, t: int) -> None:
+        w = self.world
+        v = w.engine.requests[q]
+        fate = w.fates[q]
+        end_prefill(w.engine, k, q)
+        r.tokens += 1
+        if fate.first < 0:
+            fate.first = t
+            r.prompt += v.prompt
+            r.hit += v.cached
+            record_prompt(w, q)
+        else:
+            record_gap(w, t - self.last_ns.pop(q), 1)
+        left = self.left.pop(q, int(fate.out)) - 1
+        s = Sequence(q, int(v.prompt) + 1, left, int(v.blocks), t)
+        if left > 0:
+            self.running[k].append(s)
+            r.running += 1
+            return
+        leave(w.engine, k, q, s.context, s.blocks)
+        deliver(w, r, q, t)

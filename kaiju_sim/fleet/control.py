@@ -1,0 +1,171 @@
+"""The control plane of a cell: SimPy processes over the data plane.
+
+SimPy owns simulated time (whole nanoseconds). One process advances the data plane to the next
+control event; the others are the story: marks of the measured window, metric ticks, edits. At one
+instant, step completions come first (the data plane is advanced up to and including them), then
+control events in the order in which they were scheduled, then arrivals and step starts.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import simpy
+
+from kaiju_sim import rng
+from kaiju_sim.engine.layout import Arr
+from kaiju_sim.fleet.build import Plant, build_cell, ns
+from kaiju_sim.fleet.grow import grown
+from kaiju_sim.fleet.records import NEED_LOG, Cell
+from kaiju_sim.metrics.collect import Series, Totals, in_flight_rows, take_totals
+from kaiju_sim.workload.popularity import pick
+
+Plane = Callable[[Cell, int], int]
+"""Advances a cell to a time: the compiled loop or the reference."""
+Story = Generator[simpy.Event, Any, None]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What a finished cell leaves."""
+
+    cell: int
+    start: Totals
+    stop: Totals
+    log: Arr
+    ticks: list[dict[str, Arr]]
+    events: list[tuple[float, str, str, str]]
+    sketch: Arr
+    tally: dict[str, int]
+    desk: dict[str, int]
+    logged_all: bool
+    states: dict[str, Arr] = field(default_factory=dict)
+    """Final caches and replicas, for conservation checks."""
+
+
+class CellRun:
+    """One cell under its control plane."""
+
+    def __init__(self, plant: Plant, index: int, plane: Plane) -> None:
+        self.plant = plant
+        self.index = index
+        self.plane = plane
+        self.versions = np.zeros(plant.scenario.characters.count, np.int32)
+        self.cell = build_cell(plant, index, self.versions)
+        self.env = simpy.Environment()
+        self.series = Series(self.cell.world.engine.limits.replicas)
+        self.logs: list[Arr] = []
+        self.events: list[tuple[float, str, str, str]] = []
+        self.marks: dict[str, Totals] = {}
+        run = plant.scenario.run
+        self.warm_ns, self.horizon_ns = ns(run.warm_up), ns(run.horizon)
+        self.end_ns = self.horizon_ns + ns(run.drain)
+        self.tick_ns = ns(plant.scenario.results.tick)
+
+    def run(self, progress: Callable[[float], None] | None = None) -> CellResult:
+        """Simulate to the end of the drain, or until the last message has finished."""
+        self.env.process(self._mark("start", self.warm_ns))
+        self.env.process(self._mark("stop", self.horizon_ns))
+        self.env.process(self._ticks(progress))
+        if self.plant.scenario.characters.edits_per_hour > 0:
+            self.env.process(self._edits())
+        done = self.env.process(self._data_plane())
+        self.env.run(until=done)
+        return self._result()
+
+    def _data_plane(self) -> Story:
+        """Advance the data plane from control event to control event."""
+        while self.env.now < self.end_ns:
+            if self.env.now >= self.horizon_ns and self._idle():
+                return
+            until = int(min(self.env.peek(), self.end_ns))
+            if until > self.env.now:
+                self._advance(until)
+                yield self.env.timeout(until - self.env.now)
+            else:
+                yield self.env.timeout(0)
+
+    def _idle(self) -> bool:
+        e = self.cell.world.engine
+        return int(e.replicas["load"].sum() + e.hub["length"].sum()) == 0
+
+    def _advance(self, until: int) -> None:
+        """Run the data plane, growing its arrays and emptying its log as needed."""
+        need = self.plane(self.cell, until)
+        while need:
+            if need == NEED_LOG:
+                self._empty_log()
+                self._widen_log()
+            else:
+                self.cell = grown(self.cell, need)
+            need = self.plane(self.cell, until)
+        e = self.cell.world.engine
+        assert not e.node_pool["overrun"].any(), "prefix cache outgrew its records within an epoch"
+        assert not e.window_pool["overrun"].any(), "more windows retained than there are"
+
+    def _empty_log(self) -> None:
+        n = int(self.cell.desk["log"][0])
+        self.logs.append(self.cell.log[:n].copy())
+        self.cell.desk["log"] = 0
+
+    def _widen_log(self) -> None:
+        """A log that is short when empty has to hold every message of an epoch."""
+        if self.cell.log.size < 2 * self.cell.world.engine.requests.size:
+            log = np.zeros(self.cell.log.size * 2, self.cell.log.dtype)
+            self.cell = self.cell._replace(log=log)
+
+    def _mark(self, name: str, at: int) -> Story:
+        """Note the totals at an edge of the measured window."""
+        yield self.env.timeout(at)
+        self.marks[name] = take_totals(self.cell, int(self.env.now))
+        edge = "warm-up ends" if name == "start" else "arrivals end"
+        self.events.append((self.env.now * 1e-9, "window", f"cell {self.index}", edge))
+
+    def _ticks(self, progress: Callable[[float], None] | None) -> Story:
+        """Sample every replica at each tick."""
+        plan = self.plant.kv
+        while self.env.now < self.end_ns:
+            yield self.env.timeout(min(self.tick_ns, self.end_ns - int(self.env.now)))
+            self.series.tick(self.cell, int(self.env.now), plan.global_blocks, plan.local_windows)
+            if progress is not None:
+                progress(min(1.0, self.env.now / self.horizon_ns))
+
+    def _edits(self) -> Story:
+        """Edits of definitions: Poisson in time, characters by popularity."""
+        s = self.plant.scenario
+        mean_ns = 3600e9 / s.characters.edits_per_hour
+        users = self.cell.users
+        i = 0
+        while True:
+            gap = rng.exponential(mean_ns, rng.uniform(s.seed, rng.EDIT, i, 0))
+            yield self.env.timeout(max(1, int(gap)))
+            u = rng.uniform(s.seed, rng.EDIT, i, 1)
+            character = pick(users.threshold, users.alias, u)
+            self.versions[character] += 1
+            detail = f"version {self.versions[character]}"
+            self.events.append((self.env.now * 1e-9, "edit", f"character {character}", detail))
+            i += 1
+
+    def _result(self) -> CellResult:
+        self._empty_log()
+        rows = np.concatenate([*self.logs, in_flight_rows(self.cell)])
+        w = self.cell.world
+        tally = {name: int(w.tally[name][0]) for name in w.tally.dtype.names or ()}
+        desk = {name: int(self.cell.desk[name][0]) for name in self.cell.desk.dtype.names or ()}
+        return CellResult(
+            cell=self.index,
+            start=self.marks["start"],
+            stop=self.marks["stop"],
+            log=rows,
+            ticks=self.series.ticks,
+            events=self.events,
+            sketch=np.asarray(w.sketch),
+            tally=tally,
+            desk=desk,
+            logged_all=self.cell.sample >= 1 << 32,
+            states={
+                "caches": np.asarray(w.engine.caches),
+                "replicas": np.asarray(w.engine.replicas),
+            },
+        )

@@ -1,0 +1,65 @@
+"""The records of a cell, and the cell itself."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kaiju_sim.engine.layout import Arr, World
+from kaiju_sim.engine.policy.routing import Routing
+from kaiju_sim.fleet.prompts import Prompts
+from kaiju_sim.workload.sessions import Users
+
+DONE, NEED_REQUESTS, NEED_SESSIONS, NEED_NODES, NEED_LOG = range(5)
+"""Why `run_until` returned: all done, or an array has to grow (or be emptied) first."""
+COMPLETED, FAILED, IN_FLIGHT = range(3)
+"""Fate of a message, in the log."""
+
+LOG = np.dtype(
+    [
+        ("session", "i8"),
+        ("arrival", "i8"),
+        ("admit", "i8"),
+        ("first", "i8"),
+        ("end", "i8"),
+        ("turn", "i4"),
+        ("character", "i4"),
+        ("replica", "i4"),
+        ("prompt", "i4"),
+        ("cached", "i4"),
+        ("out", "i4"),
+        ("preempted", "i4"),
+        ("status", "i4"),
+    ],
+    align=True,
+)
+# `routed`: of the sessions due in the epoch in hand; totals of the cell.
+DESK = np.dtype(
+    [
+        ("log", "i8"),
+        ("spare", "i8"),
+        ("failed", "i8"),
+        ("cohort", "i8"),
+        ("cut", "i8"),
+        ("prompt", "i8"),
+        ("report", "i8"),
+        ("messages", "i8"),
+    ],
+    align=True,
+)
+
+
+class Cell(NamedTuple):
+    """Everything that one cell is made of."""
+
+    world: World
+    users: Users
+    prompts: Prompts
+    routing: Routing
+    spare: Arr
+    """Stack of unused request records (desk.spare of them)."""
+    log: Arr
+    desk: Arr
+    sample: int
+    """Sessions whose hash is below this are logged."""
+    report_epochs: int
+    delay_epochs: int

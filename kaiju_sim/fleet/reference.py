@@ -1,0 +1,81 @@
+"""The reference data plane: the same epochs as `cell.run_until`, replicas run by the slow loop.
+
+Arrays are viewed as np.recarray, so that the very functions that are compiled elsewhere run as
+plain Python.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from kaiju_sim.engine.layout import World
+from kaiju_sim.engine.loop import enqueue, enqueue_centrally
+from kaiju_sim.engine.reference import ReferenceLoop
+from kaiju_sim.fleet.cell import answered, reports, route, shortage, warm_caches
+from kaiju_sim.fleet.records import Cell
+from kaiju_sim.workload.sessions import gather
+
+
+def viewed(value: Any) -> Any:
+    """A tree of NamedTuples with its structured arrays viewed as record arrays."""
+    if isinstance(value, np.ndarray):
+        return value.view(np.recarray) if value.dtype.names else value
+    if isinstance(value, tuple):
+        return type(value)(*(viewed(x) for x in value))
+    return value
+
+
+class ReferencePlane:
+    """A drop-in for the compiled `run_until`: call it with the cell and the time to reach."""
+
+    def __init__(self) -> None:
+        self._loop: ReferenceLoop | None = None
+
+    def __call__(self, cell: Cell, until: int) -> int:
+        """Epochs up to `until`: what `cell.run_until` returns."""
+        seen: Cell = viewed(cell)
+        loop = self._loop or ReferenceLoop(seen.world)
+        loop.world = seen.world
+        self._loop = loop
+        return run_until(seen, loop, until)
+
+
+def run_until(cell: Cell, loop: ReferenceLoop, until: int) -> int:
+    """Epochs up to `until` (ns), the last one cut there: 0, or what has to grow first."""
+    clock = cell.users.clock[0]
+    short = warm_caches(cell)
+    while short == 0 and clock.now < until:
+        now = int(clock.now)
+        stop = min((now // cell.users.epoch_ns + 1) * cell.users.epoch_ns, until)
+        if not gather(cell.users, now, stop):
+            return 2
+        short = shortage(cell)
+        if short != 0:
+            break
+        reports(cell, now)
+        route(cell)
+        run_units(cell.world, loop, stop)
+        answered(cell)
+        clock.live_area += clock.live * (stop - now)
+        clock.due = -1
+        clock.now = stop
+    return short
+
+
+def run_units(w: World, loop: ReferenceLoop, until: int) -> None:
+    """Deliver each unit's inbox and run it to `until`."""
+    e = w.engine
+    central = bool(e.hub[0].central)
+    for k in range(1 if central else e.limits.replicas):
+        last = e.limits.replicas if central else k + 1
+        q = int(e.replicas[k].inbox)
+        e.replicas[k].inbox = -1
+        while q >= 0:
+            following = int(e.requests[q].next)
+            loop.advance_unit(k, last, int(e.requests[q].arrival))
+            if central:
+                enqueue_centrally(w, q)
+            else:
+                enqueue(w, k, q)
+            q = following
+        loop.advance_unit(k, last, until)

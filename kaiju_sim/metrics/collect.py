@@ -1,0 +1,140 @@
+"""What is read off a cell while it runs: totals at an instant, a time series, messages, events."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kaiju_sim import rng
+from kaiju_sim.engine.layout import ITL, NEVER, Arr
+
+SUMS = ("steps", "arrived", "done", "tokens", "prompt", "hit", "preempted", "prefill_rows_ns")
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Running totals of a cell at one instant; differences are what happened in between."""
+
+    time_ns: int
+    sums: dict[str, int]
+    busy_ns: int
+    """Busy time up to the instant, all replicas (a step in flight counts in part)."""
+    area_ns: int
+    """Integral of messages in the cell."""
+    live_area_ns: int
+    """Integral of live sessions."""
+    waiting: int
+    in_system: int
+    gaps: int
+    gap_ns: int
+    clipped: int
+    itl: NDArray[np.int64]
+    itl_ns: int
+    itl_count: int
+
+
+def busy_by(replicas: Arr, now: int) -> Arr:
+    """Busy ns of each replica up to `now`: what is left of a step in flight does not count."""
+    left = np.where(replicas["end"] < NEVER, np.maximum(0, replicas["end"] - now), 0)
+    return np.asarray(replicas["busy"] - left)
+
+
+def waiting_of(replicas: Arr) -> Arr:
+    """Messages that wait at each replica."""
+    return np.asarray(replicas["load"] - replicas["running"] - replicas["filling"])
+
+
+def area_by(record: Arr, load: str, now: int) -> int:
+    """Integral of a load up to `now`."""
+    return int((record["area"] + record[load] * (now - record["area_at"])).sum())
+
+
+def take_totals(cell: Any, now: int) -> Totals:
+    """Totals of a cell at `now`, to which it has been advanced."""
+    w = cell.world
+    r, hub, clock, tally = w.engine.replicas, w.engine.hub, cell.users.clock[0], w.tally[0]
+    return Totals(
+        time_ns=now,
+        sums={name: int(r[name].sum()) for name in SUMS},
+        busy_ns=int(busy_by(r, now).sum()),
+        area_ns=area_by(r, "load", now) + area_by(hub, "length", now),
+        live_area_ns=int(clock["live_area"]),
+        waiting=int(waiting_of(r).sum() + hub["length"].sum()),
+        in_system=int(r["load"].sum() + hub["length"].sum()),
+        gaps=int(clock["gaps"]),
+        gap_ns=int(clock["gap_sum"]),
+        clipped=int(clock["clipped"]),
+        itl=w.sketch[ITL].copy(),
+        itl_ns=int(tally["itl"]),
+        itl_count=int(tally["itl_count"]),
+    )
+
+
+@dataclass
+class Series:
+    """The time series of a cell's replicas, a batch of rows per tick."""
+
+    replicas: int
+    last: dict[str, Arr] = field(default_factory=dict)
+    ticks: list[dict[str, Arr]] = field(default_factory=list)
+
+    def tick(self, cell: Any, now: int, blocks: int, windows: int) -> None:
+        """Add the state at `now` and what happened since the last tick."""
+        e = cell.world.engine
+        r, c = e.replicas, e.caches
+        n = self.replicas
+        held = n * [windows] - c["windows_free"] - c["windows_kept"]
+        row: dict[str, Arr] = {
+            "time_s": np.full(n, now * 1e-9),
+            "replica": np.arange(n),
+            "waiting": waiting_of(r),
+            "prefilling": r["filling"].copy(),
+            "running": r["running"].copy(),
+            "kv_global_used": blocks - c["free"].astype(np.int64) - c["idle"],
+            "kv_global_cached": c["idle"].astype(np.int64),
+            "kv_global_blocks": np.full(n, blocks),
+            "kv_local_used": np.asarray(held, np.int64),
+            "kv_local_cached": c["windows_kept"].astype(np.int64),
+            "kv_local_windows": np.full(n, windows),
+        }
+        for name, value in self._since_last(r, now).items():
+            row[name] = value
+        self.ticks.append(row)
+
+    def _since_last(self, r: Arr, now: int) -> dict[str, Arr]:
+        totals = {
+            "busy_s": busy_by(r, now) * 1e-9,
+            "steps": r["steps"].copy(),
+            "arrived": r["arrived"].copy(),
+            "completed": r["done"].copy(),
+            "prompt_tokens": r["prompt"].copy(),
+            "cached_tokens": r["hit"].copy(),
+            "output_tokens": r["tokens"].copy(),
+        }
+        delta = {k: v - self.last.get(k, np.zeros_like(v)) for k, v in totals.items()}
+        self.last = totals
+        return delta
+
+
+def in_flight_rows(cell: Any) -> Arr:
+    """Log rows (status in flight) of the messages that have not finished, by session."""
+    requests = cell.world.engine.requests
+    used = np.ones(requests.size, bool)
+    used[cell.spare[: int(cell.desk["spare"][0])]] = False
+    q = np.flatnonzero(used)
+    sessions = cell.users.sessions[requests["session"][q]]
+    hashed = np.asarray(rng.hash_of(cell.users.seed, rng.SAMPLE, sessions["id"], 0))
+    keep = hashed < cell.sample
+    q, sessions = q[keep], sessions[keep]
+    rows = np.zeros(q.size, cell.log.dtype)
+    rows["session"] = sessions["id"]
+    rows["turn"] = sessions["turn"]
+    rows["character"] = sessions["character"]
+    for name in ("arrival", "admit", "replica", "cached", "preempted"):
+        rows[name] = requests[name][q]
+    fates = cell.world.fates[q]
+    rows["first"], rows["prompt"], rows["out"] = fates["first"], fates["prompt"], fates["out"]
+    rows["end"] = -1
+    rows["status"] = 2
+    return rows[np.argsort(rows["session"], kind="stable")]

@@ -1,0 +1,313 @@
+"""The flat summary of a run; every key is defined in docs/metrics.md.
+
+Latencies are of the measured cohort: messages that arrive in [warm_up, horizon). What failed or did
+not finish in the drain ranks as +infinity. Throughput, busy time and cost are of the window itself,
+whenever its messages arrived.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kaiju_sim.engine.layout import E2E, QUEUE, TPOT, TTFT, Arr
+from kaiju_sim.metrics.tables import measured
+from kaiju_sim.sketch import RELATIVE_ERROR, quantile_ns
+from kaiju_sim.workload.arrivals import rate_curve
+
+if TYPE_CHECKING:
+    from kaiju_sim.fleet.build import Plant
+
+QUANTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
+HOURS_PER_MONTH = 730.0
+Summary = dict[str, Any]
+
+
+class Pool:
+    """The cells of a run added up: what happened in the measured window and to the cohort."""
+
+    def __init__(self, cells: Sequence[Any]) -> None:
+        self.cells = cells
+        self.window_s = (cells[0].stop.time_ns - cells[0].start.time_ns) * 1e-9
+        self.exact = all(c.logged_all for c in cells)
+        self.log = np.concatenate([c.log for c in cells])
+
+    def during(self, name: str) -> int:
+        """A running total of the replicas, over the window."""
+        return sum(c.stop.sums[name] - c.start.sums[name] for c in self.cells)
+
+    def change(self, name: str) -> Any:
+        """A running total of the cells, over the window."""
+        return sum(getattr(c.stop, name) - getattr(c.start, name) for c in self.cells)
+
+    def tally(self, name: str) -> int:
+        """A count of the cohort."""
+        return sum(c.tally[name] for c in self.cells)
+
+    def desk(self, name: str) -> int:
+        """A count of the router's desk."""
+        return sum(c.desk[name] for c in self.cells)
+
+    def ticks(self, name: str) -> Arr:
+        """Values of a column of the time series at ticks inside the window."""
+        low, high = self.cells[0].start.time_ns * 1e-9, self.cells[0].stop.time_ns * 1e-9
+        parts = [t[name] for c in self.cells for t in c.ticks if low < t["time_s"][0] <= high]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """part / whole, None of nothing."""
+    return float(part) / float(whole) if whole else None
+
+
+def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
+    """All keys of summary.json."""
+    pool = Pool(cells)
+    requests = fates(pool)
+    summary: Summary = {"verdict": verdict(pool)}
+    summary |= profile(plant)
+    summary |= fleet(plant)
+    summary |= {f"requests.{name}": count for name, count in requests.items()}
+    summary |= latencies(plant, pool, requests["arrived"] - requests["completed"])
+    summary |= utilisation(plant, pool)
+    summary |= service(pool, requests)
+    summary |= throughput(plant, pool)
+    summary |= cost(plant, pool)
+    summary |= stated(plant)
+    summary |= realised(plant, pool, requests)
+    summary["slo.stream_tokens_per_s"] = ratio(1.0, summary["tpot_s.p50"] or 0.0)
+    summary["quantile_rel_error"] = 0.0 if pool.exact else RELATIVE_ERROR
+    return summary
+
+
+def fates(pool: Pool) -> dict[str, int]:
+    """What became of the cohort; asserts that nothing is lost."""
+    arrived = pool.desk("cohort")
+    completed, failed = pool.tally("completed"), pool.tally("failed")
+    in_flight = arrived - completed - failed
+    if pool.exact:
+        log = pool.log
+        low, high = pool.cells[0].start.time_ns, pool.cells[0].stop.time_ns
+        mine = (log["arrival"] >= low) & (log["arrival"] < high)
+        counted = int((mine & (log["status"] == 2)).sum())
+        assert counted == in_flight, f"{in_flight} messages in flight, {counted} found"
+    assert in_flight >= 0, "more messages ended than arrived"
+    return {
+        "arrived": arrived,
+        "blocked_pre": 0,
+        "shed": 0,
+        "failed": failed,
+        "cancelled": 0,
+        "completed": completed,
+        "blocked_post": 0,
+        "in_flight": in_flight,
+    }
+
+
+def profile(plant: "Plant") -> Summary:
+    """Which step times were used, and how far off they may be."""
+    t = plant.step_time
+    return {
+        "profile.id": t.id,
+        "profile.source": t.source,
+        "profile.rel_error_low": t.rel_error_low,
+        "profile.rel_error_high": t.rel_error_high,
+    }
+
+
+def fleet(plant: "Plant") -> Summary:
+    """What is provisioned."""
+    f = plant.scenario.fleet
+    return {
+        "fleet.gpus": f.replicas * f.tensor_parallel,
+        "fleet.replicas": f.replicas,
+        "fleet.tensor_parallel": f.tensor_parallel,
+        "fleet.cells": f.cells,
+        "fleet.gpu": plant.gpu.name,
+        "fleet.model": plant.model.name,
+    }
+
+
+def latencies(plant: "Plant", pool: Pool, lost: int) -> Summary:
+    """Quantiles and means of every latency."""
+    completed = pool.tally("completed")
+    exact = exact_latencies(plant, pool.log) if pool.exact else None
+    found: Summary = {}
+    rows = {"ttft_s": TTFT, "tpot_s": TPOT, "e2e_s": E2E, "queue_s": QUEUE}
+    for name, row in rows.items():
+        key = name.removesuffix("_s")
+        count = pool.tally("with_tpot") if key == "tpot" else completed
+        counts = sum(c.sketch[row] for c in pool.cells)
+        for q, p in QUANTILES.items():
+            ns = quantile_ns(counts, p, lost) if exact is None else at_rank(exact[name], p, lost)
+            found[f"{name}.{q}"] = None if ns is None else ns * 1e-9
+        found[f"{name}.mean"] = ratio(pool.tally(key) * 1e-9, count)
+        found[f"{name}.count_inf"] = lost
+    found |= gaps(pool)
+    return found
+
+
+def exact_latencies(plant: "Plant", log: Arr) -> dict[str, Arr]:
+    """Sorted latencies (ns) of the cohort's completed messages."""
+    log = log[measured(plant.scenario, log) & (log["status"] == 0)]
+    longer = log[log["out"] > 1]
+    return {
+        "ttft_s": np.sort(log["first"] - log["arrival"]),
+        "tpot_s": np.sort((longer["end"] - longer["first"]) / np.maximum(longer["out"] - 1, 1)),
+        "e2e_s": np.sort(log["end"] - log["arrival"]),
+        "queue_s": np.sort(log["admit"] - log["arrival"]),
+    }
+
+
+def at_rank(values: Arr, q: float, lost: int) -> float | None:
+    """Linear q-quantile of sorted values and `lost` more at +infinity; None when infinite."""
+    rank = q * (values.size + lost - 1)
+    if values.size == 0 or rank > values.size - 1 + 1e-9:
+        return None
+    low = min(int(rank), values.size - 1)
+    high = min(low + 1, values.size - 1)
+    return float(values[low] + (values[high] - values[low]) * (rank - low))
+
+
+def gaps(pool: Pool) -> Summary:
+    """Gaps between delivered tokens, pooled over all sequences in the window."""
+    counts = pool.change("itl")
+    found: Summary = {}
+    for q, p in QUANTILES.items():
+        ns = quantile_ns(counts, p)
+        found[f"itl_s.{q}"] = None if ns is None else ns * 1e-9
+    found["itl_s.mean"] = ratio(pool.change("itl_ns") * 1e-9, pool.change("itl_count"))
+    found["itl_s.count_inf"] = 0
+    return found
+
+
+def utilisation(plant: "Plant", pool: Pool) -> Summary:
+    """How full memory and GPUs are."""
+    local = plant.kv.local_windows
+    return {
+        "prefix_hit_rate": ratio(pool.tally("cached"), pool.tally("prompt")),
+        "prefix_hit_rate_shared": ratio(pool.tally("cached_head"), pool.tally("prompt")),
+        "kv_utilisation.global": mean_or_none(pool.ticks("kv_global_used"), plant.kv.global_blocks),
+        "kv_utilisation.local": mean_or_none(pool.ticks("kv_local_used"), local) if local else None,
+        "gpu_busy_fraction": pool.change("busy_ns")
+        * 1e-9
+        / (pool.window_s * plant.scenario.fleet.replicas),
+    }
+
+
+def mean_or_none(values: Arr, whole: int) -> float | None:
+    """Mean of values as a fraction of the whole; None of no values."""
+    return float(values.mean() / whole) if values.size else None
+
+
+def service(pool: Pool, requests: dict[str, int]) -> Summary:
+    """How well the objectives are met."""
+    good = pool.tally("goodput")
+    return {
+        "goodput_per_s": good / pool.window_s,
+        "slo.attainment": ratio(good, requests["arrived"]),
+        "slo.availability": ratio(requests["completed"], requests["arrived"]),
+        "slo.stream_tokens_per_s": None,
+        "slo.persona": None,
+    }
+
+
+def throughput(plant: "Plant", pool: Pool) -> Summary:
+    """Rates over the window."""
+    f = plant.scenario.fleet
+    tokens = pool.during("tokens") / pool.window_s
+    return {
+        "throughput.messages_per_s": pool.during("done") / pool.window_s,
+        "throughput.output_tokens_per_s": tokens,
+        "throughput.prompt_tokens_per_s": pool.during("prompt") / pool.window_s,
+        "throughput.output_tokens_per_gpu_s": tokens / (f.replicas * f.tensor_parallel),
+    }
+
+
+def cost(plant: "Plant", pool: Pool) -> Summary:
+    """The GPU bill, and what it comes to per message and token."""
+    s = plant.scenario
+    price = plant.gpu.price.usd_per_hour if s.economics.gpu_price == "catalog" else None
+    price = s.economics.gpu_price if price is None else price
+    per_hour = float(price) * s.fleet.replicas * s.fleet.tensor_parallel
+    bill = per_hour / 3600.0 * pool.window_s
+    share = ratio(pool.during("prefill_rows_ns"), pool.change("busy_ns"))
+    tokens, prompt = pool.during("tokens"), pool.during("prompt")
+    per_message = ratio(bill, pool.during("done"))
+    live = pool.change("live_area_ns") * 1e-9 / pool.window_s
+    sessions = s.traffic.kind == "sessions"
+    return {
+        "cost.usd_per_hour": per_hour,
+        "cost.usd_per_message": per_message,
+        "cost.usd_per_million_output_tokens": per_million(bill, 1.0 - (share or 0.0), tokens),
+        "cost.usd_per_million_input_tokens": per_million(bill, share or 0.0, prompt),
+        "cost.input_share": share,
+        "cost.usd_per_conversation_hour": ratio(per_hour, live) if sessions else None,
+        "cost.usd_per_month": per_hour * HOURS_PER_MONTH,
+        "cost.gross_margin": gross_margin(plant, per_message),
+    }
+
+
+def per_million(bill: float, share: float, tokens: int) -> float | None:
+    """Price of a million tokens that bear a share of the bill."""
+    return ratio(bill * share * 1e6, tokens)
+
+
+def gross_margin(plant: "Plant", per_message: float | None) -> float | None:
+    """1 - GPU cost of a subscriber's messages / subscription price, where both are stated."""
+    e = plant.scenario.economics
+    if e.subscription is None or e.messages_per_subscriber_month is None or per_message is None:
+        return None
+    return 1.0 - per_message * e.messages_per_subscriber_month / e.subscription
+
+
+def stated(plant: "Plant") -> Summary:
+    """What the scenario says about its traffic, averaged over the measured window."""
+    s = plant.scenario
+    closed = s.traffic.kind == "sessions"
+    rate = None
+    if s.traffic.kind != "replay":
+        per_ns, bin_ns = rate_curve(s, 1.0)
+        at = (np.linspace(s.run.warm_up, s.run.horizon, 10_001)[:-1] * 1e9 // bin_ns).astype(int)
+        rate = float(per_ns[np.minimum(at, per_ns.size - 1)].mean() * 1e9)
+    return {
+        "stated.messages_per_s": rate,
+        "stated.live_sessions": s.traffic.sessions.live or None if closed else None,
+        "stated.turn_cycle_s": s.traffic.turn_cycle if closed else None,
+    }
+
+
+def realised(plant: "Plant", pool: Pool, requests: dict[str, int]) -> Summary:
+    """What the traffic came to."""
+    closed = plant.scenario.traffic.kind == "sessions"
+    live = pool.change("live_area_ns") * 1e-9 / pool.window_s
+    return {
+        "realised.messages_per_s": requests["arrived"] / pool.window_s,
+        "realised.live_sessions": live if closed else None,
+        "realised.turn_cycle_s": ratio(pool.change("gap_ns") * 1e-9, pool.change("gaps")),
+        "realised.prompt_tokens_mean": ratio(pool.desk("prompt"), requests["arrived"]),
+        "realised.output_tokens_mean": ratio(pool.tally("tokens"), requests["completed"]),
+        "realised.in_system_mean": pool.change("area_ns") * 1e-9 / pool.window_s,
+        "realised.answers_cut": pool.desk("cut"),
+        "realised.turns_delayed": pool.change("clipped"),
+        "realised.preemptions": pool.tally("preempted"),
+    }
+
+
+def verdict(pool: Pool) -> str:
+    """stable, backlogged or overloaded: see docs/metrics.md.
+
+    Overloaded: the window ends with more messages in the system than it began with, by over 2 % of
+    what arrived and three standard deviations of a Poisson count, half of it waiting. Backlogged:
+    not so, but what waits at its end would take over five seconds to serve, or messages of the
+    cohort were still not finished after the drain.
+    """
+    arrived = max(1, pool.during("arrived"))
+    growth = pool.change("in_system")
+    waiting = sum(c.stop.waiting for c in pool.cells)
+    grew = pool.change("waiting") > growth / 2
+    if growth > 0.02 * arrived and growth > 3 * arrived**0.5 and grew:
+        return "overloaded"
+    undrained = pool.desk("cohort") - pool.tally("completed") - pool.tally("failed")
+    rate = pool.during("done") / pool.window_s
+    return "backlogged" if undrained > 0 or waiting > 5.0 * rate else "stable"

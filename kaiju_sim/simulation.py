@@ -1,0 +1,124 @@
+"""The main path: from a scenario to a result, naming each part in the order in which it acts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kaiju_sim.catalog.gpus import find_gpu
+from kaiju_sim.catalog.models import find_model
+from kaiju_sim.executor import run_tasks
+from kaiju_sim.fleet.build import Plant
+from kaiju_sim.fleet.control import CellResult, CellRun, Plane
+from kaiju_sim.metrics.result import RunResult
+from kaiju_sim.metrics.summary import summarise
+from kaiju_sim.metrics.tables import event_table, replica_table, request_table
+from kaiju_sim.scenario.schema import Scenario
+from kaiju_sim.steptime.build import build_step_time
+from kaiju_sim.steptime.memory import kv_plan
+from kaiju_sim.workload.replay import load_rows
+
+EngineName = Literal["compiled", "reference"]
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class CellTask:
+    """One cell to simulate, as it is sent to a process."""
+
+    plant: Plant
+    index: int
+    engine: EngineName
+    progress: Progress | None = None
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    base_dir: Path = Path(),
+    workers: int = 1,
+    progress: Progress | None = None,
+    engine: EngineName = "compiled",
+) -> RunResult:
+    """Simulate the scenario: every message, every engine step, in every cell of the fleet.
+
+    `base_dir` is where the scenario's relative paths start. `progress` is told the fraction done.
+    UserError for what only shows when parts meet (unknown names, memory that does not suffice).
+    """
+    plant = build_plant(scenario, base_dir)
+    if workers > 1 and engine == "compiled":
+        warm_up()
+    alone = workers <= 1 or scenario.fleet.cells == 1
+    inner = part_of(progress, scenario.fleet.cells) if alone else None
+    tasks = [CellTask(plant, i, engine, inner) for i in range(scenario.fleet.cells)]
+    cells = []
+    for result in run_tasks(run_cell, tasks, workers):
+        cells.append(result)
+        if progress is not None:
+            progress(len(cells) / len(tasks))
+    return RunResult(
+        summary=summarise(plant, cells),
+        requests=request_table(scenario, cells),
+        replicas=replica_table(cells),
+        events=event_table(cells),
+    )
+
+
+def build_plant(scenario: Scenario, base_dir: Path) -> Plant:
+    """GPU, model, step time, memory plan and trace that the scenario names."""
+    gpu = find_gpu(scenario.gpu)
+    model = find_model(scenario.model)
+    step_time = build_step_time(scenario, base_dir)
+    kv = kv_plan(scenario, gpu, model, step_time.kv_blocks)
+    return Plant(scenario, gpu, model, step_time, kv, load_rows(scenario, base_dir))
+
+
+def run_cell(task: CellTask) -> CellResult:
+    """Simulate one cell."""
+    return CellRun(task.plant, task.index, data_plane(task.engine)).run(task.progress)
+
+
+def data_plane(engine: EngineName) -> Plane:
+    """The loop that advances a cell: compiled, or its plain Python specification."""
+    if engine == "reference":
+        from kaiju_sim.fleet.reference import ReferencePlane
+
+        return ReferencePlane()
+    from kaiju_sim.fleet.compiled import compiled_run_until
+
+    return compiled_run_until()
+
+
+def part_of(progress: Progress | None, parts: int) -> Progress | None:
+    """Progress of parts that run one after the other: the fraction of the whole."""
+    if progress is None:
+        return None
+    done = [0, 0.0]
+
+    def told(fraction: float) -> None:
+        if fraction < done[1]:
+            done[0] += 1
+        done[1] = fraction
+        progress(min(1.0, (done[0] + fraction) / parts))
+
+    return told
+
+
+def is_warm() -> bool:
+    """Whether the compiled loop is in the cache, so that a run starts at once."""
+    from kaiju_sim.fleet.compiled import is_warm
+
+    return is_warm()
+
+
+def warm_up() -> None:
+    """Compile the data plane, or load it from the cache."""
+    scenario = Scenario.model_validate(
+        {
+            "schema_version": 1,
+            "name": "warm-up",
+            "run": {"warm_up": 0.0, "horizon": 1.0, "epoch": 0.5},
+            "traffic": {"kind": "poisson", "messages_per_s": 1.0},
+        }
+    )
+    run_cell(CellTask(build_plant(scenario, Path()), 0, "compiled"))
