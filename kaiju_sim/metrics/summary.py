@@ -227,9 +227,9 @@ def throughput(plant: "Plant", pool: Pool) -> Summary:
 def cost(plant: "Plant", pool: Pool) -> Summary:
     """The GPU bill, and what it comes to per message and token."""
     s = plant.scenario
-    price = plant.gpu.price.usd_per_hour if s.economics.gpu_price == "catalog" else None
-    price = s.economics.gpu_price if price is None else price
-    per_hour = float(price) * s.fleet.replicas * s.fleet.tensor_parallel
+    stated = s.economics.gpu_price
+    price = plant.gpu.price.usd_per_hour if stated == "catalog" else stated
+    per_hour = price * s.fleet.replicas * s.fleet.tensor_parallel
     bill = per_hour / 3600.0 * pool.window_s
     share = ratio(pool.during("prefill_rows_ns"), pool.change("busy_ns"))
     tokens, prompt = pool.during("tokens"), pool.during("prompt")

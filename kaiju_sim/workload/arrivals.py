@@ -12,7 +12,7 @@ BIN_S = 60.0
 def shape_at(shape: tuple[float, ...], hour: NDArray[np.float64]) -> NDArray[np.float64]:
     """Relative rate at local hours, linear between the 24 given ones, periodic."""
     values = np.array([*shape, shape[0]])
-    return np.interp(hour % 24.0, np.arange(25.0), values)
+    return np.asarray(np.interp(hour % 24.0, np.arange(25.0), values))
 
 
 def rate_curve(s: Scenario, turns: float) -> tuple[NDArray[np.float64], int]:
@@ -25,6 +25,6 @@ def rate_curve(s: Scenario, turns: float) -> tuple[NDArray[np.float64], int]:
     if diurnal is None:
         return np.array([mean]), 1 << 62
     bins = int(np.ceil(s.run.horizon / BIN_S)) + 1
-    hour = diurnal.start_hour + (np.arange(bins) + 0.5) * BIN_S / 3600.0
+    hour = np.float64(diurnal.start_hour) + (np.arange(bins) + 0.5) * (BIN_S / 3600.0)
     relative = shape_at(diurnal.shape, hour) / np.mean(diurnal.shape)
     return mean * relative, int(BIN_S * 1e9)

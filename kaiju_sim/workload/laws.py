@@ -45,7 +45,7 @@ def draw(laws: Laws, which: int, u: float) -> float:
     if kind == 1:
         return float(-laws.value[which] * math.log(u))
     if kind == 2:
-        return 1.0 + math.floor(math.log(u) / laws.value[which])
+        return 1.0 + float(math.floor(math.log(u) / laws.value[which]))
     x = u * 1024.0
     i = int(x)
     low = laws.table[which, i]
@@ -65,8 +65,8 @@ def draws(laws: Laws, which: int, u: Floats) -> Floats:
     if kind == EXPONENTIAL:
         return np.asarray(-laws.value[which] * np.log(u))
     if kind == GEOMETRIC:
-        return 1.0 + np.floor(np.log(u) / laws.value[which])
-    return np.interp(u * STEPS, np.arange(STEPS + 1.0), laws.table[which])
+        return np.asarray(1.0 + np.floor(np.log(u) / laws.value[which]))
+    return np.asarray(np.interp(u * STEPS, np.arange(STEPS + 1.0), laws.table[which]))
 
 
 def table_mean(table: Floats) -> float:

@@ -52,7 +52,7 @@ CLOCK = np.dtype(
         ("gaps", "i8"),
         ("gap_sum", "i8"),
         ("live_area", "i8"),
-        ("cold", "i8"),
+        ("cold", "i4"),
     ],
     align=True,
 )

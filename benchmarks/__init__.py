@@ -1,0 +1,1 @@
+"""Measurements of the simulator itself; `python -m benchmarks.simulator` runs them."""
