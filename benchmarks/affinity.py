@@ -12,8 +12,8 @@ UTILISATION = 0.7
 ANSWER_S = 5.0
 """First guess of the mean answer time near saturation."""
 REPEATS = 3
-MARGIN = 1.15
-"""Runs are this much longer than asked for, since the next one may be faster than the last."""
+MARGIN = 1.5
+"""Runs are this much longer than the pilot suggests: it is short, so its start slows it more."""
 
 
 def probe_load(seconds: float) -> Load:

@@ -38,17 +38,25 @@ def edges_ns() -> NDArray[np.float64]:
 def quantile_ns(counts: NDArray[Any], q: float, lost: int = 0) -> float | None:
     """The q-quantile of the sketched values and `lost` more at +infinity; None when it is infinite.
 
-    Linear inside a bin. The empty sketch has no quantile: None.
+    Linear between the two order statistics around the rank, as for exact values. The empty sketch
+    has no quantile: None.
     """
     total = int(counts.sum())
     rank = q * (total + lost - 1)
     if total == 0 or rank > total - 1 + 1e-9:
         return None
     cumulative = np.cumsum(counts)
+    low = min(int(rank), total - 1)
+    high = min(low + 1, total - 1)
+    below, above = value_at(counts, cumulative, low), value_at(counts, cumulative, high)
+    return below + (above - below) * (rank - low)
+
+
+def value_at(counts: NDArray[Any], cumulative: NDArray[Any], rank: int) -> float:
+    """The value of a whole rank (from 0), its bin's values taken as evenly spread."""
     i = int(np.searchsorted(cumulative, rank, side="right"))
-    i = min(i, BINS - 1)
     if i == 0:
         return 0.0
     edges = edges_ns()
     inside = (rank - (cumulative[i] - counts[i]) + 0.5) / counts[i]
-    return float(edges[i] + (edges[i + 1] - edges[i]) * min(inside, 1.0))
+    return float(edges[i] + (edges[i + 1] - edges[i]) * inside)

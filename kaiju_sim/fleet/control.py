@@ -62,6 +62,7 @@ class CellRun:
         self.warm_ns, self.horizon_ns = ns(run.warm_up), ns(run.horizon)
         self.end_ns = self.horizon_ns + ns(run.drain)
         self.tick_ns = ns(plant.scenario.results.tick)
+        self.ticked_ns = 0
 
     def run(self, progress: Callable[[float], None] | None = None) -> CellResult:
         """Simulate to the end of the drain, or until the last message has finished."""
@@ -72,6 +73,7 @@ class CellRun:
             self.env.process(self._edits())
         done = self.env.process(self._data_plane())
         self.env.run(until=done)
+        self._tick()
         return self._result()
 
     def _data_plane(self) -> Story:
@@ -124,12 +126,18 @@ class CellRun:
 
     def _ticks(self, progress: Callable[[float], None] | None) -> Story:
         """Sample every replica at each tick."""
-        plan = self.plant.kv
         while self.env.now < self.end_ns:
             yield self.env.timeout(min(self.tick_ns, self.end_ns - int(self.env.now)))
-            self.series.tick(self.cell, int(self.env.now), plan.global_blocks, plan.local_windows)
+            self._tick()
             if progress is not None:
                 progress(min(1.0, self.env.now / self.horizon_ns))
+
+    def _tick(self) -> None:
+        """Add this instant to the time series, unless it is there: the last tick may be shorter."""
+        now, plan = int(self.env.now), self.plant.kv
+        if now > self.ticked_ns:
+            self.series.tick(self.cell, now, plan.global_blocks, plan.local_windows)
+            self.ticked_ns = now
 
     def _edits(self) -> Story:
         """Edits of definitions: Poisson in time, characters by popularity."""

@@ -14,6 +14,7 @@ from kaiju_sim.engine.layout import E2E, QUEUE, TPOT, TTFT, Arr
 from kaiju_sim.metrics.tables import measured
 from kaiju_sim.sketch import RELATIVE_ERROR, quantile_ns
 from kaiju_sim.workload.arrivals import rate_curve
+from kaiju_sim.workload.laws import mean_of
 
 if TYPE_CHECKING:
     from kaiju_sim.fleet.build import Plant
@@ -64,7 +65,7 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
     """All keys of summary.json."""
     pool = Pool(cells)
     requests = fates(pool)
-    summary: Summary = {"verdict": verdict(pool)}
+    summary: Summary = {"verdict": verdict(pool, stated(plant)["stated.messages_per_s"])}
     summary |= profile(plant)
     summary |= fleet(plant)
     summary |= {f"requests.{name}": count for name, count in requests.items()}
@@ -274,6 +275,10 @@ def stated(plant: "Plant") -> Summary:
         "stated.messages_per_s": rate,
         "stated.live_sessions": s.traffic.sessions.live or None if closed else None,
         "stated.turn_cycle_s": s.traffic.turn_cycle if closed else None,
+        "stated.prompt_tokens_mean": None,
+        "stated.output_tokens_mean": (
+            None if s.traffic.kind == "replay" else mean_of(s.traffic.output_tokens)
+        ),
     }
 
 
@@ -294,13 +299,14 @@ def realised(plant: "Plant", pool: Pool, requests: dict[str, int]) -> Summary:
     }
 
 
-def verdict(pool: Pool) -> str:
+def verdict(pool: Pool, stated_per_s: float | None) -> str:
     """stable, backlogged or overloaded: see docs/metrics.md.
 
     Overloaded: the window ends with more messages in the system than it began with, by over 2 % of
-    what arrived and three standard deviations of a Poisson count, half of it waiting. Backlogged:
-    not so, but what waits at its end would take over five seconds to serve, or messages of the
-    cohort were still not finished after the drain.
+    what arrived and three standard deviations of a Poisson count, half of it waiting; or (closed
+    loop, where waiting users send less) under 90 % of the stated messages are served while a second
+    of work waits. Backlogged: not so, but what waits at the end would take over five seconds to
+    serve, or messages of the cohort were still not finished after the drain.
     """
     arrived = max(1, pool.during("arrived"))
     growth = pool.change("in_system")
@@ -308,6 +314,8 @@ def verdict(pool: Pool) -> str:
     grew = pool.change("waiting") > growth / 2
     if growth > 0.02 * arrived and growth > 3 * arrived**0.5 and grew:
         return "overloaded"
-    undrained = pool.desk("cohort") - pool.tally("completed") - pool.tally("failed")
     rate = pool.during("done") / pool.window_s
+    if stated_per_s is not None and rate < 0.9 * stated_per_s and waiting > rate:
+        return "overloaded"
+    undrained = pool.desk("cohort") - pool.tally("completed") - pool.tally("failed")
     return "backlogged" if undrained > 0 or waiting > 5.0 * rate else "stable"

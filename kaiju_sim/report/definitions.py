@@ -6,9 +6,12 @@ A key's line is `key | label | unit | kind`, its definition follows, indented; `
 BEFORE_LATENCY = """
 [Verdict]
 verdict | Verdict |  | text
-  stable: the backlog does not grow and the cohort drains; backlogged: the fleet keeps up on
-  average but ends the horizon with messages it cannot finish in the drain time; overloaded: the
-  backlog grows throughout, so the quantiles depend on how long one looks.
+  overloaded: the measured window ends with more messages in the system than it began with, by
+  over 2 % of what arrived and three standard deviations of a Poisson count, at least half of them
+  waiting, or under 90 % of the stated messages are served while over a second of work waits; the
+  quantiles then depend on how long one looks. backlogged: not so, but what waits at the end takes
+  over five seconds to serve, or messages of the cohort are unfinished after the drain. stable:
+  neither.
 profile.id | Step-time profile |  | text
   Which step-time model was used.
 profile.source | Source of step times |  | text
@@ -60,6 +63,9 @@ AFTER_LATENCY = """
 prefix_hit_rate | Prefix hit rate | of prompt tokens | fraction
   Prompt tokens found in the prefix cache / prompt tokens, over the cohort's messages that were
   scheduled. Whole blocks only.
+prefix_hit_rate_shared | Prefix hit rate, shared head | of prompt tokens | fraction
+  The part of it that lies in the head that users share (date and definition); the rest is of the
+  dialogue itself. 0 in a replay, where a trace does not say where the head ends.
 kv_utilisation.global | KV use, global pool | of blocks | fraction
   Blocks that messages hold / blocks, mean over replicas and over the measured time. Blocks kept
   for reuse only do not count: they can be had at once.
@@ -89,8 +95,8 @@ throughput.messages_per_s | Messages | messages/s | rate
 throughput.output_tokens_per_s | Output tokens | tokens/s | rate
   Tokens delivered in the measured time / measured time.
 throughput.prompt_tokens_per_s | Prompt tokens | tokens/s | rate
-  Prompt tokens, cached ones included, of the messages completed in the measured time / measured
-  time.
+  Prompt tokens, cached ones included, of the messages whose prompt was computed in the measured
+  time / measured time.
 throughput.output_tokens_per_gpu_s | Output tokens per GPU | tokens/s/GPU | rate
   Output tokens/s over GPUs provisioned, busy or not.
 
@@ -105,8 +111,8 @@ cost.usd_per_million_output_tokens | Per million output tokens | USD | usd
 cost.usd_per_million_input_tokens | Per million input tokens | USD | usd
   Input's share of the bill / prompt tokens, cached ones included.
 cost.input_share | Input's share of the bill | of the bill | fraction
-  Our convention: the step time that prompt tokens add / the step time that prompt and output
-  tokens add, at the mean shapes of the run. The rest of the bill is output's.
+  Our convention: each step's time is divided by its token rows, prompt rows / all rows; this is
+  the share of busy time that falls to prompt rows. The rest of the bill is output's.
 cost.usd_per_conversation_hour | Per conversation hour | USD | usd
   Bill of an hour / dialogues alive at once, on average. Null without dialogues.
 cost.usd_per_month | Per month | USD | usd
@@ -128,13 +134,21 @@ prompt_tokens_mean | Prompt tokens | tokens | number
   Mean per message.
 output_tokens_mean | Output tokens | tokens | number
   Mean per message.
-cross_user_share | Cross-user share | of prompt tokens | fraction
-  Prompt tokens that messages of different users have in common.
-inter_turn_share | Inter-turn share | of prompt tokens | fraction
-  Prompt tokens that a message has in common with the one before it in its dialogue.
 """
 
 LAST = """
+
+[Engine totals]
+realised.in_system_mean | Messages in the system | messages | number
+  Mean number of messages that wait or are worked on, over the measured time (its integral, not a
+  sample: by Little's law it equals throughput x mean time in the system when stable).
+realised.preemptions | Preemptions | times | count
+  How often a message of the cohort lost its KV memory and had to be prefilled again.
+realised.answers_cut | Answers cut | messages | count
+  Answers that engine.max_context cut short, over the whole run.
+realised.turns_delayed | Turns delayed | messages | count
+  Next messages put off to one epoch after the answer, over the measured time: if many, choose a
+  shorter run.epoch.
 
 [Accuracy]
 quantile_rel_error | Quantile error | relative | fraction

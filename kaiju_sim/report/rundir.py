@@ -57,6 +57,8 @@ def check_target(path: Path) -> Path:
     """
     try:
         target = Path(path).resolve()
+        if target.is_symlink():  # Python 3.13 leaves a circle of links as it is
+            raise RuntimeError("links in a circle")
         _check_parent(target.parent)
         atomic.probe(target.parent)
         atomic.clear_stale(target)

@@ -89,7 +89,7 @@ class Router(Part):
     """A hot character is replicated on at most this many shards."""
     rendezvous_key: Literal["character", "session"] = "character"
     """What rendezvous hashing hashes."""
-    load_tokens: float = Field(default=64.0, ge=0)
+    load_tokens: float = Field(default=1024.0, ge=0)
     """prefix_aware: one more message on a replica weighs as much as this many uncached tokens."""
 
 

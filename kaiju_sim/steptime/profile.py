@@ -2,7 +2,7 @@
 
 A profile is the only thing that passes from the GPU to the simulator. It holds points per operator
 (x, seconds), the host overhead per step, the KV blocks that the real engine got, its provenance,
-and how far it was off on measurements that the fit did not see. `docs/model-steptime.md` describes
+and how far it was off on measurements that the fit did not see. `docs/model.md` describes
 each key; `kaiju_sim.steptime.convert` turns a profile into step-time curves.
 
 Reading is strict: unknown or missing keys, wrong types, NaN, x that does not increase, times that

@@ -3,7 +3,7 @@
 What is modelled, per rank: matrix products (weights, inputs and outputs moved against operations),
 the element-wise work between them, KV writes, the output head and the sampler, decode and prefill
 attention, all-reduces, host overhead. Efficiencies say which share of the GPU's peaks is reached.
-docs/model-steptime.md has each equation, its constants and sources, and what is left out (tile
+docs/model.md has each equation, its constants and sources, and what is left out (tile
 rounding, launch gaps, small-kernel floors, overlap, chunks short enough to be bound by KV reads).
 
 Tensor parallel: query heads, FFN and vocabulary are split over the ranks; a KV head is replicated

@@ -41,7 +41,7 @@ def test_affinity_fleet_runs_at_seventy_percent_of_what_it_found() -> None:
     assert fleet["prompt_tokens_mean"] == pytest.approx(5600, rel=0.03)
     assert fleet["output_tokens_mean"] == pytest.approx(140, rel=0.03)
     assert 0.8 < fleet["prefix_hit_rate"] < 1
-    assert 0 < fleet["gpu_busy_fraction"] <= 1
+    assert 0 < fleet["gpu_busy_fraction"] <= 1 + 1e-9
     assert (fleet["verdict"], fleet["gpus"]) == ("stable", 100)
     assert fleet["profile_source"] == "roofline"
 

@@ -317,7 +317,7 @@ VALUES = {
         "{horizn: 1d}",
         23,
         "unknown key run.horizn; did you mean horizon? "
-        "(allowed here: warm_up, horizon, drain, epoch)",
+        "(allowed here: warm_up, horizon, drain, epoch, start)",
     ),
     "override that is no mapping": (
         "    run: {horizon: 1d}",

@@ -124,7 +124,9 @@ LAWS: Sequence[tuple[Tree, float]] = [
 ]
 
 
-@pytest.mark.parametrize(("law", "mean"), LAWS, ids=lambda x: x["kind"] if x is dict else None)
+@pytest.mark.parametrize(
+    ("law", "mean"), LAWS, ids=lambda x: x["kind"] if isinstance(x, dict) else ""
+)
 def test_token_counts_have_the_stated_mean(law: Tree, mean: float) -> None:
     """Whole tokens, their mean as stated, for prompts and answers."""
     change: Tree = {

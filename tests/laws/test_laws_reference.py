@@ -1,0 +1,68 @@
+"""The compiled loop is the reference loop, to the nanosecond, in whole fleets."""
+
+from pathlib import Path
+
+from fleet_runs import cells_of, same, scenario_of
+from hypothesis import HealthCheck, given, settings
+from random_scenarios import scenarios
+
+from kaiju_sim.scenario.schema import Scenario
+from kaiju_sim.simulation import simulate
+
+
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@given(scenario=scenarios())
+def test_compiled_equals_reference(trace_folder: Path, scenario: Scenario) -> None:
+    """Every figure and every table of a run, over random scenarios."""
+    compiled = simulate(scenario, base_dir=trace_folder)
+    same(compiled, simulate(scenario, base_dir=trace_folder, engine="reference"))
+
+
+def pressed(policy: str, queue: str) -> Scenario:
+    """Dialogues with long answers and edits on two replicas whose KV memory is far too small."""
+    return scenario_of(
+        {
+            "run": {"horizon": 6.0},
+            "traffic": {
+                "kind": "sessions",
+                "messages_per_s": 40.0,
+                "sessions": {
+                    "live": 20,
+                    "turns": {"kind": "geometric", "mean": 4},
+                    "think": {"kind": "exponential", "mean": 0.3},
+                    "user_tokens": {"kind": "uniform", "min": 1, "max": 20},
+                },
+                "output_tokens": {"kind": "geometric", "mean": 40},
+            },
+            "characters": {
+                "count": 3,
+                "definition_tokens": {"kind": "constant", "value": 20},
+                "edits_per_hour": 3600.0,
+                "pinning": "none",
+            },
+            "prompt": {"limit": 150, "truncation_step": 40},
+            "fleet": {"replicas": 2},
+            "router": {"queue": queue},
+            "engine": {
+                "policy": policy,
+                "max_seqs": 16,
+                "token_budget": 48,
+                "max_context": 240,
+            },
+            "kv": {"block_tokens": 4, "global_blocks": 100, "local_windows": 12},
+        }
+    )
+
+
+def test_compiled_equals_reference_under_memory_pressure() -> None:
+    """Both policies and both queues, with preemptions, evictions, edits and waits for memory."""
+    for policy in ("decode_first", "prefill_first"):
+        for queue in ("replica", "central"):
+            scenario = pressed(policy, queue)
+            result = simulate(scenario)
+            assert result.summary["realised.preemptions"] > 20
+            caches = cells_of(scenario)[0].states["caches"]
+            assert caches["evicted"].sum() > 100
+            assert caches["windows_evicted"].sum() > 10
+            assert result.events.num_rows > 3
+            same(result, simulate(scenario, engine="reference"))

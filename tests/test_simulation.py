@@ -1,0 +1,118 @@
+"""The whole path once: keys, conservation, warm start, the compiled code's cache."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kaiju_sim.errors import UserError
+from kaiju_sim.report.glossary import METRICS, undocumented
+from kaiju_sim.scenario.schema import Scenario
+from kaiju_sim.simulation import simulate
+
+PACKAGE = Path(__file__).parents[1] / "kaiju_sim"
+
+
+def small(**changes: object) -> Scenario:
+    """A small closed-loop scenario."""
+    base: dict[str, object] = {
+        "schema_version": 1,
+        "name": "small",
+        "run": {"warm_up": 5.0, "horizon": 30.0, "drain": 60.0},
+        "traffic": {
+            "kind": "sessions",
+            "messages_per_s": 20.0,
+            "turn_cycle": 20.0,
+            "sessions": {"live": 400, "think": {"kind": "exponential", "mean": 18.0}},
+        },
+        "fleet": {"replicas": 2},
+        "results": {"tick": 1.0},
+    }
+    return Scenario.model_validate(base | changes)
+
+
+def test_every_key_is_documented_and_every_documented_key_is_there() -> None:
+    summary = simulate(small()).summary
+    assert undocumented(summary) == []
+    assert [m.key for m in METRICS if m.key not in summary] == []
+
+
+def test_the_fates_add_up() -> None:
+    s = simulate(small()).summary
+    fates = [k for k in s if k.startswith("requests.") and k != "requests.arrived"]
+    assert s["requests.arrived"] == sum(s[k] for k in fates) > 300
+
+
+def test_a_warm_start_finds_the_dialogues_in_the_caches() -> None:
+    warm = simulate(small(run={"warm_up": 0.0, "horizon": 10.0, "start": "warm"})).summary
+    cold = simulate(small(run={"warm_up": 0.0, "horizon": 10.0, "start": "cold"})).summary
+    assert warm["prefix_hit_rate"] > cold["prefix_hit_rate"] + 0.2
+
+
+def test_a_sample_of_dialogues_is_logged_whole() -> None:
+    full = simulate(small()).requests
+    some = simulate(small(results={"tick": 1.0, "request_rows": 200})).requests
+    kept = set(some["session"].to_pylist())
+    rows = [r for r in full.to_pylist() if r["session"] in kept]
+    assert 0 < some.num_rows < full.num_rows
+    assert some.to_pylist() == rows
+
+
+def test_sketched_quantiles_are_within_their_stated_error() -> None:
+    exact = simulate(small()).summary
+    sketch = simulate(small(results={"tick": 1.0, "request_rows": 200})).summary
+    assert exact["quantile_rel_error"] == 0
+    for name in ("ttft_s", "e2e_s", "tpot_s"):
+        for q in ("p50", "p90"):
+            error = abs(sketch[f"{name}.{q}"] / exact[f"{name}.{q}"] - 1)
+            assert error <= sketch["quantile_rel_error"] + 2e-3
+
+
+def test_memory_that_does_not_suffice_is_the_users_error() -> None:
+    with pytest.raises(UserError, match="max_context"):
+        simulate(small(kv={"global_blocks": 3}))
+
+
+def test_compiled_code_is_never_stale(tmp_path: Path) -> None:
+    """Edit a policy function in a copy of the package: the next process sees the change."""
+    copy = tmp_path / "site" / "kaiju_sim"
+    copy.parent.mkdir()
+    subprocess.run(["cp", "-r", str(PACKAGE), str(copy)], check=True)
+    first = run_copy(tmp_path)
+    policy = copy / "engine" / "policy" / "batching.py"
+    text = policy.read_text()
+    assert "return min(room, todo)" in text
+    policy.write_text(text.replace("return min(room, todo)", "return min(room, todo, 7)"))
+    second = run_copy(tmp_path)
+    assert second["steps"] > first["steps"]
+
+
+def run_copy(tmp_path: Path) -> dict[str, int]:
+    """Steps that the copied package takes for one prompt of 1,000 tokens."""
+    code = """
+import json
+from kaiju_sim.scenario.schema import Scenario
+from kaiju_sim.simulation import simulate
+s = Scenario.model_validate({
+    "schema_version": 1, "name": "one", "run": {"warm_up": 0.0, "horizon": 5.0, "drain": 60.0},
+    "traffic": {"kind": "poisson", "messages_per_s": 1.0},
+    "steptime": {"kind": "constant", "step": 0.001}})
+print(json.dumps({"steps": sum(simulate(s).replicas["steps"].to_pylist())}))
+"""
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path / "site"),
+        "KAIJU_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(json.loads(done.stdout))
