@@ -27,6 +27,9 @@ PARTS: dict[str, tuple[str, Callable[[float, Say], Any]]] = {
 }
 """Each part's name, its key in the JSON object, and what measures it."""
 
+COMPILED = {"affinity_fleet", "python_twin"}
+"""Parts that run the compiled loop."""
+
 
 def parts(text: str) -> list[str]:
     """Names of parts, separated by commas."""
@@ -95,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for, print the table and the JSON line."""
     chosen = options(arguments)
     around = {"machine": host.machine(), "versions": host.versions()}
-    compile_first()
+    if set(chosen.only) & COMPILED:
+        compile_first()
     found: dict[str, Any] = {}
     for name in chosen.only:
         key, measure = PARTS[name]

@@ -291,27 +291,14 @@ def enqueue_centrally(w: World, q: int) -> None:
             return
 
 
-def advance_unit(w: World, first: int, last: int, until: int) -> None:
-    """Advance the replicas [first, last) of one unit: one replica, or all of a cell.
+def beyond(r: Rec, until: int) -> bool:
+    """Whether the replica's next event has to wait: past `until`, or a start at `until` itself."""
+    return next_event(r) > until or int(r.pending) >= until
 
-    While messages wait in the central queue, replicas compete for it: events are taken in order of
-    time, completions before starts, ties by replica. Otherwise they are independent.
-    """
-    e = w.engine
-    turn = first
-    while True:
-        contested = e.hub[0].wait >= 0
-        if contested:
-            k = first_event(w, first, last)
-            r = e.replicas[k]
-            if next_event(r) > until or r.pending >= until:
-                return
-        else:
-            k = turn
-            turn += 1
-            if k == last:
-                return
-        advance(w, k, until, contested)
+
+def contested(w: World) -> bool:
+    """Whether messages wait in the central queue, so that replicas compete for them."""
+    return bool(w.engine.hub[0].wait >= 0)
 
 
 def first_event(w: World, first: int, last: int) -> int:

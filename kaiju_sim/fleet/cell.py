@@ -9,7 +9,14 @@ is exact for the modelled system.
 
 from kaiju_sim import rng
 from kaiju_sim.engine.layout import Engine, World
-from kaiju_sim.engine.loop import advance_unit, enqueue, enqueue_centrally
+from kaiju_sim.engine.loop import (
+    advance,
+    beyond,
+    contested,
+    enqueue,
+    enqueue_centrally,
+    first_event,
+)
 from kaiju_sim.engine.policy.batching import (
     admit,
     blocks_of,
@@ -153,25 +160,32 @@ def run_units(w: World, until: int) -> None:
     """Deliver each unit's inbox and run it to `until`, one unit after the other.
 
     A unit is a replica; with the central queue it is the whole cell, whose inbox is replica 0's.
+    While messages wait in the central queue its replicas compete for them: events are taken in
+    order of time, completions before starts, ties by replica. Otherwise they are independent.
     """
     e = w.engine
     central = e.hub[0].central != 0
-    for k in range(1 if central else e.limits.replicas):
-        last = e.limits.replicas if central else k + 1
-        r = e.replicas[k]
-        q = int(r.inbox)
-        r.inbox = -1
+    for first in range(1 if central else e.limits.replicas):
+        last = e.limits.replicas if central else first + 1
+        q = int(e.replicas[first].inbox)
+        e.replicas[first].inbox = -1
         while True:
             stop = until if q < 0 else int(e.requests[q].arrival)
-            if central or r.end <= stop or r.pending >= 0:
-                advance_unit(w, k, last, stop)
+            while contested(w):
+                k = first_event(w, first, last)
+                if beyond(e.replicas[k], stop):
+                    break
+                advance(w, k, stop, True)
+            if not contested(w):
+                for k in range(first, last):
+                    advance(w, k, stop, False)
             if q < 0:
                 break
             following = int(e.requests[q].next)
             if central:
                 enqueue_centrally(w, q)
             else:
-                enqueue(w, k, q)
+                enqueue(w, first, q)
             q = following
 
 

@@ -29,7 +29,8 @@ class Pool:
 
     def __init__(self, cells: Sequence[Any]) -> None:
         self.cells = cells
-        self.window_s = (cells[0].stop.time_ns - cells[0].start.time_ns) * 1e-9
+        self.window_ns = cells[0].stop.time_ns - cells[0].start.time_ns
+        self.window_s = self.window_ns * 1e-9
         self.exact = all(c.logged_all for c in cells)
         self.log = np.concatenate([c.log for c in cells])
 
@@ -191,8 +192,7 @@ def utilisation(plant: "Plant", pool: Pool) -> Summary:
         "kv_utilisation.global": mean_or_none(pool.ticks("kv_global_used"), plant.kv.global_blocks),
         "kv_utilisation.local": mean_or_none(pool.ticks("kv_local_used"), local) if local else None,
         "gpu_busy_fraction": pool.change("busy_ns")
-        * 1e-9
-        / (pool.window_s * plant.scenario.fleet.replicas),
+        / (pool.window_ns * plant.scenario.fleet.replicas),
     }
 
 

@@ -1,4 +1,4 @@
-"""Laws that hold in every fleet, over random scenarios: nothing is lost, nothing comes too early."""
+"""Laws of every fleet, over random scenarios: nothing is lost, nothing comes too early."""
 
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,7 @@ def check_cost(scenario: Scenario, result: RunResult) -> None:
         assert bill == pytest.approx(hourly)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(scenario=scenarios())
 def test_laws_hold_in_random_fleets(trace_folder: Path, scenario: Scenario) -> None:

@@ -19,7 +19,6 @@ def test_a_second_run_is_the_same(trace_folder: Path, scenario: Scenario) -> Non
     same(first, simulate(scenario, base_dir=trace_folder))
 
 
-@pytest.mark.slow
 def test_processes_do_not_matter() -> None:
     """Three cells in this process, or spread over two spawned ones."""
     scenario = scenario_of(

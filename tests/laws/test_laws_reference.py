@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from fleet_runs import cells_of, same, scenario_of
 from hypothesis import HealthCheck, given, settings
 from random_scenarios import scenarios
@@ -10,6 +11,7 @@ from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.simulation import simulate
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(scenario=scenarios())
 def test_compiled_equals_reference(trace_folder: Path, scenario: Scenario) -> None:

@@ -30,9 +30,9 @@ class Case(NamedTuple):
     policy: str = "decode_first"
 
 
-SLOTS = Case(prompt=40, head=0, output=50, seqs=32, budget=4096)
-BUDGET = Case(prompt=1000, head=0, output=100, seqs=256, budget=256)
-BUDGET_HIT = Case(prompt=1000, head=640, output=100, seqs=256, budget=256)
+SLOTS = Case(prompt=4, head=0, output=200, seqs=32, budget=4096)
+BUDGET = Case(prompt=1000, head=0, output=100, seqs=64, budget=256)
+BUDGET_HIT = Case(prompt=1000, head=640, output=100, seqs=64, budget=256)
 PREFILL_FIRST = Case(prompt=1000, head=0, output=100, seqs=40, budget=500, policy="prefill_first")
 
 
@@ -40,7 +40,11 @@ def flooded(case: Case, steptime: Tree, rate: float, replicas: int = 1) -> Scena
     """Twice as many messages as can be served, for a few hundred service cycles."""
     return scenario_of(
         {
-            "run": {"warm_up": 200 * case.seqs / rate, "horizon": 1500 * case.seqs / rate},
+            "run": {
+                "warm_up": 50 * case.seqs / rate,
+                "horizon": 500 * case.seqs / rate,
+                "drain": 10.0,
+            },
             "traffic": {
                 "messages_per_s": 2 * rate * replicas,
                 "sessions": {"user_tokens": constant(case.prompt - case.head)},
@@ -56,8 +60,7 @@ def flooded(case: Case, steptime: Tree, rate: float, replicas: int = 1) -> Scena
             },
             "steptime": steptime,
             "results": {"request_rows": 0, "tick": 100.0},
-        },
-        {"run": {"drain": 0.0}},
+        }
     )
 
 
@@ -96,7 +99,9 @@ def saturation(case: Case, steptime: Tree, replicas: int = 1) -> tuple[dict[str,
 
 
 CASES = pytest.mark.parametrize(
-    "case", [SLOTS, BUDGET, BUDGET_HIT, PREFILL_FIRST], ids="slots budget hit prefill_first".split()
+    "case",
+    [SLOTS, BUDGET, BUDGET_HIT, PREFILL_FIRST],
+    ids=["slots", "budget", "hit", "prefill_first"],
 )
 
 
