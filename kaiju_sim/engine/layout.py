@@ -21,7 +21,8 @@ NEVER = 1 << 61
 """A time that does not come (twice it still fits 64 bits)."""
 
 # A run of KV blocks [start, start + n) of one stream, always touched together. `ref`: requests
-# that hold it; idle runs (ref == 0) are in their replica's recency list.
+# that hold it; idle runs (ref == 0) are in their replica's recency list. `more`: another run of
+# the stream may begin where this one ends.
 NODE = np.dtype(
     [
         ("stream", "i8"),
@@ -30,7 +31,7 @@ NODE = np.dtype(
         ("ref", "i4"),
         ("older", "i4"),
         ("newer", "i4"),
-        ("pad", "i4"),
+        ("more", "i4"),
     ],
     align=True,
 )
@@ -65,8 +66,8 @@ CACHE = np.dtype(
     ],
     align=True,
 )
-# A piece of a path: the first n blocks of a stream.
-SEGMENT = np.dtype([("stream", "i8"), ("n", "i4"), ("pad", "i4")], align=True)
+# A piece of a path: the first n blocks of a stream, and the node that they begin with.
+SEGMENT = np.dtype([("stream", "i8"), ("n", "i4"), ("node", "i4")], align=True)
 # A pool of records: unused ones are chained from `spare`, those past `used` were never touched.
 POOL = np.dtype(
     [("spare", "i4"), ("used", "i4"), ("live", "i4"), ("peak", "i4"), ("overrun", "i4")],

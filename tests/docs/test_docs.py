@@ -27,7 +27,7 @@ GENERATED = {
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-SOURCE = re.compile(r"`((?:kaiju_sim|tests|scenarios|docs)/[\w/.]+\.\w+)`")
+SOURCE = re.compile(r"`([\w.]+/[\w/.]+\.(?:py|yaml|md))(?:::(\w+))?`")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -145,9 +145,13 @@ def test_python_examples_name_what_exists(page: Path) -> None:
 
 
 def test_source_files_named_in_the_documents_exist() -> None:
+    """Paths from the root, or inside the package, and functions given as `file.py::name`."""
     for page in PAGES:
-        for named in SOURCE.findall(prose(page)):
-            assert (ROOT / named).is_file(), f"{name_of(page)}: {named}"
+        for named, function in SOURCE.findall(prose(page)):
+            places = [top / named for top in (ROOT, ROOT / "kaiju_sim") if (top / named).is_file()]
+            assert places, f"{name_of(page)}: {named}"
+            if function:
+                assert f"def {function}(" in places[0].read_text(encoding="utf-8"), function
 
 
 def test_every_page_is_reached_from_the_readme() -> None:

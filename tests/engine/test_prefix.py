@@ -42,11 +42,14 @@ class Pair:
         return self.cache, e.nodes, e.node_index, e.node_pool[0]
 
     def write(self, path: Pieces) -> tuple[Any, int, int]:
-        """The path as segments."""
+        """The path as segments, looked up: all messages share them here, so each has to find its
+        first nodes again (a request keeps its own segments as long as it holds its path)."""
+        e = self.engine
         for i, (stream, n) in enumerate(path):
-            self.engine.segments[i].stream = stream
-            self.engine.segments[i].n = n
-        return self.engine.segments, 0, len(path)
+            e.segments[i].stream = stream
+            e.segments[i].n = n
+        prefix.match(e.nodes, e.node_index, 0, e.segments, 0, len(path))
+        return e.segments, 0, len(path)
 
     def look_up(self, path: Pieces) -> int:
         """Leading blocks that are there; the idle ones among them are counted exactly."""

@@ -98,6 +98,7 @@ def test_m_d_1_mean_wait(figures: Any) -> None:
     assert_agrees([s["queue_s.mean"] for s in runs], SERVICE_S * 0.7 / (2 * 0.3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("servers", "rho", "messages"), [(3, 0.6, 12e6), (8, 0.75, 32e6)])
 def test_m_m_c_from_the_central_queue(
     figures: Any, servers: int, rho: float, messages: float

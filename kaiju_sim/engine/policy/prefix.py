@@ -7,6 +7,9 @@ found by (replica, stream, start) in one open-addressing index; no parent or chi
 is released with its front newest, so the oldest block in the recency list is always a leaf, and
 leaf-first eviction is taking from the tail of the list's head.
 
+Two hints save look-ups: a path's segment remembers its first node (set by `match` and `commit`,
+good while the path is held), and a node says whether another one may go on where it ends (`more`).
+
 A block can be hit only once its KV has been computed: requests hold unnamed blocks until their
 prefill ends, then `commit` names them. Where another request has named the same blocks meanwhile,
 its blocks are adopted and one's own are given back.
@@ -102,6 +105,7 @@ def new_node(nodes: Arr, index: Arr, pool: Rec, stream: int, start: int, n: int,
     v.ref = ref
     v.older = -1
     v.newer = -1
+    v.more = 0
     index_add(nodes, index, x)
     return x
 
@@ -145,6 +149,8 @@ def split(c: Rec, nodes: Arr, index: Arr, pool: Rec, x: int, k: int) -> None:
     """Cut a node after its k-th block; the rest becomes a node of its own, next older."""
     v = nodes[x]
     y = new_node(nodes, index, pool, int(v.stream), int(v.start) + k, int(v.n) - k, int(v.ref))
+    nodes[y].more = v.more
+    v.more = 1
     v.n = k
     if v.ref == 0:
         link_below(c, nodes, y, x)
@@ -192,6 +198,8 @@ def match(nodes: Arr, index: Arr, k: int, segments: Arr, lo: int, hi: int) -> tu
             x = find(nodes, index, stream, at)
             if x < 0:
                 break
+            if at == 0:
+                segments[s].node = x
             m = min(int(nodes[x].n), want - at)
             at += m
             if nodes[x].ref == 0:
@@ -228,26 +236,36 @@ def hold(
         stream = local_stream(segments[s].stream, k)
         at = 0
         while at < want:
-            x = find(nodes, index, stream, at)
+            x = int(segments[s].node) if at == 0 else find(nodes, index, stream, at)
             at += hold_run(c, nodes, index, pool, x, want - at)
 
 
-def name_rest(c: Rec, nodes: Arr, index: Arr, pool: Rec, stream: int, held: int, n: int) -> int:
+def name_rest(
+    c: Rec, nodes: Arr, index: Arr, pool: Rec, segment: Rec, stream: int, held: int, n: int
+) -> int:
     """Name blocks [held, n) of a stream whose first `held` one holds: blocks adopted instead."""
     at = 0
     last = -1
     while at < held:
-        last = find(nodes, index, stream, at)
+        last = int(segment.node) if at == 0 else find(nodes, index, stream, at)
         at += int(nodes[last].n)
     adopted = 0
     while at < n:
-        x = find(nodes, index, stream, at)
+        x = -1
+        if last < 0 or nodes[last].more != 0:
+            x = find(nodes, index, stream, at)
         if x < 0:
             if last >= 0 and nodes[last].ref == 1:  # held by this request alone: the run goes on
                 nodes[last].n += n - at
             else:
-                new_node(nodes, index, pool, stream, at, n - at, 1)
+                x = new_node(nodes, index, pool, stream, at, n - at, 1)
+                if last >= 0:
+                    nodes[last].more = 1
+                if at == 0:
+                    segment.node = x
             return adopted
+        if at == 0:
+            segment.node = x
         m = hold_run(c, nodes, index, pool, x, n - at)
         adopted += m
         at += m
@@ -268,7 +286,7 @@ def commit(
         if before + n > named and n > 0:
             stream = local_stream(segments[s].stream, k)
             held = max(0, named - before)
-            c.free += name_rest(c, nodes, index, pool, stream, held, n)
+            c.free += name_rest(c, nodes, index, pool, segments[s], stream, held, n)
         before += n
     return before
 
@@ -289,7 +307,7 @@ def release(
         at = 0
         run = -1
         while at < n:
-            x = find(nodes, index, stream, at)
+            x = int(segments[s].node) if at == 0 else find(nodes, index, stream, at)
             v = nodes[x]
             m = int(v.n)
             at += m
@@ -299,6 +317,7 @@ def release(
                 continue
             c.idle += m
             if run >= 0:
+                nodes[run].more = v.more
                 drop_node(nodes, index, pool, x)
                 nodes[run].n += m
             else:

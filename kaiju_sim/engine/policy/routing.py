@@ -70,10 +70,10 @@ def least(e: Engine, g: Routing) -> int:
 
 def has_shard(g: Routing, character: int, shard: int) -> bool:
     """Whether the affinity table points the character at this shard."""
-    found = False
-    for i in range(int(g.copies[character])):
-        found = found or bool(g.table[character, i] == shard + 1)
-    return found
+    for i in range(int(g.copies[character])):  # noqa: SIM110 (a generator does not compile)
+        if g.table[character, i] == shard + 1:
+            return True
+    return False
 
 
 def best_copy(e: Engine, g: Routing, character: int) -> int:

@@ -117,19 +117,19 @@ def resume_point(e: Engine, k: int, lo: int, hi: int, got: int) -> tuple[int, in
     if e.limits.windows == 0:
         return got, -1
     before = 0
-    best = 0
-    window = -1
     for s in range(lo, hi):
-        here = min(int(e.segments[s].n), got - before)
-        if here <= 0:
-            continue
-        stream = local_stream(e.segments[s].stream, k)
-        x = window_find(e.windows, e.window_index, stream, here)
-        if x >= 0:
-            best = before + int(e.windows[x].end)
-            window = x
         before += int(e.segments[s].n)
-    return best, window
+    s = hi - 1
+    while s >= lo:
+        n = int(e.segments[s].n)
+        before -= n
+        here = min(n, got - before)
+        if here > 0:
+            x = window_find(e.windows, e.window_index, local_stream(e.segments[s].stream, k), here)
+            if x >= 0:
+                return before + int(e.windows[x].end), x
+        s -= 1
+    return 0, -1
 
 
 def own_window(e: Engine, c: Rec, window: int) -> None:
