@@ -29,6 +29,7 @@ from numba.extending import intrinsic, overload, register_jitable
 from kaiju_sim.engine.lend import lend
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy"}
+INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def cache_root() -> Path:
@@ -116,7 +117,7 @@ def share(modules: tuple[ModuleType, ...], outlined: frozenset[str]) -> None:
             if _own(function, module):
                 inline = {} if function.__name__ in outlined else {"forceinline": True}
                 try:
-                    register_jitable(**inline, **OPTIONS)(function)
+                    register_jitable(**inline, **INNER)(function)
                 except (KeyError, TypeError):  # an option that this numba does not know
                     register_jitable(**OPTIONS)(function)
 

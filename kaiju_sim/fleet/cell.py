@@ -20,7 +20,6 @@ from kaiju_sim.engine.loop import (
 from kaiju_sim.engine.policy.batching import (
     admit,
     blocks_of,
-    count_load,
     end_prefill,
     leave,
 )
@@ -30,7 +29,7 @@ from kaiju_sim.fleet.lend import lend_cell
 from kaiju_sim.fleet.prompts import compose, compose_past, compose_row
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.workload.laws import draw
-from kaiju_sim.workload.sessions import Users, end_session, gather, put_in_wheel
+from kaiju_sim.workload.sessions import Users, add_due, end_session, gather, put_in_wheel
 
 
 def sampled(cell: Cell, session: int) -> bool:
@@ -94,12 +93,12 @@ def fill_fate(cell: Cell, q: int, out: int) -> bool:
     return room > 0
 
 
-def note_turn(cell: Cell, s: int) -> None:
+def note_turn(u: Users, s: int) -> None:
     """Count the time since the session's last message (the realised turn cycle)."""
-    session = cell.users.sessions[s]
+    session = u.sessions[s]
     if session.last >= 0:
-        cell.users.clock[0].gaps += 1
-        cell.users.clock[0].gap_sum += session.at - session.last
+        u.clock[0].gaps += 1
+        u.clock[0].gap_sum += session.at - session.last
     session.last = session.at
 
 
@@ -107,25 +106,33 @@ def arrive(cell: Cell, s: int) -> int:
     """Session s sends its message: returns the request; `failed` says if it cannot be served."""
     e = cell.world.engine
     q = take_request(cell)
+    if cell.users.clock[0].warming:
+        compose_past(e, cell.prompts, cell.users, s, q)
+        cell.world.fates[q].failed = 0
+        return q
     if cell.users.replay:
         out = compose_row(e, cell.prompts, cell.users, s, q)
     else:
         out = compose(e, cell.prompts, cell.users, s, q)
-    note_turn(cell, s)
+    note_turn(cell.users, s)
     desk = cell.desk[0]
     desk.messages += 1
     if in_cohort(cell.world, int(e.requests[q].arrival)):
         desk.cohort += 1
         desk.prompt += e.requests[q].prompt
-    if fill_fate(cell, q, out):
-        return q
-    desk.failed += 1
-    if in_cohort(cell.world, int(e.requests[q].arrival)):
+    if not fill_fate(cell, q, out):
+        refuse(cell, s, q)
+    return q
+
+
+def refuse(cell: Cell, s: int, q: int) -> None:
+    """Message q of session s cannot be served: it fails, and the session is over."""
+    cell.desk[0].failed += 1
+    if in_cohort(cell.world, int(cell.world.engine.requests[q].arrival)):
         cell.world.tally[0].failed += 1
     log_message(cell, s, q, -1, 1)
     give_request(cell, q)
     end_session(cell.users, s)
-    return q
 
 
 def into_inbox(e: Engine, k: int, q: int) -> None:
@@ -139,21 +146,37 @@ def into_inbox(e: Engine, k: int, q: int) -> None:
 
 
 def route(cell: Cell) -> None:
-    """Route the messages of the epoch into inboxes, in order of time."""
+    """Route the messages of the epoch into inboxes, in order of time.
+
+    While caches are warmed, each dialogue's past goes into the cache of the replica chosen instead.
+    """
     e = cell.world.engine
+    warming = cell.users.clock[0].warming != 0
     for i in range(int(cell.users.clock[0].due)):
         s = int(cell.users.due[i])
         q = arrive(cell, s)
         if cell.world.fates[q].failed:
             continue
-        if e.hub[0].central:
+        if e.hub[0].central and not warming:
             into_inbox(e, 0, q)
             continue
         session = cell.users.sessions[s]
         key = int(cell.prompts.row_session[session.row]) if cell.users.replay else int(session.id)
         k = choose(e, cell.routing, q, int(session.character), key, int(session.replica))
         session.replica = k
-        into_inbox(e, k, q)
+        if warming:
+            remember(e, k, q)
+            give_request(cell, q)
+        else:
+            into_inbox(e, k, q)
+
+
+def remember(e: Engine, k: int, q: int) -> None:
+    """Leave request q's prompt in replica k's cache, as if its answer had just ended."""
+    if admit(e, k, q, 0):
+        end_prefill(e, k, q)
+        context = int(e.requests[q].prompt) + 1
+        leave(e, k, q, context, blocks_of(context, e.limits.shift))
 
 
 def run_units(w: World, until: int) -> None:
@@ -171,14 +194,14 @@ def run_units(w: World, until: int) -> None:
         e.replicas[first].inbox = -1
         while True:
             stop = until if q < 0 else int(e.requests[q].arrival)
-            while contested(w):
-                k = first_event(w, first, last)
-                if beyond(e.replicas[k], stop):
+            turn = first
+            while True:
+                race = contested(w)
+                k = first_event(w, first, last) if race else turn
+                if k == last or (race and beyond(e.replicas[k], stop)):
                     break
-                advance(w, k, stop, True)
-            if not contested(w):
-                for k in range(first, last):
-                    advance(w, k, stop, False)
+                advance(w, k, stop, race)
+                turn += 0 if race else 1
             if q < 0:
                 break
             following = int(e.requests[q].next)
@@ -252,41 +275,37 @@ def shortage(cell: Cell) -> int:
     return 0
 
 
-def warm_caches(cell: Cell) -> int:
-    """Put the dialogues that are under way at the start into the caches: 0, or what has to grow.
-
-    Each is placed by the router as if its last answer had just ended (load in view: dialogues
-    placed so far). Afterwards the router has sent nothing.
-    """
-    e = cell.world.engine
-    clock = cell.users.clock[0]
-    if clock.cold == 0:
-        return 0
-    while clock.cold > 0:
-        pool = e.node_pool[0]
-        if e.nodes.size - pool.live < 64 * e.limits.stride:
-            return 3
+def gather_cold(u: Users) -> None:
+    """The next dialogues that are under way at the start and not in the caches yet."""
+    clock = u.clock[0]
+    if clock.due >= 0:
+        return
+    clock.due = 0
+    while clock.cold > 0 and clock.due < 4096:
         clock.cold -= 1
-        if cell.users.sessions[clock.cold].turn > 0:
-            warm_session(cell, int(clock.cold))
-    for k in range(e.limits.replicas):
+        if u.sessions[clock.cold].turn > 0:
+            add_due(u, int(clock.cold))
+
+
+def end_warming(cell: Cell) -> None:
+    """When every dialogue is in the caches, the router has sent nothing yet."""
+    clock = cell.users.clock[0]
+    clock.due = -1
+    if clock.cold > 0:
+        return
+    clock.warming = 0
+    for k in range(cell.world.engine.limits.replicas):
         cell.routing.sent[k] = 0
         cell.routing.seen[k] = 0
-    return 0
 
 
-def warm_session(cell: Cell, s: int) -> None:
-    """Route a dialogue and leave its context in that replica's cache."""
-    e = cell.world.engine
-    session = cell.users.sessions[s]
-    q = take_request(cell)
-    prompt = compose_past(e, cell.prompts, cell.users, s, q)
-    k = choose(e, cell.routing, q, int(session.character), int(session.id), int(session.replica))
-    session.replica = k
-    if admit(e, k, q, 0):
-        end_prefill(e, k, q)
-        leave(e, k, q, prompt + 1, blocks_of(prompt + 1, e.limits.shift))
-    give_request(cell, q)
+def prepare(cell: Cell, now: int, stop: int) -> int:
+    """Collect who is due in [now, stop) (or to be remembered first): 0, or what has to grow."""
+    if cell.users.clock[0].warming:
+        gather_cold(cell.users)
+    elif not gather(cell.users, now, stop):
+        return 2
+    return shortage(cell)
 
 
 def run_until(cell: Cell, until: int) -> int:
@@ -298,28 +317,21 @@ def run_until(cell: Cell, until: int) -> int:
     lent = lend_cell(cell)
     users = lent.users
     clock = users.clock[0]
-    short = warm_caches(lent)
-    while short == 0 and clock.now < until:
+    while clock.now < until:
         now = int(clock.now)
         stop = min((now // users.epoch_ns + 1) * users.epoch_ns, until)
-        if not gather(users, now, stop):
-            return 2
-        short = shortage(lent)
+        short = prepare(lent, now, stop)
         if short != 0:
-            break
-        reports(lent, now)
+            return short
+        if not clock.warming:
+            reports(lent, now)
         route(lent)
+        if clock.warming:
+            end_warming(lent)
+            continue
         run_units(lent.world, stop)
         answered(lent)
         clock.live_area += clock.live * (stop - now)
         clock.due = -1
         clock.now = stop
-    return short
-
-
-def settle(cell: Cell, until: int) -> None:
-    """Integrate every load up to `until`."""
-    e = cell.world.engine
-    count_load(e.hub[0], int(e.hub[0].length), until)
-    for k in range(e.limits.replicas):
-        count_load(e.replicas[k], int(e.replicas[k].load), until)
+    return 0

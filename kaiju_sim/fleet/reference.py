@@ -11,9 +11,8 @@ import numpy as np
 from kaiju_sim.engine.layout import World
 from kaiju_sim.engine.loop import enqueue, enqueue_centrally
 from kaiju_sim.engine.reference import ReferenceLoop
-from kaiju_sim.fleet.cell import answered, reports, route, shortage, warm_caches
+from kaiju_sim.fleet.cell import answered, end_warming, prepare, reports, route
 from kaiju_sim.fleet.records import Cell
-from kaiju_sim.workload.sessions import gather
 
 
 def viewed(value: Any) -> Any:
@@ -43,23 +42,24 @@ class ReferencePlane:
 def run_until(cell: Cell, loop: ReferenceLoop, until: int) -> int:
     """Epochs up to `until` (ns), the last one cut there: 0, or what has to grow first."""
     clock = cell.users.clock[0]
-    short = warm_caches(cell)
-    while short == 0 and clock.now < until:
+    while clock.now < until:
         now = int(clock.now)
         stop = min((now // cell.users.epoch_ns + 1) * cell.users.epoch_ns, until)
-        if not gather(cell.users, now, stop):
-            return 2
-        short = shortage(cell)
+        short = prepare(cell, now, stop)
         if short != 0:
-            break
-        reports(cell, now)
+            return short
+        if not clock.warming:
+            reports(cell, now)
         route(cell)
+        if clock.warming:
+            end_warming(cell)
+            continue
         run_units(cell.world, loop, stop)
         answered(cell)
         clock.live_area += clock.live * (stop - now)
         clock.due = -1
         clock.now = stop
-    return short
+    return 0
 
 
 def run_units(w: World, loop: ReferenceLoop, until: int) -> None:

@@ -38,7 +38,8 @@ SESSION = np.dtype(
 )
 # `spare`: unused sessions; `started`: sessions ever begun; `next_new`: arrival of the next one;
 # `due`: sessions gathered for the epoch in hand, -1 before they are gathered; `clipped`: next turns
-# put off to one epoch after their cause; `cold`: sessions still to be put into the caches.
+# put off to one epoch after their cause; `cold`: sessions still to be put into the caches
+# while `warming`.
 CLOCK = np.dtype(
     [
         ("now", "i8"),
@@ -53,6 +54,7 @@ CLOCK = np.dtype(
         ("gap_sum", "i8"),
         ("live_area", "i8"),
         ("cold", "i4"),
+        ("warming", "i4"),
     ],
     align=True,
 )

@@ -97,3 +97,4 @@ def file_all(s: Scenario, users: Users, live: int) -> None:
     users.clock["live"] = live
     users.clock["started"] = live
     users.clock["cold"] = live if s.run.start == "warm" else 0
+    users.clock["warming"] = s.run.start == "warm"
