@@ -190,7 +190,7 @@ class Limits(NamedTuple):
     windows: int
     """Windows of the local pool (0: local KV lives and dies with the global blocks)."""
     retain: int
-    """Keep windows at definition ends and turn ends."""
+    """Keep windows nowhere (0), at definition ends (1), at definition and turn ends (2)."""
     prefix_cache: int
     cache_generated: int
     stride: int

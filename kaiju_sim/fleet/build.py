@@ -27,6 +27,8 @@ from kaiju_sim.workload.sessions import CLOCK, SESSION, Users, next_arrival
 from kaiju_sim.workload.start import sessions_under_way
 
 NS = 1_000_000_000
+RETAIN = {"none": 0, "definition": 1, "turn_end": 2, "all": 0}
+"""`Limits.retain` of each retention; with `all` there are no windows of their own."""
 CLOSED_LOOP_STRIDE = 3
 """Path segments of a dialogue: head, persona, history."""
 
@@ -67,7 +69,7 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         shift=s.kv.block_tokens.bit_length() - 1,
         window=window,
         windows=plant.kv.local_windows,
-        retain=int(s.kv.local_retention == "turn_end" and s.kv.prefix_cache),
+        retain=RETAIN[s.kv.local_retention] if s.kv.prefix_cache else 0,
         prefix_cache=int(s.kv.prefix_cache),
         cache_generated=int(s.kv.cache_generated and s.traffic.kind != "replay"),
         stride=stride,
@@ -217,7 +219,7 @@ def expected_messages(plant: Plant) -> float:
 def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
     """One cell of the fleet at time 0."""
     s = plant.scenario
-    stride = CLOSED_LOOP_STRIDE if plant.rows is None else max(2, plant.rows.most_runs)
+    stride = CLOSED_LOOP_STRIDE if plant.rows is None else plant.rows.most_runs + 1
     limits = make_limits(plant, stride)
     requests = limits.replicas * 64 + 1024
     users = make_users(plant, cell, versions)

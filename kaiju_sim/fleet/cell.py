@@ -8,7 +8,7 @@ is exact for the modelled system.
 """
 
 from kaiju_sim import rng
-from kaiju_sim.engine.layout import Engine, World
+from kaiju_sim.engine.layout import NEVER, Engine, World
 from kaiju_sim.engine.loop import (
     advance,
     beyond,
@@ -96,7 +96,7 @@ def fill_fate(cell: Cell, q: int, out: int) -> bool:
 def note_turn(u: Users, s: int) -> None:
     """Count the time since the session's last message (the realised turn cycle)."""
     session = u.sessions[s]
-    if session.last >= 0:
+    if session.last < NEVER:
         u.clock[0].gaps += 1
         u.clock[0].gap_sum += session.at - session.last
     session.last = session.at

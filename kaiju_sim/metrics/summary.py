@@ -77,6 +77,8 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
     summary |= cost(plant, pool)
     summary |= stated(plant)
     summary |= realised(plant, pool, requests)
+    if summary["verdict"] == "overloaded":
+        summary["cost.gross_margin"] = None  # nobody pays for answers that do not come
     summary["slo.stream_tokens_per_s"] = ratio(1.0, summary["tpot_s.p50"] or 0.0)
     summary["quantile_rel_error"] = 0.0 if pool.exact else RELATIVE_ERROR
     return summary

@@ -119,7 +119,8 @@ cost.usd_per_month | Per month | USD | usd
   The fleet's price per hour x 730 hours.
 cost.gross_margin | Gross margin | of revenue | fraction
   1 - GPU cost of a subscriber's messages / subscription price. Null unless
-  economics.subscription and economics.messages_per_subscriber_month are given.
+  economics.subscription and economics.messages_per_subscriber_month are given, and null when the
+  fleet is overloaded.
 """
 
 PAIRS = """

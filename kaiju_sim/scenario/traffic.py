@@ -187,6 +187,8 @@ class TraceFile(Part):
     """Path, relative to the scenario file."""
     format: Literal["auto", "mooncake", "azure", "csv", "jsonl", "parquet"] = "auto"
     """File format; `auto` tells it from the name and the columns."""
+    block_tokens: int = Field(default=512, ge=1, le=65536)
+    """Tokens that one block id of the trace stands for."""
     rate_scale: float = Field(default=1.0, gt=0)
     """Arrivals come this many times faster than in the trace."""
     spread: Seconds = 0.0

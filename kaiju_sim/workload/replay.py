@@ -67,7 +67,12 @@ def load_rows(s: Scenario, base_dir: Path) -> Rows | None:
         return None
     if s.fleet.cells > 1:
         raise UserError("a trace is replayed in one cell: set fleet.cells to 1")
-    trace = read_trace(base_dir / spec.file, spec.format, max_rows=spec.max_rows)
+    trace = read_trace(
+        base_dir / spec.file,
+        spec.format,
+        max_rows=spec.max_rows,
+        block_tokens=spec.block_tokens,
+    )
     check_lengths(trace)
     times = spread_times(trace.arrival_ns, int(spec.spread * 1e9))
     paths = prefix_paths(trace)

@@ -118,7 +118,7 @@ def begin_session(u: Users, s: int, i: int, at: int) -> None:
     v = u.sessions[s]
     v.id = i * u.cells + u.cell
     v.at = at
-    v.last = -1
+    v.last = NEVER
     who = int(v.id)
     v.character = pick(u.threshold, u.alias, rng.uniform(u.seed, rng.CHARACTER, who, 0))
     v.version = u.versions[v.character]
@@ -185,7 +185,7 @@ def gather_rows(u: Users, until: int) -> bool:
         v.row = clock.row
         v.turns = 1
         v.turn = 0
-        v.last = -1
+        v.last = NEVER
         v.replica = -1
         add_due(u, s)
         clock.row += 1

@@ -36,7 +36,6 @@ def sessions_under_way(s: Scenario, users: Users, live: int) -> None:
     who = i * users.cells + users.cell
     records = users.sessions[:live]
     records["id"] = who
-    records["last"] = -1
     records["head_key"] = -1
     records["replica"] = -1
     records["row"] = -1
@@ -47,6 +46,7 @@ def sessions_under_way(s: Scenario, users: Users, live: int) -> None:
     records["turn"] = place.astype(np.int32)
     pause = size_biased(users.laws, THINK, uniforms(users.seed, rng.START, who, 1))
     records["at"] = (pause * uniforms(users.seed, rng.START, who, 2) * 1e9).astype(np.int64)
+    records["last"] = records["at"] - (pause * 1e9).astype(np.int64)
     records["history"] = histories(s, users, records)
     file_all(s, users, live)
 

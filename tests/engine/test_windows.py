@@ -120,3 +120,13 @@ def test_a_message_waits_where_every_window_is_in_use() -> None:
     batching.end_prefill(e, 0, 0)
     batching.leave(e, 0, 0, 14, int(e.requests[0].blocks))
     assert batching.admit(e, 0, 1, 0)
+
+
+def test_with_definitions_only_a_turn_end_is_not_kept() -> None:
+    e = small_engine(blocks=60, windows=8, retain=True, cache_generated=True)
+    e = e._replace(limits=e.limits._replace(retain=1))
+    assert serve(e, turn(ONE, 1)) == 0
+    assert kept(e) == [((HEAD, 2), True)]
+    assert serve(e, turn(ONE, 3)) == 8  # the head's window only
+    assert kept(e) == [((HEAD, 2), True)]
+    assert e.caches[0].windows_free == 7

@@ -54,7 +54,7 @@ def small_engine(
         shift=shift,
         window=8,
         windows=windows,
-        retain=int(retain),
+        retain=2 if retain else 0,
         prefix_cache=int(prefix_cache),
         cache_generated=int(cache_generated),
         stride=stride,
