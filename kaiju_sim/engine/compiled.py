@@ -86,21 +86,30 @@ def share_lend() -> None:
         register_jitable(lend)
         return
 
-    def ownerless_code(typing_context: Any, array: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            view = arrays.make_array(signature.args[0])(context, builder, args[0])
+    def ownerless(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+        if isinstance(kind, types.Array):
+            view = arrays.make_array(kind)(context, builder, value)
             view.meminfo = context.get_constant_null(types.MemInfoPointer(types.voidptr))
             view.parent = context.get_constant_null(types.pyobject)
             return view._getvalue()
+        if isinstance(kind, types.BaseTuple):
+            for i, part in enumerate(kind.types):
+                inner = ownerless(context, builder, part, builder.extract_value(value, i))
+                value = builder.insert_value(value, inner, i)
+        return value
 
-        return array(array), generate
+    def ownerless_code(typing_context: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return ownerless(context, builder, signature.args[0], args[0])
 
-    ownerless: Any = intrinsic(ownerless_code)
+        return value(value), generate
+
+    lent: Any = intrinsic(ownerless_code)
 
     @overload(lend)
-    def lend_compiled(array: Any) -> Any:
-        def implementation(array: Any) -> Any:
-            return ownerless(array)
+    def lend_compiled(value: Any) -> Any:
+        def implementation(value: Any) -> Any:
+            return lent(value)
 
         return implementation
 
@@ -136,4 +145,5 @@ def compile_entry(
     share(tuple(modules), outlined)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", numba.NumbaWarning)
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        jit: Any = numba.njit  # its stubs do not know every option
+        return jit(cache=True, nogil=True, no_cfunc_wrapper=True, **OPTIONS)(function)  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ is exact for the modelled system.
 
 from kaiju_sim import rng
 from kaiju_sim.engine.layout import NEVER, Engine, World
+from kaiju_sim.engine.lend import lend
 from kaiju_sim.engine.loop import (
     advance,
     beyond,
@@ -25,7 +26,6 @@ from kaiju_sim.engine.policy.batching import (
 )
 from kaiju_sim.engine.policy.routing import choose, see_report, take_report
 from kaiju_sim.engine.record import in_cohort
-from kaiju_sim.fleet.lend import lend_cell
 from kaiju_sim.fleet.prompts import compose, compose_past, compose_row
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.workload.laws import draw
@@ -314,7 +314,7 @@ def run_until(cell: Cell, until: int) -> int:
     One function on purpose: it is the entry of the compiled loop, and every level above the
     epochs would be optimised as a whole once more.
     """
-    lent = lend_cell(cell)
+    lent = lend(cell)
     users = lent.users
     clock = users.clock[0]
     while clock.now < until:

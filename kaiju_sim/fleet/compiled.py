@@ -7,9 +7,8 @@ from types import ModuleType
 
 from kaiju_sim import rng, sketch
 from kaiju_sim.engine import compiled, layout, loop, record, sequences
-from kaiju_sim.engine import lend as engine_lend
 from kaiju_sim.engine.policy import batching, prefix, routing, windows
-from kaiju_sim.fleet import cell, lend, prompts, records
+from kaiju_sim.fleet import cell, prompts, records
 from kaiju_sim.fleet.cell import run_until
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.steptime import curves
@@ -61,8 +60,6 @@ def modules() -> tuple[ModuleType, ...]:
         sequences,
         loop,
         prompts,
-        engine_lend,
-        lend,
         cell,
     )
 
