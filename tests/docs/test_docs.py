@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 
+from benchmarks import simulator
 from kaiju_sim.cli import make_app
 from kaiju_sim.scenario.loader import load_scenario
 
@@ -109,6 +110,18 @@ def test_commands_parse_and_their_scenarios_load(words: list[str]) -> None:
 def test_the_check_sees_a_bad_command(bad: list[str]) -> None:
     with pytest.raises(AssertionError):
         parsed(bad)
+
+
+def test_benchmark_commands_parse() -> None:
+    found = [
+        words[words.index("benchmarks.simulator") + 1 :]
+        for page in PAGES
+        for words in (shlex.split(line, comments=True) for line in shell_lines(page))
+        if "benchmarks.simulator" in words
+    ]
+    assert found
+    for words in found:
+        simulator.options(words)
 
 
 def slug(heading: str) -> str:
