@@ -7,6 +7,7 @@ from typing import Literal
 
 from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.catalog.models import find_model
+from kaiju_sim.errors import UserError
 from kaiju_sim.executor import run_tasks
 from kaiju_sim.fleet.build import Plant
 from kaiju_sim.fleet.control import CellResult, CellRun, Plane
@@ -18,6 +19,8 @@ from kaiju_sim.steptime.build import build_step_time
 from kaiju_sim.steptime.memory import kv_plan
 from kaiju_sim.workload.replay import load_rows
 
+MOST_TICK_ROWS = 2e7
+MOST_EPOCHS = 1e9
 EngineName = Literal["compiled", "reference"]
 Progress = Callable[[float], None]
 
@@ -66,11 +69,29 @@ def simulate(
 
 def build_plant(scenario: Scenario, base_dir: Path) -> Plant:
     """GPU, model, step time, memory plan and trace that the scenario names."""
+    check_size(scenario)
     gpu = find_gpu(scenario.gpu)
     model = find_model(scenario.model)
     step_time = build_step_time(scenario, base_dir)
     kv = kv_plan(scenario, gpu, model, step_time.kv_blocks)
     return Plant(scenario, gpu, model, step_time, kv, load_rows(scenario, base_dir))
+
+
+def check_size(s: Scenario) -> None:
+    """UserError for intervals so short that a run would never end or fill the memory."""
+    length = s.run.horizon + s.run.drain
+    rows = length / s.results.tick * s.fleet.replicas
+    least_s = length * s.fleet.replicas / MOST_TICK_ROWS
+    if rows > MOST_TICK_ROWS:
+        raise UserError(
+            f"results.tick of {s.results.tick:g} s makes {rows:.3g} rows of replicas.parquet; at"
+            f" most {MOST_TICK_ROWS:g}: choose at least {least_s:g} s"
+        )
+    if s.run.horizon / s.run.epoch > MOST_EPOCHS:
+        raise UserError(
+            f"run.epoch of {s.run.epoch:g} s makes over {MOST_EPOCHS:g} epochs: choose at least"
+            f" {s.run.horizon / MOST_EPOCHS:g} s"
+        )
 
 
 def run_cell(task: CellTask) -> CellResult:

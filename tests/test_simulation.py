@@ -119,3 +119,21 @@ def run_copy(tmp_path: Path) -> str:
         check=True,
     )
     return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"results": {"tick": 1e-6}}, "results.tick"),
+        ({"run": {"warm_up": 0.0, "horizon": 1e6, "epoch": 1e-9}}, "run.epoch"),
+        ({"characters": {"definition_tokens": {"kind": "constant", "value": 1e6}}}, "prompt.limit"),
+    ],
+)
+def test_what_would_never_end_is_the_users_error(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        simulate(small(**changes))
+
+
+def test_a_count_fits_its_record() -> None:
+    with pytest.raises(ValueError, match="1000000"):
+        small(characters={"definition_tokens": {"kind": "constant", "value": 4294968000.0}})

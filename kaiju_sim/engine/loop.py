@@ -33,7 +33,7 @@ from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, prefill_ns, s
 def drawn_ns(curves: Curves, seed: int, k: int, step: int) -> int:
     """An exponential step time: keyed by replica and step."""
     u = rng.uniform(seed, rng.STEP, k, step)
-    return max(1, int(-curves.mean_ns * math.log(u) + 0.5))
+    return max(1, int(min(-curves.mean_ns * math.log(u), 1e18) + 0.5))
 
 
 def duration_ns(w: World, k: int, step: int, fixed: float, decode: float, prefill: float) -> int:

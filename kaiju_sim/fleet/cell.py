@@ -236,7 +236,7 @@ def next_turn(users: Users, s: int, end: int) -> None:
     """File session s for its next message, at least one epoch after the answer's end."""
     session = users.sessions[s]
     u = rng.uniform(users.seed, rng.THINK, int(session.id), int(session.turn))
-    think = int(draw(users.laws, 1, u) * 1e9 + 0.5)
+    think = int(min(draw(users.laws, 1, u), 1e9) * 1e9 + 0.5)
     if think < users.epoch_ns:
         users.clock[0].clipped += 1
         think = users.epoch_ns

@@ -6,12 +6,13 @@ stated, and checked (design: "separate fields, never derived silently from each 
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from kaiju_sim.scenario.base import Part
 from kaiju_sim.scenario.quantities import (
+    MAX_SECONDS,
     Fraction,
     Numbers,
     PositiveSeconds,
@@ -20,12 +21,15 @@ from kaiju_sim.scenario.quantities import (
     Tokens,
 )
 
+MOST = 1_000_000
+"""Largest mean or value of a count: with its tail it stays a 32-bit number of tokens."""
+
 
 class Constant(Part):
     """Always the same value."""
 
     kind: Literal["constant"] = "constant"
-    value: float = Field(ge=0)
+    value: float = Field(ge=0, le=MOST)
     """The value."""
 
 
@@ -33,7 +37,7 @@ class Lognormal(Part):
     """Log-normal cut to [min, max]; the stated mean is the mean after the cut."""
 
     kind: Literal["lognormal"]
-    mean: float = Field(gt=0)
+    mean: float = Field(gt=0, le=MOST)
     """Mean of the distribution."""
     sigma: float = Field(gt=0, le=3)
     """Standard deviation of the logarithm."""
@@ -53,7 +57,7 @@ class Exponential(Part):
     """Exponential with a stated mean, drawn exactly (no table)."""
 
     kind: Literal["exponential"]
-    mean: float = Field(gt=0)
+    mean: float = Field(gt=0, le=MOST)
     """Mean."""
 
 
@@ -61,7 +65,7 @@ class Geometric(Part):
     """Geometric on 1, 2, 3 ... with a stated mean, drawn exactly (no table)."""
 
     kind: Literal["geometric"]
-    mean: float = Field(ge=1)
+    mean: float = Field(ge=1, le=MOST)
     """Mean."""
 
 
@@ -71,7 +75,7 @@ class Uniform(Part):
     kind: Literal["uniform"]
     min: float = Field(ge=0)
     """Smallest value."""
-    max: float = Field(ge=0)
+    max: float = Field(ge=0, le=MOST)
     """Largest value."""
 
     @model_validator(mode="after")
@@ -87,11 +91,14 @@ class Quantiles(Part):
     kind: Literal["quantiles"]
     values: Numbers = Field(min_length=2, max_length=1025)
     """Quantiles at 0, 1/(n-1), ... 1, not decreasing."""
+    most: ClassVar[float] = MOST
 
     @model_validator(mode="after")
     def _ordered(self) -> "Quantiles":
         if self.values[0] < 0 or list(self.values) != sorted(self.values):
             raise ValueError("quantiles need values that start at 0 or more and do not decrease")
+        if self.values[-1] > self.most:
+            raise ValueError(f"quantiles need values of at most {self.most:g}")
         return self
 
 
@@ -141,6 +148,7 @@ class QuantilesTime(Quantiles):
 
     values: Times = Field(min_length=2, max_length=1025)
     """Quantiles at 0, 1/(n-1), ... 1, not decreasing."""
+    most: ClassVar[float] = MAX_SECONDS
 
 
 TimeDistribution = Annotated[

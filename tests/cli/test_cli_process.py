@@ -11,7 +11,9 @@ import pytest
 from fake_cli import ROOT, SCENARIO
 
 FAKE = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
 sys.path.insert(0, sys.argv.pop(1))
 import fake_cli
 from kaiju_sim.cli import main
