@@ -17,7 +17,7 @@ from kaiju_sim.metrics.tables import event_table, replica_table, request_table
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.steptime.build import build_step_time
 from kaiju_sim.steptime.memory import kv_plan
-from kaiju_sim.workload.replay import load_rows
+from kaiju_sim.workload.replay import Rows, load_rows
 
 MOST_TICK_ROWS = 2e7
 MOST_EPOCHS = 1e9
@@ -61,7 +61,7 @@ def simulate(
             progress(len(cells) / len(tasks))
     return RunResult(
         summary=summarise(plant, cells),
-        requests=request_table(scenario, cells),
+        requests=request_table(plant.scenario, cells),
         replicas=replica_table(cells),
         events=event_table(cells),
     )
@@ -74,7 +74,18 @@ def build_plant(scenario: Scenario, base_dir: Path) -> Plant:
     model = find_model(scenario.model)
     step_time = build_step_time(scenario, base_dir)
     kv = kv_plan(scenario, gpu, model, step_time.kv_blocks)
-    return Plant(scenario, gpu, model, step_time, kv, load_rows(scenario, base_dir))
+    rows = load_rows(scenario, base_dir)
+    return Plant(ends_with(scenario, rows), gpu, model, step_time, kv, rows)
+
+
+def ends_with(s: Scenario, rows: Rows | None) -> Scenario:
+    """The scenario, its horizon no later than the end of the trace that it replays."""
+    if rows is None:
+        return s
+    end_s = float(rows.arrival_ns[-1]) * 1e-9 + s.run.epoch
+    if end_s >= s.run.horizon or end_s <= s.run.warm_up:
+        return s
+    return s.model_copy(update={"run": s.run.model_copy(update={"horizon": end_s})})
 
 
 def check_size(s: Scenario) -> None:

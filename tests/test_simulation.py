@@ -137,3 +137,36 @@ def test_what_would_never_end_is_the_users_error(changes: dict[str, object], wor
 def test_a_count_fits_its_record() -> None:
     with pytest.raises(ValueError, match="1000000"):
         small(characters={"definition_tokens": {"kind": "constant", "value": 4294968000.0}})
+
+
+def test_a_replay_needs_no_compilation_of_its_own_and_ends_with_its_trace(tmp_path: Path) -> None:
+    import numba
+    import numpy as np
+
+    from kaiju_sim.fleet.build import build_cell
+    from kaiju_sim.simulation import build_plant
+
+    rows = "arrival_s,prompt_tokens,output_tokens\n0,100,5\n1.5,90,4\n"
+    (tmp_path / "t.csv").write_text(rows)
+    traffic = {"kind": "replay", "trace": {"file": "t.csv"}}
+    replay = build_plant(small(traffic=traffic, run={"warm_up": 0.0, "horizon": 600.0}), tmp_path)
+    versions = np.zeros(5000, np.int32)
+    plain = build_cell(build_plant(small(), tmp_path), 0, versions)
+    assert numba.typeof(build_cell(replay, 0, versions)) == numba.typeof(plain)
+    assert replay.scenario.run.horizon == pytest.approx(1.6)
+
+
+def test_a_fleet_that_fails_its_messages_is_not_stable() -> None:
+    s = simulate(
+        small(
+            engine={"max_context": 8300},
+            prompt={"limit": 8200},
+            traffic={
+                "kind": "poisson",
+                "messages_per_s": 5.0,
+                "sessions": {"user_tokens": {"kind": "constant", "value": 9000.0}},
+            },
+        )
+    ).summary
+    assert s["requests.failed"] == s["requests.arrived"] > 0
+    assert s["verdict"] == "overloaded"

@@ -29,6 +29,7 @@ from kaiju_sim.workload.start import sessions_under_way
 NS = 1_000_000_000
 RETAIN = {"none": 0, "definition": 1, "turn_end": 2, "all": 0}
 """`Limits.retain` of each retention; with `all` there are no windows of their own."""
+MOST_REPORTS = 10_000_000
 CLOSED_LOOP_STRIDE = 3
 """Path segments of a dialogue: head, persona, history."""
 
@@ -89,6 +90,8 @@ def make_users(plant: Plant, cell: int, versions: Arr) -> Users:
     behaviour = s.traffic.sessions
     closed = s.traffic.kind == "sessions"
     turns = mean_of(behaviour.turns) if closed else 1.0
+    if turns < 1.0:
+        raise UserError(f"traffic.sessions.turns has a mean of {turns:g}: at least 1 is needed")
     rate, bin_ns = rate_curve(s, turns)
     threshold, alias = alias_table(
         zipf_shares(s.characters.count, s.characters.zipf, s.characters.head_cap)
@@ -176,6 +179,11 @@ def make_routing(plant: Plant, report_epochs: int, delay_epochs: int) -> Routing
     s = plant.scenario
     n = s.fleet.replicas // s.fleet.cells
     rows = delay_epochs // report_epochs + 2
+    if rows * n > MOST_REPORTS:
+        raise UserError(
+            f"router.report_delay holds {rows:,} reports of {n:,} replicas under way: raise"
+            " router.report_interval or run.epoch"
+        )
     characters = s.characters.count if plant.rows is None else plant.rows.characters
     copies = min(s.router.max_copies, n // s.fleet.shard_replicas)
     state = np.zeros(1, ROUTER)

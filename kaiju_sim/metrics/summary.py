@@ -275,7 +275,9 @@ def stated(plant: "Plant") -> Summary:
         rate = float(per_ns[np.minimum(at, per_ns.size - 1)].mean() * 1e9)
     return {
         "stated.messages_per_s": rate,
-        "stated.live_sessions": s.traffic.sessions.live or None if closed else None,
+        "stated.live_sessions": (
+            s.traffic.sessions.live or None if closed and s.traffic.diurnal is None else None
+        ),
         "stated.turn_cycle_s": s.traffic.turn_cycle if closed else None,
         "stated.prompt_tokens_mean": None,
         "stated.output_tokens_mean": (
@@ -307,10 +309,13 @@ def verdict(pool: Pool, stated_per_s: float | None) -> str:
     Overloaded: the window ends with more messages in the system than it began with, by over 2 % of
     what arrived and three standard deviations of a Poisson count, half of it waiting; or (closed
     loop, where waiting users send less) under 90 % of the stated messages are served while a second
-    of work waits. Backlogged: not so, but what waits at the end would take over five seconds to
-    serve, or messages of the cohort were still not finished after the drain.
+    of work waits; or over 1 % of the cohort failed. Backlogged: not so, but what waits at the end
+    would take over five seconds to serve, or messages of the cohort were still not finished after
+    the drain.
     """
     arrived = max(1, pool.during("arrived"))
+    if pool.tally("failed") > 0.01 * max(1, pool.desk("cohort")):
+        return "overloaded"
     growth = pool.change("in_system")
     waiting = sum(c.stop.waiting for c in pool.cells)
     grew = pool.change("waiting") > growth / 2

@@ -8,7 +8,8 @@ BEFORE_LATENCY = """
 verdict | Verdict |  | text
   overloaded: the measured window ends with more messages in the system than it began with, by
   over 2 % of what arrived and three standard deviations of a Poisson count, at least half of them
-  waiting, or under 90 % of the stated messages are served while over a second of work waits; the
+  waiting, or under 90 % of the stated messages are served while over a second of work waits, or
+  over 1 % of the cohort failed; the
   quantiles then depend on how long one looks. backlogged: not so, but what waits at the end takes
   over five seconds to serve, or messages of the cohort are unfinished after the drain. stable:
   neither.

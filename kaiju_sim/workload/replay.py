@@ -81,9 +81,9 @@ def load_rows(s: Scenario, base_dir: Path) -> Rows | None:
     runs = np.diff(paths.run_offsets)
     return Rows(
         arrival_ns=(times / spec.rate_scale).astype(np.int64),
-        prompt=trace.prompt_tokens,
-        output=trace.output_tokens,
-        session=np.asarray(session, np.int64),
+        prompt=np.array(trace.prompt_tokens),  # a copy: read-only arrays have another compiled type
+        output=np.array(trace.output_tokens),
+        session=np.array(session, np.int64),
         character=character.astype(np.int64),
         characters=int(names.size),
         run_offsets=paths.run_offsets,
