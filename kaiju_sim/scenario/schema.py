@@ -133,7 +133,7 @@ class KvCache(Part):
     """Share of KV memory for local windows; `auto`: as one sequence at prompt.limit needs."""
     global_blocks: Annotated[int, Field(ge=1, le=1_000_000_000)] | Auto = "auto"
     """Blocks of the global pool per replica; `auto`: by memory arithmetic."""
-    local_windows: Annotated[int, Field(ge=1, le=1_000_000)] | Auto = "auto"
+    local_windows: Annotated[int, Field(ge=1, le=100_000_000)] | Auto = "auto"
     """Windows of the local pool per replica; `auto`: by memory arithmetic."""
 
 
