@@ -3,23 +3,12 @@
 import os
 import platform
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import kaiju_sim
-from kaiju_sim.report.provenance import git_state
+from kaiju_sim.report.provenance import git_state, processor
 
 PACKAGES = ("numba", "llvmlite", "numpy", "simpy")
-
-
-def processor() -> str | None:
-    """The processor's model name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or None
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, None)
 
 
 def machine() -> dict[str, Any]:

@@ -150,8 +150,6 @@ REPLICA = np.dtype(
         ("area", "i8"),
         ("area_at", "i8"),
         ("prefill_rows_ns", "i8"),
-        ("load_peak", "i4"),
-        ("pad", "i4"),
     ],
     align=True,
 )
@@ -255,7 +253,6 @@ TALLY = np.dtype(
         ("preempted", "i8"),
         ("itl", "i8"),
         ("itl_count", "i8"),
-        ("cut", "i8"),
     ],
     align=True,
 )

@@ -41,7 +41,6 @@ DESK = np.dtype(
         ("cohort", "i8"),
         ("cut", "i8"),
         ("prompt", "i8"),
-        ("report", "i8"),
         ("messages", "i8"),
     ],
     align=True,

@@ -210,7 +210,6 @@ def service(pool: Pool, requests: dict[str, int]) -> Summary:
         "goodput_per_s": good / pool.window_s,
         "slo.attainment": ratio(good, requests["arrived"]),
         "slo.availability": ratio(requests["completed"], requests["arrived"]),
-        "slo.stream_tokens_per_s": None,
         "slo.persona": None,
     }
 

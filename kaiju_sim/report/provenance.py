@@ -106,13 +106,13 @@ def _machine() -> dict[str, Any]:
         "system": platform.system(),
         "release": platform.release(),
         "architecture": platform.machine(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "byte_order": sys.byteorder,
     }
 
 
-def _processor() -> str | None:
+def processor() -> str | None:
     """The processor's model name, where Linux tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
