@@ -38,7 +38,7 @@ class Sequence:
 
 @dataclass
 class ReferenceLoop:
-    """All replicas of a cell; `world` holds record arrays viewed as np.recarray."""
+    """All replicas of a cell; `world` holds record arrays viewed as rows."""
 
     world: World
     running: list[list[Sequence]] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """The reference data plane: the same epochs as `cell.run_until`, replicas run by the slow loop.
 
-Arrays are viewed as np.recarray, so that the very functions that are compiled elsewhere run as
-plain Python.
+Record arrays are viewed row by row (`fleet.rows`), so that the very functions that are compiled
+elsewhere run as plain Python.
 """
 
 from typing import Any
@@ -13,14 +13,19 @@ from kaiju_sim.engine.loop import enqueue, enqueue_centrally
 from kaiju_sim.engine.reference import ReferenceLoop
 from kaiju_sim.fleet.cell import answered, end_warming, prepare, reports, route
 from kaiju_sim.fleet.records import Cell
+from kaiju_sim.fleet.rows import Rows
 
 
-def viewed(value: Any) -> Any:
-    """A tree of NamedTuples with its structured arrays viewed as record arrays."""
-    if isinstance(value, np.ndarray):
-        return value.view(np.recarray) if value.dtype.names else value
+def viewed(value: Any, before: Any = None) -> Any:
+    """A tree of NamedTuples with its structured arrays viewed as rows.
+
+    `before`: an earlier view of the same tree, whose rows serve again where arrays are the same.
+    """
+    if isinstance(value, np.ndarray) and value.dtype.names:
+        return before if before is not None and before.array is value else Rows(value)
     if isinstance(value, tuple):
-        return type(value)(*(viewed(x) for x in value))
+        old = before or [None] * len(value)
+        return type(value)(*(viewed(x, y) for x, y in zip(value, old, strict=True)))
     return value
 
 
@@ -29,13 +34,14 @@ class ReferencePlane:
 
     def __init__(self) -> None:
         self._loop: ReferenceLoop | None = None
+        self._seen: Cell | None = None
 
     def __call__(self, cell: Cell, until: int) -> int:
         """Epochs up to `until`: what `cell.run_until` returns."""
-        seen: Cell = viewed(cell)
+        seen: Cell = viewed(cell, self._seen)
         loop = self._loop or ReferenceLoop(seen.world)
         loop.world = seen.world
-        self._loop = loop
+        self._loop, self._seen = loop, seen
         return run_until(seen, loop, until)
 
 
