@@ -1,4 +1,7 @@
-"""Random small fleets, tight enough that queues, evictions and preemptions happen."""
+"""Random small fleets, tight enough that queues, evictions and preemptions happen.
+
+Each is a pure function of a number: `fleet(7)` is the same workload everywhere.
+"""
 
 import json
 import random
@@ -10,7 +13,8 @@ from hypothesis import strategies as st
 
 from kaiju_sim.scenario.schema import Scenario
 
-DRAW = st.DrawFn
+Draw = random.Random
+Tree = dict[str, Any]
 POLICIES = ("affinity", "sticky", "rendezvous", "prefix_aware", "least_loaded", "round_robin")
 BLOCKS_PROMPT = 1400
 """Prompts of the trace with block ids go up to this; those of the others are a tenth of them."""
@@ -48,128 +52,151 @@ def write_traces(folder: Path) -> Path:
     return folder
 
 
-@st.composite
-def counts(draw: DRAW, most: int) -> dict[str, Any]:
-    """A distribution of token counts."""
-    mean = draw(st.integers(1, most))
-    return draw(
-        st.sampled_from(
-            [
-                constant(mean),
-                {"kind": "exponential", "mean": mean},
-                {"kind": "geometric", "mean": mean},
-                {"kind": "uniform", "min": 0, "max": 2 * mean},
-            ]
-        )
-    )
+def counts(draw: Draw, most: int, *, whole: bool = False) -> Tree:
+    """A distribution of token counts (`whole`: none that may be under 1)."""
+    mean = draw.randint(1, most)
+    kinds: list[Tree] = [
+        constant(mean),
+        {"kind": "exponential", "mean": mean},
+        {"kind": "geometric", "mean": mean},
+        {"kind": "uniform", "min": 0, "max": 2 * mean},
+    ]
+    return draw.choice(kinds[:3] if whole else kinds)
 
 
-@st.composite
-def traffic(draw: DRAW) -> dict[str, Any]:
+def traffic(draw: Draw) -> Tree:
     """Dialogues, single messages, or a trace."""
-    kind = draw(st.sampled_from(["sessions", "sessions", "poisson", "replay"]))
+    kind = draw.choice(["sessions", "sessions", "sessions", "poisson", "replay"])
     if kind == "replay":
         trace = {
-            "file": draw(st.sampled_from(TRACES)),
-            "rate_scale": draw(st.sampled_from([0.5, 1.0, 3.0])),
-            "spread": draw(st.sampled_from([0.0, 0.25])),
+            "file": draw.choice(TRACES),
+            "rate_scale": draw.choice([0.5, 1.0, 3.0]),
+            "spread": draw.choice([0.0, 0.25]),
         }
         return {"kind": kind, "trace": trace}
     return {
         "kind": kind,
-        "messages_per_s": draw(st.sampled_from([40.0, 10.0])),
-        "sessions": {
-            "live": draw(st.integers(0, 12)),
-            "turns": draw(counts(8).filter(lambda d: d["kind"] != "uniform")),
-            "think": {"kind": "exponential", "mean": draw(st.sampled_from([0.05, 1.0]))},
-            "user_tokens": draw(counts(12)),
-            "initial_history": draw(counts(60)),
-        },
-        "output_tokens": draw(counts(60)),
+        "messages_per_s": draw.choice([40.0, 10.0]),
+        "sessions": sessions(draw),
+        "output_tokens": counts(draw, 60),
     }
 
 
-@st.composite
-def memory(draw: DRAW, context: int) -> dict[str, Any]:
+def sessions(draw: Draw) -> Tree:
+    """How users behave."""
+    return {
+        "live": draw.randint(0, 12),
+        "turns": counts(draw, 8, whole=True),
+        "think": {"kind": "exponential", "mean": draw.choice([0.05, 1.0])},
+        "user_tokens": counts(draw, 12),
+        "initial_history": counts(draw, 60),
+    }
+
+
+def memory(draw: Draw, context: int) -> Tree:
     """KV memory that holds one sequence and little more, or plenty."""
-    tokens = draw(st.sampled_from([1, 2, 4, 16, 32]))
-    retention = draw(st.sampled_from(["turn_end", "turn_end", "all", "none"]))
+    tokens = draw.choice([1, 2, 4, 16, 32])
+    retention = draw.choice(["turn_end", "turn_end", "definition", "all", "none"])
     one = -(-context // tokens)
-    kv = {
+    kv: Tree = {
         "block_tokens": tokens,
-        "prefix_cache": draw(st.sampled_from([True, True, True, False])),
-        "cache_generated": draw(st.booleans()),
+        "prefix_cache": draw.random() < 0.8,
+        "cache_generated": draw.random() < 0.5,
         "local_retention": retention,
-        "global_blocks": one + draw(st.sampled_from([0, 1, one // 2, 2 * one, 40 * one])),
+        "global_blocks": one + draw.choice([0, 1, one // 2, 2 * one, 40 * one]),
     }
     if retention != "all":
-        kv["local_windows"] = draw(st.sampled_from([1, 2, 5, 200]))
+        kv["local_windows"] = draw.choice([1, 2, 5, 200])
     return kv
 
 
-@st.composite
-def steps(draw: DRAW) -> dict[str, Any]:
+def steps(draw: Draw) -> Tree:
     """A law of step times."""
-    kind = draw(st.sampled_from(["constant", "exponential", "roofline"]))
+    kind = draw.choice(["constant", "exponential", "roofline"])
     return {"kind": kind} if kind == "roofline" else {"kind": kind, "step": 0.01}
 
 
-@st.composite
-def scenarios(draw: DRAW) -> Scenario:
+def router(draw: Draw) -> Tree:
+    """A policy and what the router knows."""
+    return {
+        "policy": draw.choice(POLICIES),
+        "queue": draw.choice(["replica", "replica", "central"]),
+        "report_interval": draw.choice([0.001, 0.5]),
+        "report_delay": draw.choice([0.0, 0.4]),
+        "min_load": draw.randint(0, 3),
+        "max_copies": draw.randint(1, 3),
+        "rendezvous_key": draw.choice(["character", "session"]),
+    }
+
+
+def engine(draw: Draw, context: int) -> Tree:
+    """A batching policy with room for one sequence to many."""
+    seqs = draw.choice([16, 8, 3, 2, 1])
+    return {
+        "policy": draw.choice(["decode_first", "prefill_first"]),
+        "max_seqs": seqs,
+        "token_budget": draw.randint(max(16, seqs), 64) * (context // 150),
+        "max_context": context,
+    }
+
+
+def run(draw: Draw) -> Tree:
+    """Times: a few seconds of traffic."""
+    return {
+        "warm_up": draw.choice([0.0, 2.0]),
+        "horizon": draw.choice([2.5, 6.0]),
+        "epoch": draw.choice([0.002, 0.05, 0.3]),
+        "start": draw.choice(["warm", "cold"]),
+    }
+
+
+def characters(draw: Draw) -> Tree:
+    """A few characters, edited often or not at all."""
+    return {
+        "count": draw.randint(1, 5),
+        "definition_tokens": counts(draw, 15),
+        "edits_per_hour": draw.choice([0.0, 3000.0]),
+        "pinning": draw.choice(["session", "none"]),
+    }
+
+
+def prompt(draw: Draw) -> Tree:
+    """Short prompts that are cut often."""
+    return {
+        "date_tokens": draw.choice([0, 3]),
+        "persona_tokens": draw.choice([0, 5]),
+        "limit": 149,
+        "truncation_step": draw.choice([1, 16, 60]),
+    }
+
+
+def fleet(number: int) -> Scenario:
     """A small fleet of 1 to 3 cells, for a few seconds of traffic, drained to the end."""
-    shard = draw(st.sampled_from([1, 1, 2]))
-    source = draw(traffic())
-    cells = 1 if source["kind"] == "replay" else draw(st.integers(1, 3))
-    policy = draw(st.sampled_from(["decode_first", "prefill_first"]))
-    seqs = draw(st.sampled_from([16, 8, 3, 2, 1]))
-    context = draw(st.integers(150, 260))
+    draw = Draw(number)
+    shard = draw.choice([1, 1, 2])
+    source = traffic(draw)
+    cells = 1 if source["kind"] == "replay" else draw.randint(1, 3)
+    context = draw.randint(150, 260)
     if source.get("trace", {}).get("file") == TRACES[0]:
         context += BLOCKS_PROMPT - 100
-    epoch = draw(st.sampled_from([0.001, 0.05, 0.3]))
+    replicas = cells * shard * draw.randint(1, 3)
     return scenario_of(
         {
-            "seed": draw(st.integers(0, 1000)),
-            "run": {
-                "warm_up": draw(st.sampled_from([0.0, 2.0])),
-                "horizon": draw(st.sampled_from([2.5, 6.0])),
-                "epoch": epoch,
-                "start": draw(st.sampled_from(["warm", "cold"])),
-            },
+            "seed": draw.randint(0, 1000),
+            "run": run(draw),
             "traffic": source,
-            "characters": {
-                "count": draw(st.integers(1, 5)),
-                "definition_tokens": draw(counts(15)),
-                "edits_per_hour": draw(st.sampled_from([0.0, 3000.0])),
-                "pinning": draw(st.sampled_from(["session", "none"])),
-            },
-            "prompt": {
-                "date_tokens": draw(st.sampled_from([0, 3])),
-                "persona_tokens": draw(st.sampled_from([0, 5])),
-                "limit": 149,
-                "truncation_step": draw(st.sampled_from([1, 16, 60])),
-            },
-            "fleet": {
-                "cells": cells,
-                "shard_replicas": shard,
-                "replicas": cells * shard * draw(st.integers(1, 3)),
-            },
-            "router": {
-                "policy": draw(st.sampled_from(POLICIES)),
-                "queue": draw(st.sampled_from(["replica", "replica", "central"])),
-                "report_interval": draw(st.sampled_from([0.001, 0.5])),
-                "report_delay": draw(st.sampled_from([0.0, 0.4])),
-                "min_load": draw(st.integers(0, 3)),
-                "max_copies": draw(st.integers(1, 3)),
-                "rendezvous_key": draw(st.sampled_from(["character", "session"])),
-            },
-            "engine": {
-                "policy": policy,
-                "max_seqs": seqs,
-                "token_budget": draw(st.integers(max(16, seqs), 64)) * (context // 150),
-                "max_context": context,
-            },
-            "kv": draw(memory(context)),
-            "steptime": draw(steps()),
-            "results": {"tick": draw(st.sampled_from([0.3, 1.0]))},
+            "characters": characters(draw),
+            "prompt": prompt(draw),
+            "fleet": {"cells": cells, "shard_replicas": shard, "replicas": replicas},
+            "router": router(draw),
+            "engine": engine(draw, context),
+            "kv": memory(draw, context),
+            "steptime": steps(draw),
+            "results": {"tick": draw.choice([0.3, 1.0])},
         }
     )
+
+
+def scenarios() -> st.SearchStrategy[Scenario]:
+    """Random fleets for hypothesis."""
+    return st.integers(0, 2**31 - 1).map(fleet)

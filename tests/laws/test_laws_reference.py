@@ -4,20 +4,21 @@ from pathlib import Path
 
 import pytest
 from fleet_runs import cells_of, same, scenario_of
-from hypothesis import HealthCheck, given, settings
-from random_scenarios import scenarios
+from twins import compare
 
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.simulation import simulate
 
+PARTS, EACH = 20, 50
+"""A thousand random workloads, in parts; `python tests/laws/twins.py` runs ten thousand."""
+
 
 @pytest.mark.slow
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
-@given(scenario=scenarios())
-def test_compiled_equals_reference(trace_folder: Path, scenario: Scenario) -> None:
-    """Every figure and every table of a run, over random scenarios."""
-    compiled = simulate(scenario, base_dir=trace_folder)
-    same(compiled, simulate(scenario, base_dir=trace_folder, engine="reference"))
+@pytest.mark.parametrize("part", range(PARTS))
+def test_compiled_equals_reference(trace_folder: Path, part: int) -> None:
+    """Every figure and every table of a run, over random workloads."""
+    for number in range(part * EACH, (part + 1) * EACH):
+        compare(number, trace_folder)
 
 
 def pressed(policy: str, queue: str) -> Scenario:
