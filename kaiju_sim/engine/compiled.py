@@ -43,7 +43,8 @@ def cache_root() -> Path:
 
 def source_hash(modules: Sequence[ModuleType]) -> str:
     """Hash of what is compiled: sources, Python and numba versions, options."""
-    digest = hashlib.sha256(f"{sys.version} {numba.__version__} {OPTIONS}".encode())
+    checked = vars(numba.config).get("BOUNDSCHECK")  # NUMBA_BOUNDSCHECK=1
+    digest = hashlib.sha256(f"{sys.version} {numba.__version__} {OPTIONS} {checked}".encode())
     for module in [*modules, sys.modules[__name__]]:
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:16]
