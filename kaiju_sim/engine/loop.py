@@ -17,7 +17,6 @@ from kaiju_sim import rng
 from kaiju_sim.engine.layout import NEVER, Rec, World
 from kaiju_sim.engine.policy.batching import (
     blocks_of,
-    count_load,
     end_prefill,
     form_batch,
     leave,
@@ -25,6 +24,12 @@ from kaiju_sim.engine.policy.batching import (
     prefill_room,
 )
 from kaiju_sim.engine.policy.prefix import take
+from kaiju_sim.engine.policy.queues import (
+    count_load,
+    in_low_line,
+    somebody_waits,
+    stand_last,
+)
 from kaiju_sim.engine.record import deliver, gap_of, record_gap, record_prompt
 from kaiju_sim.engine.sequences import join, part, preempt, schedule, window_full_at
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, prefill_ns, step_ns
@@ -256,13 +261,10 @@ def enqueue(w: World, k: int, q: int) -> None:
     r = e.replicas[k]
     v = e.requests[q]
     t = int(v.arrival)
-    v.next = -1
     v.replica = k
-    if r.wait >= 0:
-        e.requests[r.wait_tail].next = q
-    else:
-        r.wait = q
-    r.wait_tail = q
+    stand_last(e.requests, r, q, in_low_line(e, q))
+    if e.limits.priority:
+        r.blocked = 0
     count_load(r, int(r.load), t)
     r.load += 1
     r.arrived += 1
@@ -274,14 +276,8 @@ def enqueue_centrally(w: World, q: int) -> None:
     """Message q arrives at the central queue; the first idle replica, if any, will pull it."""
     e = w.engine
     hub = e.hub[0]
-    v = e.requests[q]
-    t = int(v.arrival)
-    v.next = -1
-    if hub.wait >= 0:
-        e.requests[hub.tail].next = q
-    else:
-        hub.wait = q
-    hub.tail = q
+    t = int(e.requests[q].arrival)
+    stand_last(e.requests, hub, q, in_low_line(e, q))
     count_load(hub, int(hub.length), t)
     hub.length += 1
     for k in range(e.limits.replicas):
@@ -298,7 +294,7 @@ def beyond(r: Rec, until: int) -> bool:
 
 def contested(w: World) -> bool:
     """Whether messages wait in the central queue, so that replicas compete for them."""
-    return bool(w.engine.hub[0].wait >= 0)
+    return somebody_waits(w.engine.hub[0])
 
 
 def first_event(w: World, first: int, last: int) -> int:

@@ -1,7 +1,7 @@
 """What is recorded when a message's token or answer is delivered: sketches and cohort tallies."""
 
-from kaiju_sim.engine.layout import E2E, ITL, QUEUE, TPOT, TTFT, Arr, Rec, World
-from kaiju_sim.engine.policy.batching import count_load
+from kaiju_sim.engine.layout import E2E, FREE_TTFT, ITL, QUEUE, TPOT, TTFT, Arr, Rec, World
+from kaiju_sim.engine.policy.queues import count_load
 from kaiju_sim.sketch import bin_of
 
 
@@ -50,8 +50,13 @@ def record_completion(w: World, q: int, end: int) -> None:
     tally.e2e += e2e
     tally.tokens += fate.out
     tally.preempted += v.preempted
-    if meets(ttft, tpot, e2e, p.ttft_ns, p.tpot_ns, p.e2e_ns):
-        tally.goodput += 1
+    good = meets(ttft, tpot, e2e, p.ttft_ns if v.tier else p.paid_ttft_ns, p.tpot_ns, p.e2e_ns)
+    tally.goodput += good
+    if v.tier:
+        w.sketch[FREE_TTFT, bin_of(ttft)] += 1
+        tally.free_completed += 1
+        tally.free_ttft += ttft
+        tally.free_goodput += good
 
 
 def record_prompt(w: World, q: int) -> None:

@@ -78,8 +78,10 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         warm_ns=ns(s.run.warm_up),
         horizon_ns=ns(s.run.horizon),
         ttft_ns=ns_or_never(s.slo.ttft),
+        paid_ttft_ns=ns_or_never(s.slo.paid_ttft or s.slo.ttft),
         tpot_ns=ns_or_never(s.slo.tpot),
         e2e_ns=ns_or_never(s.slo.e2e),
+        priority=("none", "paid_first", "deadline").index(s.engine.priority),
     )
 
 
@@ -254,4 +256,5 @@ def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
         sample=sample_below(s, expected_messages(plant)),
         report_epochs=report_epochs,
         delay_epochs=delay_epochs,
+        paid_share=s.traffic.paid_share,
     )

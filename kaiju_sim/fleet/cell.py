@@ -26,7 +26,13 @@ from kaiju_sim.engine.policy.batching import (
 )
 from kaiju_sim.engine.policy.routing import choose, see_report, take_report
 from kaiju_sim.engine.record import in_cohort
-from kaiju_sim.fleet.prompts import compose, compose_past, compose_row
+from kaiju_sim.fleet.prompts import (
+    compose,
+    compose_past,
+    compose_row,
+    dialogue_key,
+    is_paid,
+)
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.workload.laws import draw
 from kaiju_sim.workload.sessions import Users, add_due, end_session, gather, put_in_wheel
@@ -59,6 +65,7 @@ def log_message(cell: Cell, s: int, q: int, end: int, status: int) -> None:
     row.out = fate.out
     row.preempted = v.preempted
     row.status = status
+    row.tier = v.tier
 
 
 def take_request(cell: Cell) -> int:
@@ -114,11 +121,14 @@ def arrive(cell: Cell, s: int) -> int:
         out = compose_row(e, cell.prompts, cell.users, s, q)
     else:
         out = compose(e, cell.prompts, cell.users, s, q)
+    if cell.paid_share > 0.0 and is_paid(cell.prompts, cell.users, s, cell.paid_share):
+        e.requests[q].tier = 0
     note_turn(cell.users, s)
     desk = cell.desk[0]
     desk.messages += 1
     if in_cohort(cell.world, int(e.requests[q].arrival)):
         desk.cohort += 1
+        desk.cohort_free += e.requests[q].tier
         desk.prompt += e.requests[q].prompt
     if not fill_fate(cell, q, out):
         refuse(cell, s, q)
@@ -161,7 +171,7 @@ def route(cell: Cell) -> None:
             into_inbox(e, 0, q)
             continue
         session = cell.users.sessions[s]
-        key = int(cell.prompts.row_session[session.row]) if cell.users.replay else int(session.id)
+        key = dialogue_key(cell.prompts, cell.users, s)
         k = choose(e, cell.routing, q, int(session.character), key, int(session.replica))
         session.replica = k
         if warming:

@@ -29,6 +29,8 @@ LOG = np.dtype(
         ("out", "i4"),
         ("preempted", "i4"),
         ("status", "i4"),
+        ("tier", "i4"),
+        ("pad", "i4"),
     ],
     align=True,
 )
@@ -42,6 +44,7 @@ DESK = np.dtype(
         ("cut", "i8"),
         ("prompt", "i8"),
         ("messages", "i8"),
+        ("cohort_free", "i8"),
     ],
     align=True,
 )
@@ -62,3 +65,5 @@ class Cell(NamedTuple):
     """Sessions whose hash is below this are logged."""
     report_epochs: int
     delay_epochs: int
+    paid_share: float
+    """Share of dialogues that are of the paid tier."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from kaiju_sim.engine.layout import E2E, QUEUE, TPOT, TTFT, Arr
 from kaiju_sim.metrics.tables import measured
+from kaiju_sim.metrics.tiers import tiers
 from kaiju_sim.sketch import RELATIVE_ERROR, quantile_ns
 from kaiju_sim.workload.arrivals import rate_curve
 from kaiju_sim.workload.laws import mean_of
@@ -71,6 +72,7 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
     summary |= fleet(plant)
     summary |= {f"requests.{name}": count for name, count in requests.items()}
     summary |= latencies(plant, pool, requests["arrived"] - requests["completed"])
+    summary |= tiers(pool, measured(plant.scenario, pool.log), QUANTILES, at_rank)
     summary |= utilisation(plant, pool)
     summary |= service(pool, requests)
     summary |= throughput(plant, pool)

@@ -99,6 +99,9 @@ class Engine(Part):
     policy: Literal["decode_first", "prefill_first"] = "decode_first"
     """`decode_first`: decodes, then prefill chunks in what is left of the budget; `prefill_first`:
     a step with prefill work does only that."""
+    priority: Literal["none", "paid_first", "deadline"] = "none"
+    """Who is admitted first. `none`: first come, first served; `paid_first`: the paid tier;
+    `deadline`: whose first token is due first (arrival + `slo.ttft` or `slo.paid_ttft`)."""
     token_budget: int = Field(default=2048, ge=1, le=65536)
     """Tokens (decode and prefill) per engine step at most."""
     max_seqs: int = Field(default=256, ge=1, le=8192)
@@ -167,6 +170,8 @@ class Objectives(Part):
 
     ttft: PositiveSeconds | None = None
     """Time to first token of a message at most."""
+    paid_ttft: PositiveSeconds | None = None
+    """The same for the paid tier (none: `slo.ttft` holds for both)."""
     tpot: PositiveSeconds | None = None
     """Mean time per output token after the first at most."""
     e2e: PositiveSeconds | None = None

@@ -62,8 +62,10 @@ def small_engine(
         warm_ns=0,
         horizon_ns=0,
         ttft_ns=0,
+        paid_ttft_ns=0,
         tpot_ns=0,
         e2e_ns=0,
+        priority=0,
     )
     engine = make_engine(limits, no_curves(), blocks, requests=requests, nodes=nodes)
     return as_records(engine)

@@ -1,15 +1,22 @@
 """Continuous batching with chunked prefill: which messages are in the next engine step.
 
 `form_batch` is called at the start of each step: prefills under way go on, then the head of the
-queue is admitted while the token budget, the batch and KV memory have room, first come first
-served. Preemption (the latest admitted goes back to the head of the queue) is decided when a
-running sequence needs a block and none is free or idle.
+queue (`queues`) is admitted while the token budget, the batch and KV memory have room. Preemption
+(the latest admitted goes back to the head of its line) is decided when a running sequence needs a
+block and none is free or idle.
 """
 
 from typing import NamedTuple
 
 from kaiju_sim.engine.layout import Arr, Engine, Rec
 from kaiju_sim.engine.policy import prefix, windows
+from kaiju_sim.engine.policy.queues import (
+    holds_up,
+    in_low_line,
+    next_waiting,
+    pop_waiting,
+    stand_first,
+)
 
 
 class Batch(NamedTuple):
@@ -67,11 +74,6 @@ def usable_hit(blocks: int, shift: int, prompt: int) -> int:
     return min(blocks << shift, prompt - 1)
 
 
-def next_waiting(e: Engine, r: Rec) -> int:
-    """The message to admit next: the replica's own queue first, then the central one."""
-    return int(r.wait) if r.wait >= 0 else int(e.hub[0].wait)
-
-
 def may_admit(e: Engine, r: Rec, room: int) -> bool:
     """Whether form_batch would try to admit a message."""
     return (
@@ -79,29 +81,6 @@ def may_admit(e: Engine, r: Rec, room: int) -> bool:
         and wants_more(room, int(r.running), int(r.filling), e.limits.max_seqs)
         and next_waiting(e, r) >= 0
     )
-
-
-def count_load(record: Rec, load: int, t: int) -> None:
-    """Integrate the number of messages in a place up to time t, before it changes."""
-    record.area += load * (t - int(record.area_at))
-    record.area_at = t
-
-
-def pop_waiting(e: Engine, k: int, q: int, t: int) -> None:
-    """Take the head q out of the queue that it stands in, at time t."""
-    r = e.replicas[k]
-    following = e.requests[q].next
-    if r.wait == q:
-        r.wait = following
-        return
-    hub = e.hub[0]
-    count_load(hub, int(hub.length), t)
-    count_load(r, int(r.load), t)
-    hub.wait = following
-    hub.length -= 1
-    r.load += 1
-    r.arrived += 1
-    e.requests[q].replica = k
 
 
 def admit(e: Engine, k: int, q: int, t: int) -> bool:
@@ -169,7 +148,7 @@ def form_batch(e: Engine, k: int, t: int) -> Batch:
     while may_admit(e, r, room - batch.rows):
         q = next_waiting(e, r)
         if not admit(e, k, q, t):
-            r.blocked = 1 if r.wait >= 0 else 0
+            r.blocked = holds_up(e, r, q)
             break
         pop_waiting(e, k, q, t)
         start_prefill(e, k, q)
@@ -242,7 +221,7 @@ def leave(e: Engine, k: int, q: int, context: int, held: int) -> None:
 
 
 def requeue(e: Engine, k: int, q: int, made: int) -> None:
-    """A preempted message goes back to the head of its replica's queue: what it said is prompt.
+    """A preempted message goes back to the head of its line at the replica: what it said is prompt.
 
     Its path grows by that only where answers are cached: otherwise the blocks that follow in its
     last stream are not known to be its answer (in a trace they are another row's prompt).
@@ -254,9 +233,6 @@ def requeue(e: Engine, k: int, q: int, made: int) -> None:
     v.preempted += 1
     if e.limits.prefix_cache and e.limits.cache_generated:
         e.segments[last].n += (int(v.prompt) >> e.limits.shift) - v.named
-    v.next = r.wait
-    r.wait = q
-    if v.next < 0:
-        r.wait_tail = q
+    stand_first(e.requests, r, q, in_low_line(e, q))
     r.blocked = 0
     r.preempted += 1
