@@ -141,6 +141,8 @@ REPLICA = np.dtype(
         ("decoding", "i4"),
         ("fresh", "i4"),
         ("active", "i4"),
+        ("shed", "i4"),
+        ("pad", "i4"),
         # running totals
         ("busy", "i8"),
         ("steps", "i8"),
@@ -153,6 +155,13 @@ REPLICA = np.dtype(
         ("area", "i8"),
         ("area_at", "i8"),
         ("prefill_rows_ns", "i8"),
+        ("turned", "i8"),
+        ("todo", "i8"),
+        ("decode_ns", "i8"),
+        ("decode_steps", "i8"),
+        ("bank", "i8"),
+        ("bank_ns", "i8"),
+        ("bank_steps", "i8"),
     ],
     align=True,
 )
@@ -170,11 +179,12 @@ HUB = np.dtype(
     ],
     align=True,
 )
-DONE = np.dtype([("request", "i4"), ("pad", "i4"), ("end", "i8")], align=True)
+# Messages that ended: `code` 0 completed, 1 shed.
+DONE = np.dtype([("request", "i4"), ("code", "i4"), ("end", "i8")], align=True)
 
 TTFT, TPOT, E2E, QUEUE, ITL, FREE_TTFT = range(6)
 """Rows of the sketch array."""
-DECODE_FIRST, PREFILL_FIRST = range(2)
+DECODE_FIRST, PREFILL_FIRST, TTFT_AWARE = range(3)
 """Batching policies."""
 LINES = ("wait", "wait_tail", "low", "low_tail")
 """Where messages wait: heads and tails of the two lines."""
@@ -212,6 +222,10 @@ class Limits(NamedTuple):
     e2e_ns: int
     priority: int
     """Who is admitted first: by arrival (0), the paid tier (1), by deadline (2)."""
+    queue_limit: int
+    """Messages that may wait at one place (NEVER: any number)."""
+    shed_late: int
+    """Turn away who would be late, at the moment of admission."""
 
 
 class Engine(NamedTuple):
@@ -250,6 +264,7 @@ TALLY = np.dtype(
     [
         ("completed", "i8"),
         ("failed", "i8"),
+        ("shed", "i8"),
         ("goodput", "i8"),
         ("ttft", "i8"),
         ("e2e", "i8"),
@@ -304,7 +319,7 @@ def make_replicas(count: int) -> Arr:
     replicas["end"] = NEVER
     replicas["pending"] = -1
     replicas["active"] = 1
-    for field in (*LINES, "pre", "pre_tail", "inbox", "inbox_tail", "fresh"):
+    for field in (*LINES, "pre", "pre_tail", "inbox", "inbox_tail", "fresh", "shed"):
         replicas[field] = -1
     return replicas
 

@@ -77,10 +77,26 @@ def deliver(w: World, r: Rec, q: int, t: int) -> None:
     r.done += 1
     r.blocked = 0
     record_completion(w, q, t)
+    hand_over(w, q, t, 0)
+
+
+def hand_over(w: World, q: int, t: int, code: int) -> None:
+    """Message q ended at t, with this code of DONE."""
     i = int(w.done_count[0])
     w.done[i].request = q
     w.done[i].end = t
+    w.done[i].code = code
     w.done_count[0] = i + 1
+
+
+def hand_over_shed(w: World, r: Rec, t: int) -> None:
+    """The messages that policy has just turned away at replica record r."""
+    q = int(r.shed)
+    r.shed = -1
+    while q >= 0:
+        following = int(w.engine.requests[q].next)
+        hand_over(w, q, t, 1)
+        q = following
 
 
 def gap_of(fates: Arr, q: int, t: int) -> int:

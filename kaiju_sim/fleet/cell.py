@@ -26,6 +26,7 @@ from kaiju_sim.engine.policy.batching import (
 )
 from kaiju_sim.engine.policy.routing import choose, see_report, take_report
 from kaiju_sim.engine.record import in_cohort
+from kaiju_sim.fleet.log import log_message
 from kaiju_sim.fleet.prompts import (
     compose,
     compose_past,
@@ -36,36 +37,6 @@ from kaiju_sim.fleet.prompts import (
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.workload.laws import draw
 from kaiju_sim.workload.sessions import Users, add_due, end_session, gather, put_in_wheel
-
-
-def sampled(cell: Cell, session: int) -> bool:
-    """Whether a session's messages are logged: a deterministic sample by session id."""
-    return rng.hash_of(cell.users.seed, rng.SAMPLE, session, 0) < cell.sample
-
-
-def log_message(cell: Cell, s: int, q: int, end: int, status: int) -> None:
-    """Append message q of session s to the log."""
-    session = cell.users.sessions[s]
-    if not sampled(cell, int(session.id)):
-        return
-    v = cell.world.engine.requests[q]
-    fate = cell.world.fates[q]
-    row = cell.log[int(cell.desk[0].log)]
-    cell.desk[0].log += 1
-    row.session = session.id
-    row.arrival = v.arrival
-    row.admit = v.admit
-    row.first = fate.first
-    row.end = end
-    row.turn = session.turn
-    row.character = session.character
-    row.replica = v.replica
-    row.prompt = fate.prompt
-    row.cached = v.cached
-    row.out = fate.out
-    row.preempted = v.preempted
-    row.status = status
-    row.tier = v.tier
 
 
 def take_request(cell: Cell) -> int:
@@ -230,6 +201,9 @@ def answered(cell: Cell) -> None:
         q = int(w.done[i].request)
         end = int(w.done[i].end)
         s = int(w.engine.requests[q].session)
+        if w.done[i].code == 1:
+            turned_away(cell, s, q)
+            continue
         log_message(cell, s, q, end, 0)
         session = users.sessions[s]
         session.history += w.fates[q].out
@@ -240,6 +214,15 @@ def answered(cell: Cell) -> None:
         else:
             next_turn(users, s, end)
     w.done_count[0] = 0
+
+
+def turned_away(cell: Cell, s: int, q: int) -> None:
+    """Message q of session s was shed: the session is over."""
+    if in_cohort(cell.world, int(cell.world.engine.requests[q].arrival)):
+        cell.world.tally[0].shed += 1
+    log_message(cell, s, q, -1, 3)
+    give_request(cell, q)
+    end_session(cell.users, s)
 
 
 def next_turn(users: Users, s: int, end: int) -> None:

@@ -89,8 +89,8 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
 def fates(pool: Pool) -> dict[str, int]:
     """What became of the cohort; asserts that nothing is lost."""
     arrived = pool.desk("cohort")
-    completed, failed = pool.tally("completed"), pool.tally("failed")
-    in_flight = arrived - completed - failed
+    completed, failed, shed = (pool.tally(name) for name in ("completed", "failed", "shed"))
+    in_flight = arrived - completed - failed - shed
     if pool.exact:
         log = pool.log
         low, high = pool.cells[0].start.time_ns, pool.cells[0].stop.time_ns
@@ -101,7 +101,7 @@ def fates(pool: Pool) -> dict[str, int]:
     return {
         "arrived": arrived,
         "blocked_pre": 0,
-        "shed": 0,
+        "shed": shed,
         "failed": failed,
         "cancelled": 0,
         "completed": completed,
@@ -315,7 +315,8 @@ def verdict(pool: Pool, stated_per_s: float | None) -> str:
     the drain.
     """
     arrived = max(1, pool.during("arrived"))
-    if pool.tally("failed") > 0.01 * max(1, pool.desk("cohort")):
+    lost = pool.tally("failed") + pool.tally("shed")
+    if lost > 0.01 * max(1, pool.desk("cohort")):
         return "overloaded"
     growth = pool.change("in_system")
     waiting = sum(c.stop.waiting for c in pool.cells)
@@ -325,5 +326,5 @@ def verdict(pool: Pool, stated_per_s: float | None) -> str:
     rate = pool.during("done") / pool.window_s
     if stated_per_s is not None and rate < 0.9 * stated_per_s and waiting > rate:
         return "overloaded"
-    undrained = pool.desk("cohort") - pool.tally("completed") - pool.tally("failed")
+    undrained = pool.desk("cohort") - pool.tally("completed") - lost
     return "backlogged" if undrained > 0 or waiting > 5.0 * rate else "stable"

@@ -9,7 +9,7 @@ verdict | Verdict |  | text
   overloaded: the measured window ends with more messages in the system than it began with, by
   over 2 % of what arrived and three standard deviations of a Poisson count, at least half of them
   waiting, or under 90 % of the stated messages are served while over a second of work waits, or
-  over 1 % of the cohort failed; the
+  over 1 % of the cohort failed or was shed; the
   quantiles then depend on how long one looks. backlogged: not so, but what waits at the end takes
   over five seconds to serve, or messages of the cohort are unfinished after the drain. stable:
   neither.
@@ -45,7 +45,8 @@ requests.arrived | Arrived | messages | count
 requests.blocked_pre | Blocked before the model | messages | count
   Stopped by the safety gate before the model. 0 as long as the gate is not modelled.
 requests.shed | Shed | messages | count
-  Turned away by a load rule before any work was done on them.
+  Turned away before any work was done on them: by engine.queue_limit at their arrival, or by
+  engine.shed when they would have been late.
 requests.failed | Failed | messages | count
   Accepted but impossible to serve: for one, a prompt longer than engine.max_context.
 requests.cancelled | Cancelled | messages | count

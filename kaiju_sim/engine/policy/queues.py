@@ -105,6 +105,45 @@ def pop_waiting(e: Engine, k: int, q: int, t: int) -> None:
     e.requests[q].replica = k
 
 
+def shed_waiting(e: Engine, k: int, q: int, t: int) -> None:
+    """Turn the head q away at time t: the loop finds it in the replica's list of those."""
+    r = e.replicas[k]
+    pop_waiting(e, k, q, t)
+    count_load(r, int(r.load), t)
+    r.load -= 1
+    r.turned += 1
+    e.requests[q].next = r.shed
+    r.shed = q
+
+
+def full(e: Engine, waiting: int) -> bool:
+    """Whether no more than these messages may wait at one place."""
+    return waiting >= e.limits.queue_limit
+
+
+def who_goes(e: Engine, place: Rec, q: int) -> int:
+    """Who is turned away when q finds a full queue: the last of the free tier for a paid one.
+
+    Else q itself; a preempted message has begun to answer and stays.
+    """
+    if place.low < 0 or in_low_line(e, q):
+        return q
+    last = int(place.low_tail)
+    return q if e.requests[last].preempted > 0 else last
+
+
+def drop_last(requests: Arr, place: Rec) -> None:
+    """Take the last message out of the free tier's line."""
+    q = int(place.low)
+    if q == place.low_tail:
+        place.low = -1
+        return
+    while requests[q].next != place.low_tail:
+        q = int(requests[q].next)
+    requests[q].next = -1
+    place.low_tail = q
+
+
 def holds_up(e: Engine, r: Rec, q: int) -> int:
     """1 if nobody can be admitted before memory is freed, since q, which does not fit, is next.
 
