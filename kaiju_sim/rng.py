@@ -26,6 +26,7 @@ ROUTER = 11
 EDIT = 12
 PERSONA = 13
 SAMPLE = 14
+TIER = 40
 
 
 def mix(x: int) -> int:

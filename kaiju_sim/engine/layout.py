@@ -76,7 +76,8 @@ POOL = np.dtype(
 
 # What the engine knows of a message. `todo`: prompt tokens still to compute; `chunk`: of these, in
 # the current step; `hit`: cached prompt tokens at the last admission, `cached`: at the first;
-# `named`: leading blocks of its path that are in the tree and held; `blocks`: blocks held in all.
+# `named`: leading blocks of its path that are in the tree and held; `blocks`: blocks held in all;
+# `tier`: 0 paid, 1 free.
 REQUEST = np.dtype(
     [
         ("arrival", "i8"),
@@ -93,7 +94,7 @@ REQUEST = np.dtype(
         ("next", "i4"),
         ("preempted", "i4"),
         ("replica", "i4"),
-        ("pad", "i4"),
+        ("tier", "i4"),
     ],
     align=True,
 )
@@ -131,6 +132,8 @@ REPLICA = np.dtype(
         ("blocked", "i4"),
         ("wait", "i4"),
         ("wait_tail", "i4"),
+        ("low", "i4"),
+        ("low_tail", "i4"),
         ("pre", "i4"),
         ("pre_tail", "i4"),
         ("inbox", "i4"),
@@ -138,6 +141,8 @@ REPLICA = np.dtype(
         ("decoding", "i4"),
         ("fresh", "i4"),
         ("active", "i4"),
+        ("shed", "i4"),
+        ("pad", "i4"),
         # running totals
         ("busy", "i8"),
         ("steps", "i8"),
@@ -150,6 +155,13 @@ REPLICA = np.dtype(
         ("area", "i8"),
         ("area_at", "i8"),
         ("prefill_rows_ns", "i8"),
+        ("turned", "i8"),
+        ("todo", "i8"),
+        ("decode_ns", "i8"),
+        ("decode_steps", "i8"),
+        ("bank", "i8"),
+        ("bank_ns", "i8"),
+        ("bank_steps", "i8"),
     ],
     align=True,
 )
@@ -157,7 +169,9 @@ REPLICA = np.dtype(
 HUB = np.dtype(
     [
         ("wait", "i4"),
-        ("tail", "i4"),
+        ("wait_tail", "i4"),
+        ("low", "i4"),
+        ("low_tail", "i4"),
         ("length", "i4"),
         ("central", "i4"),
         ("area", "i8"),
@@ -165,12 +179,15 @@ HUB = np.dtype(
     ],
     align=True,
 )
-DONE = np.dtype([("request", "i4"), ("pad", "i4"), ("end", "i8")], align=True)
+# Messages that ended: `code` 0 completed, 1 shed.
+DONE = np.dtype([("request", "i4"), ("code", "i4"), ("end", "i8")], align=True)
 
-TTFT, TPOT, E2E, QUEUE, ITL = range(5)
+TTFT, TPOT, E2E, QUEUE, ITL, FREE_TTFT = range(6)
 """Rows of the sketch array."""
-DECODE_FIRST, PREFILL_FIRST = range(2)
+DECODE_FIRST, PREFILL_FIRST, TTFT_AWARE = range(3)
 """Batching policies."""
+LINES = ("wait", "wait_tail", "low", "low_tail")
+"""Where messages wait: heads and tails of the two lines."""
 
 
 class Limits(NamedTuple):
@@ -199,9 +216,16 @@ class Limits(NamedTuple):
     """The measured cohort arrives in [warm_ns, horizon_ns)."""
     horizon_ns: int
     ttft_ns: int
-    """Objectives (NEVER: none)."""
+    """Objectives (NEVER: none); time to first token by tier."""
+    paid_ttft_ns: int
     tpot_ns: int
     e2e_ns: int
+    priority: int
+    """Who is admitted first: by arrival (0), the paid tier (1), by deadline (2)."""
+    queue_limit: int
+    """Messages that may wait at one place (NEVER: any number)."""
+    shed_late: int
+    """Turn away who would be late, at the moment of admission."""
 
 
 class Engine(NamedTuple):
@@ -240,6 +264,7 @@ TALLY = np.dtype(
     [
         ("completed", "i8"),
         ("failed", "i8"),
+        ("shed", "i8"),
         ("goodput", "i8"),
         ("ttft", "i8"),
         ("e2e", "i8"),
@@ -253,6 +278,9 @@ TALLY = np.dtype(
         ("preempted", "i8"),
         ("itl", "i8"),
         ("itl_count", "i8"),
+        ("free_completed", "i8"),
+        ("free_goodput", "i8"),
+        ("free_ttft", "i8"),
     ],
     align=True,
 )
@@ -291,7 +319,7 @@ def make_replicas(count: int) -> Arr:
     replicas["end"] = NEVER
     replicas["pending"] = -1
     replicas["active"] = 1
-    for field in ("wait", "wait_tail", "pre", "pre_tail", "inbox", "inbox_tail", "fresh"):
+    for field in (*LINES, "pre", "pre_tail", "inbox", "inbox_tail", "fresh", "shed"):
         replicas[field] = -1
     return replicas
 
@@ -301,7 +329,8 @@ def make_engine(
 ) -> Engine:
     """An empty engine: `blocks` global KV blocks per replica, pools for requests and nodes."""
     hub = np.zeros(1, HUB)
-    hub["wait"] = hub["tail"] = -1
+    for field in LINES:
+        hub[field] = -1
     hub["central"] = central
     points = limits.windows * limits.replicas + 1
     return Engine(
@@ -332,6 +361,6 @@ def make_world(engine: Engine) -> World:
         cross=np.zeros(limits.replicas << limits.shift, np.int32),
         done=np.zeros(requests, DONE),
         done_count=np.zeros(1, np.int64),
-        sketch=np.zeros((5, BINS), np.int64),
+        sketch=np.zeros((6, BINS), np.int64),
         tally=np.zeros(1, TALLY),
     )

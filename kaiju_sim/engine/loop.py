@@ -17,7 +17,6 @@ from kaiju_sim import rng
 from kaiju_sim.engine.layout import NEVER, Rec, World
 from kaiju_sim.engine.policy.batching import (
     blocks_of,
-    count_load,
     end_prefill,
     form_batch,
     leave,
@@ -25,7 +24,23 @@ from kaiju_sim.engine.policy.batching import (
     prefill_room,
 )
 from kaiju_sim.engine.policy.prefix import take
-from kaiju_sim.engine.record import deliver, gap_of, record_gap, record_prompt
+from kaiju_sim.engine.policy.queues import (
+    count_load,
+    drop_last,
+    full,
+    in_low_line,
+    somebody_waits,
+    stand_last,
+    who_goes,
+)
+from kaiju_sim.engine.record import (
+    deliver,
+    gap_of,
+    hand_over,
+    hand_over_shed,
+    record_gap,
+    record_prompt,
+)
 from kaiju_sim.engine.sequences import join, part, preempt, schedule, window_full_at
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, prefill_ns, step_ns
 
@@ -49,6 +64,8 @@ def start_step(w: World, k: int, t: int) -> None:
     r = e.replicas[k]
     batch = form_batch(e, k, t)
     r.decoding = batch.decodes
+    if r.shed >= 0:
+        hand_over_shed(w, r, t)
     if batch.rows + batch.decodes == 0:
         r.end = NEVER
         return
@@ -58,6 +75,9 @@ def start_step(w: World, k: int, t: int) -> None:
         decode = decode_ns(e.curves, int(r.context), int(r.window))
     prefill = prefill_ns(e.curves, batch.pairs, batch.near)
     dt = duration_ns(w, k, int(r.steps), r.fixed, decode, prefill)
+    if batch.decodes > 0:
+        r.decode_ns += dt
+        r.decode_steps += 1
     r.begin = t
     r.end = t + dt
     r.busy += dt
@@ -68,7 +88,7 @@ def start_step(w: World, k: int, t: int) -> None:
 def record_gaps(w: World, k: int, t: int) -> None:
     """Every running sequence received a token at t."""
     r = w.engine.replicas[k]
-    if w.engine.limits.policy == 0:
+    if w.engine.limits.policy != 1:
         record_gap(w, t - int(r.begin), int(r.running))
         return
     old = int(r.running)
@@ -205,6 +225,8 @@ def pure_decode(w: World, k: int, until: int) -> None:
     r.step, r.context, r.window = step, context, window
     r.begin, r.end, r.steps = begin, end, steps
     r.busy += busy
+    r.decode_ns += busy
+    r.decode_steps += step - first
     r.tokens += running * (step - first)
     r.last_decode = begin
 
@@ -212,7 +234,7 @@ def pure_decode(w: World, k: int, until: int) -> None:
 def steady(policy: int, r: Rec) -> bool:
     """Whether the step in flight only decodes, every sequence of it since the last step."""
     return bool(
-        r.decoding > 0 and r.pre < 0 and r.fresh < 0 and (policy == 0 or r.last_decode == r.begin)
+        r.decoding > 0 and r.pre < 0 and r.fresh < 0 and (policy != 1 or r.last_decode == r.begin)
     )
 
 
@@ -256,16 +278,22 @@ def enqueue(w: World, k: int, q: int) -> None:
     r = e.replicas[k]
     v = e.requests[q]
     t = int(v.arrival)
-    v.next = -1
     v.replica = k
-    if r.wait >= 0:
-        e.requests[r.wait_tail].next = q
-    else:
-        r.wait = q
-    r.wait_tail = q
+    r.arrived += 1
+    if full(e, int(r.load) - int(r.running) - int(r.filling)):
+        gone = who_goes(e, r, q)
+        r.turned += 1
+        hand_over(w, gone, t, 1)
+        if gone == q:
+            return
+        drop_last(e.requests, r)
+        count_load(r, int(r.load), t)
+        r.load -= 1
+    stand_last(e.requests, r, q, in_low_line(e, q))
+    if e.limits.priority:
+        r.blocked = 0
     count_load(r, int(r.load), t)
     r.load += 1
-    r.arrived += 1
     if r.end == NEVER and r.pending < 0:
         r.pending = t
 
@@ -274,14 +302,16 @@ def enqueue_centrally(w: World, q: int) -> None:
     """Message q arrives at the central queue; the first idle replica, if any, will pull it."""
     e = w.engine
     hub = e.hub[0]
-    v = e.requests[q]
-    t = int(v.arrival)
-    v.next = -1
-    if hub.wait >= 0:
-        e.requests[hub.tail].next = q
-    else:
-        hub.wait = q
-    hub.tail = q
+    t = int(e.requests[q].arrival)
+    if full(e, int(hub.length)):
+        gone = who_goes(e, hub, q)
+        hand_over(w, gone, t, 1)
+        if gone == q:
+            return
+        drop_last(e.requests, hub)
+        count_load(hub, int(hub.length), t)
+        hub.length -= 1
+    stand_last(e.requests, hub, q, in_low_line(e, q))
     count_load(hub, int(hub.length), t)
     hub.length += 1
     for k in range(e.limits.replicas):
@@ -298,7 +328,7 @@ def beyond(r: Rec, until: int) -> bool:
 
 def contested(w: World) -> bool:
     """Whether messages wait in the central queue, so that replicas compete for them."""
-    return bool(w.engine.hub[0].wait >= 0)
+    return somebody_waits(w.engine.hub[0])
 
 
 def first_event(w: World, first: int, last: int) -> int:

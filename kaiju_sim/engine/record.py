@@ -1,7 +1,7 @@
 """What is recorded when a message's token or answer is delivered: sketches and cohort tallies."""
 
-from kaiju_sim.engine.layout import E2E, ITL, QUEUE, TPOT, TTFT, Arr, Rec, World
-from kaiju_sim.engine.policy.batching import count_load
+from kaiju_sim.engine.layout import E2E, FREE_TTFT, ITL, QUEUE, TPOT, TTFT, Arr, Rec, World
+from kaiju_sim.engine.policy.queues import count_load
 from kaiju_sim.sketch import bin_of
 
 
@@ -50,8 +50,13 @@ def record_completion(w: World, q: int, end: int) -> None:
     tally.e2e += e2e
     tally.tokens += fate.out
     tally.preempted += v.preempted
-    if meets(ttft, tpot, e2e, p.ttft_ns, p.tpot_ns, p.e2e_ns):
-        tally.goodput += 1
+    good = meets(ttft, tpot, e2e, p.ttft_ns if v.tier else p.paid_ttft_ns, p.tpot_ns, p.e2e_ns)
+    tally.goodput += good
+    if v.tier:
+        w.sketch[FREE_TTFT, bin_of(ttft)] += 1
+        tally.free_completed += 1
+        tally.free_ttft += ttft
+        tally.free_goodput += good
 
 
 def record_prompt(w: World, q: int) -> None:
@@ -72,10 +77,26 @@ def deliver(w: World, r: Rec, q: int, t: int) -> None:
     r.done += 1
     r.blocked = 0
     record_completion(w, q, t)
+    hand_over(w, q, t, 0)
+
+
+def hand_over(w: World, q: int, t: int, code: int) -> None:
+    """Message q ended at t, with this code of DONE."""
     i = int(w.done_count[0])
     w.done[i].request = q
     w.done[i].end = t
+    w.done[i].code = code
     w.done_count[0] = i + 1
+
+
+def hand_over_shed(w: World, r: Rec, t: int) -> None:
+    """The messages that policy has just turned away at replica record r."""
+    q = int(r.shed)
+    r.shed = -1
+    while q >= 0:
+        following = int(w.engine.requests[q].next)
+        hand_over(w, q, t, 1)
+        q = following
 
 
 def gap_of(fates: Arr, q: int, t: int) -> int:

@@ -18,7 +18,7 @@ from kaiju_sim.engine.policy.batching import (
     victim_before,
 )
 from kaiju_sim.engine.policy.prefix import take
-from kaiju_sim.engine.record import deliver, record_gap, record_prompt
+from kaiju_sim.engine.record import deliver, hand_over_shed, record_gap, record_prompt
 from kaiju_sim.steptime.curves import decode_ns, fixed_ns, prefill_ns
 
 
@@ -72,26 +72,28 @@ class ReferenceLoop:
         w = self.world
         e = w.engine
         r = e.replicas[k]
+        r.context = sum(s.context for s in self.running[k])
+        r.window = sum(min(s.context, e.limits.window) for s in self.running[k])
         batch = form_batch(e, k, t)
         r.decoding = batch.decodes
+        hand_over_shed(w, r, t)
         if batch.rows + batch.decodes == 0:
             r.end = NEVER
             return
         r.fixed = fixed_ns(e.curves, batch.rows + batch.decodes, batch.decodes + int(r.filling))
-        decode = self._decode_time(k) if batch.decodes else 0.0
+        decode = 0.0
+        if batch.decodes:
+            decode = decode_ns(e.curves, int(r.context), int(r.window))
         prefill = prefill_ns(e.curves, batch.pairs, batch.near)
         dt = duration_ns(w, k, int(r.steps), float(r.fixed), decode, prefill)
+        if batch.decodes:
+            r.decode_ns += dt
+            r.decode_steps += 1
         r.begin = t
         r.end = t + dt
         r.busy += dt
         r.prefill_rows_ns += dt * batch.rows // (batch.rows + batch.decodes)
         r.steps += 1
-
-    def _decode_time(self, k: int) -> float:
-        e = self.world.engine
-        context = sum(s.context for s in self.running[k])
-        near = sum(min(s.context, e.limits.window) for s in self.running[k])
-        return decode_ns(e.curves, context, near)
 
     def _end(self, k: int, t: int) -> None:
         r = self.world.engine.replicas[k]

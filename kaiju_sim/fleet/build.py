@@ -56,6 +56,13 @@ def ns_or_never(seconds: float | None) -> int:
     return NEVER if seconds is None else ns(seconds)
 
 
+def priority_of(s: Scenario) -> int:
+    """`Limits.priority`: the TTFT-aware policy admits by deadline unless told otherwise."""
+    if s.engine.policy == "ttft_aware" and s.engine.priority == "none":
+        return 2
+    return ("none", "paid_first", "deadline").index(s.engine.priority)
+
+
 def make_limits(plant: Plant, stride: int) -> Limits:
     """Fixed numbers of a cell's replicas."""
     s = plant.scenario
@@ -64,7 +71,7 @@ def make_limits(plant: Plant, stride: int) -> Limits:
     return Limits(
         replicas=s.fleet.replicas // s.fleet.cells,
         seed=s.seed,
-        policy=("decode_first", "prefill_first").index(s.engine.policy),
+        policy=("decode_first", "prefill_first", "ttft_aware").index(s.engine.policy),
         token_budget=s.engine.token_budget,
         max_seqs=s.engine.max_seqs,
         shift=s.kv.block_tokens.bit_length() - 1,
@@ -78,8 +85,12 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         warm_ns=ns(s.run.warm_up),
         horizon_ns=ns(s.run.horizon),
         ttft_ns=ns_or_never(s.slo.ttft),
+        paid_ttft_ns=ns_or_never(s.slo.paid_ttft or s.slo.ttft),
         tpot_ns=ns_or_never(s.slo.tpot),
         e2e_ns=ns_or_never(s.slo.e2e),
+        priority=priority_of(s),
+        queue_limit=NEVER if s.engine.queue_limit is None else s.engine.queue_limit,
+        shed_late=int(s.engine.shed == "late"),
     )
 
 
@@ -254,4 +265,5 @@ def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
         sample=sample_below(s, expected_messages(plant)),
         report_epochs=report_epochs,
         delay_epochs=delay_epochs,
+        paid_share=s.traffic.paid_share,
     )

@@ -26,39 +26,17 @@ from kaiju_sim.engine.policy.batching import (
 )
 from kaiju_sim.engine.policy.routing import choose, see_report, take_report
 from kaiju_sim.engine.record import in_cohort
-from kaiju_sim.fleet.prompts import compose, compose_past, compose_row
+from kaiju_sim.fleet.log import log_message
+from kaiju_sim.fleet.prompts import (
+    compose,
+    compose_past,
+    compose_row,
+    dialogue_key,
+    is_paid,
+)
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.workload.laws import draw
 from kaiju_sim.workload.sessions import Users, add_due, end_session, gather, put_in_wheel
-
-
-def sampled(cell: Cell, session: int) -> bool:
-    """Whether a session's messages are logged: a deterministic sample by session id."""
-    return rng.hash_of(cell.users.seed, rng.SAMPLE, session, 0) < cell.sample
-
-
-def log_message(cell: Cell, s: int, q: int, end: int, status: int) -> None:
-    """Append message q of session s to the log."""
-    session = cell.users.sessions[s]
-    if not sampled(cell, int(session.id)):
-        return
-    v = cell.world.engine.requests[q]
-    fate = cell.world.fates[q]
-    row = cell.log[int(cell.desk[0].log)]
-    cell.desk[0].log += 1
-    row.session = session.id
-    row.arrival = v.arrival
-    row.admit = v.admit
-    row.first = fate.first
-    row.end = end
-    row.turn = session.turn
-    row.character = session.character
-    row.replica = v.replica
-    row.prompt = fate.prompt
-    row.cached = v.cached
-    row.out = fate.out
-    row.preempted = v.preempted
-    row.status = status
 
 
 def take_request(cell: Cell) -> int:
@@ -114,11 +92,14 @@ def arrive(cell: Cell, s: int) -> int:
         out = compose_row(e, cell.prompts, cell.users, s, q)
     else:
         out = compose(e, cell.prompts, cell.users, s, q)
+    if cell.paid_share > 0.0 and is_paid(cell.prompts, cell.users, s, cell.paid_share):
+        e.requests[q].tier = 0
     note_turn(cell.users, s)
     desk = cell.desk[0]
     desk.messages += 1
     if in_cohort(cell.world, int(e.requests[q].arrival)):
         desk.cohort += 1
+        desk.cohort_free += e.requests[q].tier
         desk.prompt += e.requests[q].prompt
     if not fill_fate(cell, q, out):
         refuse(cell, s, q)
@@ -161,7 +142,7 @@ def route(cell: Cell) -> None:
             into_inbox(e, 0, q)
             continue
         session = cell.users.sessions[s]
-        key = int(cell.prompts.row_session[session.row]) if cell.users.replay else int(session.id)
+        key = dialogue_key(cell.prompts, cell.users, s)
         k = choose(e, cell.routing, q, int(session.character), key, int(session.replica))
         session.replica = k
         if warming:
@@ -220,6 +201,9 @@ def answered(cell: Cell) -> None:
         q = int(w.done[i].request)
         end = int(w.done[i].end)
         s = int(w.engine.requests[q].session)
+        if w.done[i].code == 1:
+            turned_away(cell, s, q)
+            continue
         log_message(cell, s, q, end, 0)
         session = users.sessions[s]
         session.history += w.fates[q].out
@@ -230,6 +214,15 @@ def answered(cell: Cell) -> None:
         else:
             next_turn(users, s, end)
     w.done_count[0] = 0
+
+
+def turned_away(cell: Cell, s: int, q: int) -> None:
+    """Message q of session s was shed: the session is over."""
+    if in_cohort(cell.world, int(cell.world.engine.requests[q].arrival)):
+        cell.world.tally[0].shed += 1
+    log_message(cell, s, q, -1, 3)
+    give_request(cell, q)
+    end_session(cell.users, s)
 
 
 def next_turn(users: Users, s: int, end: int) -> None:

@@ -7,8 +7,8 @@ from types import ModuleType
 
 from kaiju_sim import rng, sketch
 from kaiju_sim.engine import compiled, layout, loop, record, sequences
-from kaiju_sim.engine.policy import batching, prefix, routing, windows
-from kaiju_sim.fleet import cell, prompts, records
+from kaiju_sim.engine.policy import batching, pacing, prefix, queues, routing, windows
+from kaiju_sim.fleet import cell, log, prompts, records
 from kaiju_sim.fleet.cell import run_until
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.steptime import curves
@@ -20,20 +20,25 @@ OUTLINED = frozenset(
         "advance",
         "affinity",
         "begin_session",
+        "by_deadline",
         "compose_row",
         "choose",
         "drop_node",
         "end_prefill",
         "evict",
         "gather",
+        "haste_helps",
         "leave",
         "log_message",
+        "most_tokens",
         "name_rest",
         "next_arrival",
         "preempt",
+        "predicted_ns",
         "prefix_aware",
         "record_completion",
         "rendezvous",
+        "shed_waiting",
         "sort_due",
         "split",
         "window_drop",
@@ -54,12 +59,15 @@ def modules() -> tuple[ModuleType, ...]:
         sessions,
         prefix,
         windows,
+        queues,
+        pacing,
         batching,
         routing,
         record,
         sequences,
         loop,
         prompts,
+        log,
         cell,
     )
 

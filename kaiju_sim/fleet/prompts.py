@@ -48,6 +48,17 @@ def stream_of(kind: int, who: int, epoch: int) -> int:
     return ((who << 20) | (epoch & 0xFFFFF)) * 4 + kind
 
 
+def dialogue_key(p: Prompts, u: Users, s: int) -> int:
+    """What names session s's dialogue: its number, or the trace's key."""
+    v = u.sessions[s]
+    return int(p.row_session[v.row]) if u.replay else int(v.id)
+
+
+def is_paid(p: Prompts, u: Users, s: int, share: float) -> bool:
+    """Whether session s's dialogue is of the paid tier, a `share` of all."""
+    return rng.uniform(u.seed, rng.TIER, dialogue_key(p, u, s), 0) < share
+
+
 def surplus(total: int, limit: int, step: int) -> int:
     """Tokens to cut: the smallest multiple of `step` that brings `total` under `limit`."""
     return 0 if total <= limit else (total - limit + step - 1) // step * step
@@ -118,6 +129,7 @@ def fill_request(e: Engine, s: int, q: int, at: int, prompt: int) -> None:
     v.next = -1
     v.preempted = 0
     v.replica = -1
+    v.tier = 1
     for i in range(e.limits.stride):
         e.segments[q * e.limits.stride + i].n = 0
 

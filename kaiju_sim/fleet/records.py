@@ -11,7 +11,7 @@ from kaiju_sim.workload.sessions import Users
 
 DONE, NEED_REQUESTS, NEED_SESSIONS, NEED_NODES, NEED_LOG = range(5)
 """Why `run_until` returned: all done, or an array has to grow (or be emptied) first."""
-COMPLETED, FAILED, IN_FLIGHT = range(3)
+COMPLETED, FAILED, IN_FLIGHT, SHED = range(4)
 """Fate of a message, in the log."""
 
 LOG = np.dtype(
@@ -29,6 +29,8 @@ LOG = np.dtype(
         ("out", "i4"),
         ("preempted", "i4"),
         ("status", "i4"),
+        ("tier", "i4"),
+        ("pad", "i4"),
     ],
     align=True,
 )
@@ -42,6 +44,7 @@ DESK = np.dtype(
         ("cut", "i8"),
         ("prompt", "i8"),
         ("messages", "i8"),
+        ("cohort_free", "i8"),
     ],
     align=True,
 )
@@ -62,3 +65,5 @@ class Cell(NamedTuple):
     """Sessions whose hash is below this are logged."""
     report_epochs: int
     delay_epochs: int
+    paid_share: float
+    """Share of dialogues that are of the paid tier."""

@@ -131,7 +131,7 @@ def in_flight_rows(cell: Any) -> Arr:
     rows["session"] = sessions["id"]
     rows["turn"] = sessions["turn"]
     rows["character"] = sessions["character"]
-    for name in ("arrival", "admit", "replica", "cached", "preempted"):
+    for name in ("arrival", "admit", "replica", "cached", "preempted", "tier"):
         rows[name] = requests[name][q]
     fates = cell.world.fates[q]
     rows["first"], rows["prompt"], rows["out"] = fates["first"], fates["prompt"], fates["out"]

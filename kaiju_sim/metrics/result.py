@@ -17,6 +17,7 @@ REQUEST_COLUMNS: dict[str, str] = {
     "session": "int64",
     "turn": "int32",
     "character": "int32",
+    "tier": "string",
     "replica": "int32",
     "arrival_s": "float64",
     "queue_s": "float64",
@@ -31,7 +32,8 @@ REQUEST_COLUMNS: dict[str, str] = {
     "measured": "bool",
 }
 """One row per message. `queue_s`, `ttft_s`, `tpot_s`, `e2e_s` are null if not reached; `status` is
-completed, failed, shed, cancelled or in_flight; `measured` says whether it is in the cohort."""
+completed, failed, shed, cancelled or in_flight; `tier` is paid or free; `measured` says whether it
+is in the cohort."""
 
 REPLICA_COLUMNS: dict[str, str] = {
     "time_s": "float64",

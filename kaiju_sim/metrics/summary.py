@@ -12,6 +12,7 @@ import numpy as np
 
 from kaiju_sim.engine.layout import E2E, QUEUE, TPOT, TTFT, Arr
 from kaiju_sim.metrics.tables import measured
+from kaiju_sim.metrics.tiers import tiers
 from kaiju_sim.sketch import RELATIVE_ERROR, quantile_ns
 from kaiju_sim.workload.arrivals import rate_curve
 from kaiju_sim.workload.laws import mean_of
@@ -71,6 +72,7 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
     summary |= fleet(plant)
     summary |= {f"requests.{name}": count for name, count in requests.items()}
     summary |= latencies(plant, pool, requests["arrived"] - requests["completed"])
+    summary |= tiers(pool, measured(plant.scenario, pool.log), QUANTILES, at_rank)
     summary |= utilisation(plant, pool)
     summary |= service(pool, requests)
     summary |= throughput(plant, pool)
@@ -87,8 +89,8 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
 def fates(pool: Pool) -> dict[str, int]:
     """What became of the cohort; asserts that nothing is lost."""
     arrived = pool.desk("cohort")
-    completed, failed = pool.tally("completed"), pool.tally("failed")
-    in_flight = arrived - completed - failed
+    completed, failed, shed = (pool.tally(name) for name in ("completed", "failed", "shed"))
+    in_flight = arrived - completed - failed - shed
     if pool.exact:
         log = pool.log
         low, high = pool.cells[0].start.time_ns, pool.cells[0].stop.time_ns
@@ -99,7 +101,7 @@ def fates(pool: Pool) -> dict[str, int]:
     return {
         "arrived": arrived,
         "blocked_pre": 0,
-        "shed": 0,
+        "shed": shed,
         "failed": failed,
         "cancelled": 0,
         "completed": completed,
@@ -313,7 +315,8 @@ def verdict(pool: Pool, stated_per_s: float | None) -> str:
     the drain.
     """
     arrived = max(1, pool.during("arrived"))
-    if pool.tally("failed") > 0.01 * max(1, pool.desk("cohort")):
+    lost = pool.tally("failed") + pool.tally("shed")
+    if lost > 0.01 * max(1, pool.desk("cohort")):
         return "overloaded"
     growth = pool.change("in_system")
     waiting = sum(c.stop.waiting for c in pool.cells)
@@ -323,5 +326,5 @@ def verdict(pool: Pool, stated_per_s: float | None) -> str:
     rate = pool.during("done") / pool.window_s
     if stated_per_s is not None and rate < 0.9 * stated_per_s and waiting > rate:
         return "overloaded"
-    undrained = pool.desk("cohort") - pool.tally("completed") - pool.tally("failed")
+    undrained = pool.desk("cohort") - pool.tally("completed") - lost
     return "backlogged" if undrained > 0 or waiting > 5.0 * rate else "stable"

@@ -12,7 +12,8 @@ from kaiju_sim.scenario.schema import Scenario
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STATUS = np.array(["completed", "failed", "in_flight"], dtype=object)
+STATUS = np.array(["completed", "failed", "in_flight", "shed"], dtype=object)
+TIERS = np.array(["paid", "free"], dtype=object)
 
 
 def since(later_ns: Arr, earlier_ns: Arr, reached: Arr) -> "pa.Array":
@@ -51,6 +52,7 @@ def request_table(scenario: Scenario, cells: Sequence[Any]) -> "pa.Table":
         "cached_tokens": log["cached"],
         "output_tokens": np.where(ended, log["out"], 0).astype(np.int32),
         "preemptions": log["preempted"],
+        "tier": pa.array(TIERS[log["tier"]], type=pa.string()),
         "status": pa.array(STATUS[log["status"]], type=pa.string()),
         "measured": measured(scenario, log),
     }

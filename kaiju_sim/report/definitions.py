@@ -9,7 +9,7 @@ verdict | Verdict |  | text
   overloaded: the measured window ends with more messages in the system than it began with, by
   over 2 % of what arrived and three standard deviations of a Poisson count, at least half of them
   waiting, or under 90 % of the stated messages are served while over a second of work waits, or
-  over 1 % of the cohort failed; the
+  over 1 % of the cohort failed or was shed; the
   quantiles then depend on how long one looks. backlogged: not so, but what waits at the end takes
   over five seconds to serve, or messages of the cohort are unfinished after the drain. stable:
   neither.
@@ -45,7 +45,8 @@ requests.arrived | Arrived | messages | count
 requests.blocked_pre | Blocked before the model | messages | count
   Stopped by the safety gate before the model. 0 as long as the gate is not modelled.
 requests.shed | Shed | messages | count
-  Turned away by a load rule before any work was done on them.
+  Turned away before any work was done on them: by engine.queue_limit at their arrival, or by
+  engine.shed when they would have been late.
 requests.failed | Failed | messages | count
   Accepted but impossible to serve: for one, a prompt longer than engine.max_context.
 requests.cancelled | Cancelled | messages | count
@@ -89,6 +90,40 @@ slo.stream_tokens_per_s | Stream speed | tokens/s | rate
   1 / the median time per output token: how fast an answer reads on screen.
 slo.persona | Persona consistency | points of 5 | number
   Score of the persona evaluation. Null as long as evaluations are not modelled.
+
+[Tiers]
+tier.paid.arrived | Paid tier, arrived | messages | count
+  Messages of the cohort of the paid tier.
+tier.paid.goodput_per_s | Paid tier, goodput | messages/s | rate
+  Those of them that met every stated objective, per second of measured time.
+tier.paid.attainment | Paid tier, objectives met | of the tier | fraction
+  The same as a fraction of the tier's messages.
+ttft_s.paid.p50 | Paid tier, time to first token, p50 | s | duration
+  Half of the tier's messages are at or below this.
+ttft_s.paid.p90 | Paid tier, time to first token, p90 | s | duration
+  90 % of the tier's messages are at or below this.
+ttft_s.paid.p99 | Paid tier, time to first token, p99 | s | duration
+  99 % of the tier's messages are at or below this.
+ttft_s.paid.mean | Paid tier, time to first token, mean | s | duration
+  Mean over completed messages only.
+ttft_s.paid.count_inf | Paid tier, no first token | messages | count
+  Messages of the tier that did not complete; they rank as +infinity.
+tier.free.arrived | Free tier, arrived | messages | count
+  Messages of the cohort of the free tier (all of them where traffic.paid_share is 0).
+tier.free.goodput_per_s | Free tier, goodput | messages/s | rate
+  Those of them that met every stated objective, per second of measured time.
+tier.free.attainment | Free tier, objectives met | of the tier | fraction
+  The same as a fraction of the tier's messages.
+ttft_s.free.p50 | Free tier, time to first token, p50 | s | duration
+  Half of the tier's messages are at or below this.
+ttft_s.free.p90 | Free tier, time to first token, p90 | s | duration
+  90 % of the tier's messages are at or below this.
+ttft_s.free.p99 | Free tier, time to first token, p99 | s | duration
+  99 % of the tier's messages are at or below this.
+ttft_s.free.mean | Free tier, time to first token, mean | s | duration
+  Mean over completed messages only.
+ttft_s.free.count_inf | Free tier, no first token | messages | count
+  Messages of the tier that did not complete; they rank as +infinity.
 
 [Throughput]
 throughput.messages_per_s | Messages | messages/s | rate

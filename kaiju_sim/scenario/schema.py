@@ -96,19 +96,29 @@ class Router(Part):
 class Engine(Part):
     """Continuous batching with chunked prefill."""
 
-    policy: Literal["decode_first", "prefill_first"] = "decode_first"
+    policy: Literal["decode_first", "prefill_first", "ttft_aware"] = "decode_first"
     """`decode_first`: decodes, then prefill chunks in what is left of the budget; `prefill_first`:
-    a step with prefill work does only that."""
+    a step with prefill work does only that; `ttft_aware`: decodes, then as much prefill, earliest
+    deadline first, as keeps the predicted step within `slo.tpot` (docs/scheduling.md)."""
+    priority: Literal["none", "paid_first", "deadline"] = "none"
+    """Who is admitted first. `none`: first come, first served; `paid_first`: the paid tier;
+    `deadline`: whose first token is due first (arrival + `slo.ttft` or `slo.paid_ttft`)."""
     token_budget: int = Field(default=2048, ge=1, le=65536)
     """Tokens (decode and prefill) per engine step at most."""
     max_seqs: int = Field(default=256, ge=1, le=8192)
     """Sequences in a batch at most."""
+    queue_limit: int | None = Field(default=None, ge=1)
+    """Messages that may wait at a replica, or in the central queue; more are shed at their arrival
+    (for a paid one, with a priority, the last waiting one of the free tier). None: any number."""
+    shed: Literal["none", "late"] = "none"
+    """`late`: who is next to be admitted but, by the step-time model, cannot have the first token
+    within `slo.ttft` any more, is shed."""
     max_context: int = Field(default=8704, ge=2, le=4_000_000)
     """Prompt and answer together at most: longer prompts fail, longer answers are cut."""
 
     @model_validator(mode="after")
     def _budget(self) -> "Engine":
-        if self.policy == "decode_first" and self.token_budget < self.max_seqs:
+        if self.policy != "prefill_first" and self.token_budget < self.max_seqs:
             raise ValueError("engine.token_budget must be at least engine.max_seqs")
         return self
 
@@ -167,6 +177,8 @@ class Objectives(Part):
 
     ttft: PositiveSeconds | None = None
     """Time to first token of a message at most."""
+    paid_ttft: PositiveSeconds | None = None
+    """The same for the paid tier (none: `slo.ttft` holds for both)."""
     tpot: PositiveSeconds | None = None
     """Mean time per output token after the first at most."""
     e2e: PositiveSeconds | None = None
@@ -234,3 +246,11 @@ class Scenario(Part):
     """Output."""
     sweep: dict[str, list[Any]] = {}
     """Values to sweep over, as data for `sweep`."""
+
+    @model_validator(mode="after")
+    def _objectives(self) -> "Scenario":
+        if self.engine.shed == "late" and self.slo.ttft is None:
+            raise ValueError("engine.shed is late: give slo.ttft")
+        if self.engine.policy == "ttft_aware" and self.slo.ttft is None and self.slo.tpot is None:
+            raise ValueError("engine.policy is ttft_aware: give slo.ttft or slo.tpot")
+        return self

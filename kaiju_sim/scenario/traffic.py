@@ -218,6 +218,8 @@ class Traffic(Part):
     """Closed-loop behaviour."""
     output_tokens: Distribution = Constant(value=140)
     """Tokens of an answer (at least 1; the engine does not know it in advance)."""
+    paid_share: Fraction = 0.0
+    """Share of dialogues that are of the paid tier; the others are of the free tier."""
     diurnal: Diurnal | None = None
     """Shape of the day; none: constant rate."""
     trace: TraceFile | None = None

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from blocks import Block, Point
 
-from kaiju_sim.engine.layout import Arr, Engine, Limits, make_engine
+from kaiju_sim.engine.layout import NEVER, Arr, Engine, Limits, make_engine
 from kaiju_sim.engine.policy.prefix import find, home
 from kaiju_sim.steptime.curves import Curves
 
@@ -62,8 +62,12 @@ def small_engine(
         warm_ns=0,
         horizon_ns=0,
         ttft_ns=0,
+        paid_ttft_ns=0,
         tpot_ns=0,
         e2e_ns=0,
+        priority=0,
+        queue_limit=NEVER,
+        shed_late=0,
     )
     engine = make_engine(limits, no_curves(), blocks, requests=requests, nodes=nodes)
     return as_records(engine)

@@ -1,15 +1,32 @@
 """Continuous batching with chunked prefill: which messages are in the next engine step.
 
 `form_batch` is called at the start of each step: prefills under way go on, then the head of the
-queue is admitted while the token budget, the batch and KV memory have room, first come first
-served. Preemption (the latest admitted goes back to the head of the queue) is decided when a
-running sequence needs a block and none is free or idle.
+queue (`queues`) is admitted while the token budget, the batch and KV memory have room. Preemption
+(the latest admitted goes back to the head of its line) is decided when a running sequence needs a
+block and none is free or idle.
 """
 
 from typing import NamedTuple
 
-from kaiju_sim.engine.layout import Arr, Engine, Rec
+from kaiju_sim.engine.layout import NEVER, Arr, Engine, Rec
 from kaiju_sim.engine.policy import prefix, windows
+from kaiju_sim.engine.policy.pacing import (
+    longest_step,
+    most_tokens,
+    near_pairs_of,
+    pairs_of,
+    predicted_ns,
+    too_late,
+)
+from kaiju_sim.engine.policy.queues import (
+    deadline_of,
+    holds_up,
+    in_low_line,
+    next_waiting,
+    pop_waiting,
+    shed_waiting,
+    stand_first,
+)
 
 
 class Batch(NamedTuple):
@@ -38,7 +55,7 @@ def wants_more(room: int, running: int, filling: int, max_seqs: int) -> bool:
 
 def decodes_with(policy: int, rows: int) -> bool:
     """Whether running sequences decode in a step that has this many prefill tokens."""
-    return policy == 0 or rows == 0
+    return policy != 1 or rows == 0
 
 
 def victim_before(number: int, other: int) -> bool:
@@ -51,25 +68,9 @@ def blocks_of(tokens: int, shift: int) -> int:
     return ((tokens - 1) >> shift) + 1
 
 
-def pairs_of(start: int, n: int) -> int:
-    """Query-key pairs of n tokens after `start` ones: each sees all before it and itself."""
-    return n * start + n * (n + 1) // 2
-
-
-def near_pairs_of(start: int, n: int, window: int) -> int:
-    """The same within an attention window (which counts the token itself)."""
-    rising = min(n, max(0, window - start))
-    return pairs_of(start, rising) + (n - rising) * window
-
-
 def usable_hit(blocks: int, shift: int, prompt: int) -> int:
     """Prompt tokens that need not be computed: at least one is, to have something to sample."""
     return min(blocks << shift, prompt - 1)
-
-
-def next_waiting(e: Engine, r: Rec) -> int:
-    """The message to admit next: the replica's own queue first, then the central one."""
-    return int(r.wait) if r.wait >= 0 else int(e.hub[0].wait)
 
 
 def may_admit(e: Engine, r: Rec, room: int) -> bool:
@@ -79,29 +80,6 @@ def may_admit(e: Engine, r: Rec, room: int) -> bool:
         and wants_more(room, int(r.running), int(r.filling), e.limits.max_seqs)
         and next_waiting(e, r) >= 0
     )
-
-
-def count_load(record: Rec, load: int, t: int) -> None:
-    """Integrate the number of messages in a place up to time t, before it changes."""
-    record.area += load * (t - int(record.area_at))
-    record.area_at = t
-
-
-def pop_waiting(e: Engine, k: int, q: int, t: int) -> None:
-    """Take the head q out of the queue that it stands in, at time t."""
-    r = e.replicas[k]
-    following = e.requests[q].next
-    if r.wait == q:
-        r.wait = following
-        return
-    hub = e.hub[0]
-    count_load(hub, int(hub.length), t)
-    count_load(r, int(r.load), t)
-    hub.wait = following
-    hub.length -= 1
-    r.load += 1
-    r.arrived += 1
-    e.requests[q].replica = k
 
 
 def admit(e: Engine, k: int, q: int, t: int) -> bool:
@@ -132,18 +110,21 @@ def admit(e: Engine, k: int, q: int, t: int) -> bool:
     return True
 
 
-def start_prefill(e: Engine, k: int, q: int) -> None:
-    """Append an admitted message to the prefills under way."""
+def start_prefill(e: Engine, k: int, q: int, before: int) -> None:
+    """Enter an admitted message into the prefills under way, behind `before` (-1: as the first)."""
     r = e.replicas[k]
     v = e.requests[q]
-    v.next = -1
-    if r.pre >= 0:
-        e.requests[r.pre_tail].next = q
+    if before >= 0:
+        v.next = e.requests[before].next
+        e.requests[before].next = q
     else:
+        v.next = r.pre
         r.pre = q
-    r.pre_tail = q
+    if v.next < 0:
+        r.pre_tail = q
     r.filling += 1
     r.admitted += 1
+    r.todo += v.todo
     v.number = r.admitted
 
 
@@ -162,20 +143,98 @@ def form_batch(e: Engine, k: int, t: int) -> Batch:
     r = e.replicas[k]
     room = prefill_room(e.limits.policy, e.limits.token_budget, int(r.running))
     batch = Batch(0, 0, 0, 0)
+    if e.limits.policy == 2:
+        if r.pre >= 0 or may_admit(e, r, room):
+            batch = by_deadline(e, k, t, room, longest_step(e, r, t, room))
+    else:
+        batch = in_turn(e, k, t, room)
+    decodes = int(r.running) if decodes_with(e.limits.policy, batch.rows) else 0
+    return Batch(batch.rows, batch.pairs, batch.near, decodes)
+
+
+def in_turn(e: Engine, k: int, t: int, room: int) -> Batch:
+    """Prefills in the order of their admission, then the queue, up to `room` tokens."""
+    r = e.replicas[k]
+    batch = Batch(0, 0, 0, 0)
     q = int(r.pre)
     while q >= 0 and batch.rows < room:
         batch = add_chunk(e, q, room - batch.rows, batch)
         q = int(e.requests[q].next)
     while may_admit(e, r, room - batch.rows):
         q = next_waiting(e, r)
+        if sheds(e, r, q, t, batch):
+            shed_waiting(e, k, q, t)
+            continue
         if not admit(e, k, q, t):
-            r.blocked = 1 if r.wait >= 0 else 0
+            r.blocked = holds_up(e, r, q)
             break
         pop_waiting(e, k, q, t)
-        start_prefill(e, k, q)
+        start_prefill(e, k, q, int(r.pre_tail) if r.pre >= 0 else -1)
         batch = add_chunk(e, q, room - batch.rows, batch)
-    decodes = int(r.running) if decodes_with(e.limits.policy, batch.rows) else 0
-    return Batch(batch.rows, batch.pairs, batch.near, decodes)
+    return batch
+
+
+def sheds(e: Engine, r: Rec, q: int, t: int, batch: Batch) -> bool:
+    """Whether message q, next to be admitted at t, is turned away since it would be late."""
+    return e.limits.shed_late != 0 and too_late(e, r, q, t, batch.rows, batch.pairs, batch.near)
+
+
+def by_deadline(e: Engine, k: int, t: int, room: int, most_ns: int) -> Batch:
+    """Prefills and the queue in order of deadlines, while the step stays within `most_ns`.
+
+    The list of prefills is kept in that order, so that those in the step are its first ones.
+    """
+    r = e.replicas[k]
+    batch = Batch(0, 0, 0, 0)
+    before = -1
+    q = int(r.pre)
+    closed = False
+    while batch.rows < room and one_more(e, r, batch, most_ns):
+        if not closed and goes_next(e, r, q, room - batch.rows):
+            head = next_waiting(e, r)
+            if sheds(e, r, head, t, batch):
+                shed_waiting(e, k, head, t)
+                continue
+            if not admit(e, k, head, t):
+                r.blocked = holds_up(e, r, head)
+                closed = True
+                continue
+            pop_waiting(e, k, head, t)
+            start_prefill(e, k, head, before)
+            q = head
+        if q < 0:
+            break
+        v = e.requests[q]
+        batch = add_chunk(e, q, fitting(e, r, q, room - batch.rows, batch, most_ns), batch)
+        if v.chunk < v.todo:
+            break
+        before = q
+        q = int(v.next)
+    return batch
+
+
+def goes_next(e: Engine, r: Rec, q: int, room: int) -> bool:
+    """Whether somebody in the queue is due before q, the next prefill under way (-1: none)."""
+    if not may_admit(e, r, room):
+        return False
+    return q < 0 or deadline_of(e, next_waiting(e, r)) < deadline_of(e, q)
+
+
+def one_more(e: Engine, r: Rec, batch: Batch, most_ns: int) -> bool:
+    """Whether one more token of prefill fits a step of `most_ns`."""
+    if most_ns == NEVER:
+        return True
+    return predicted_ns(e, r, batch.rows + 1, batch.pairs + 1, batch.near + 1) <= most_ns
+
+
+def fitting(e: Engine, r: Rec, q: int, room: int, batch: Batch, most_ns: int) -> int:
+    """Prompt tokens of message q that a step of `most_ns` has room for."""
+    v = e.requests[q]
+    n = chunk(room, int(v.todo))
+    if most_ns == NEVER:
+        return n
+    start = int(v.prompt) - int(v.todo)
+    return most_tokens(e, r, start, n, batch.rows, batch.pairs, batch.near, most_ns)
 
 
 def end_prefill(e: Engine, k: int, q: int) -> None:
@@ -242,7 +301,7 @@ def leave(e: Engine, k: int, q: int, context: int, held: int) -> None:
 
 
 def requeue(e: Engine, k: int, q: int, made: int) -> None:
-    """A preempted message goes back to the head of its replica's queue: what it said is prompt.
+    """A preempted message goes back to the head of its line at the replica: what it said is prompt.
 
     Its path grows by that only where answers are cached: otherwise the blocks that follow in its
     last stream are not known to be its answer (in a trace they are another row's prompt).
@@ -254,9 +313,6 @@ def requeue(e: Engine, k: int, q: int, made: int) -> None:
     v.preempted += 1
     if e.limits.prefix_cache and e.limits.cache_generated:
         e.segments[last].n += (int(v.prompt) >> e.limits.shift) - v.named
-    v.next = r.wait
-    r.wait = q
-    if v.next < 0:
-        r.wait_tail = q
+    stand_first(e.requests, r, q, in_low_line(e, q))
     r.blocked = 0
     r.preempted += 1
