@@ -188,7 +188,7 @@ class Limits(NamedTuple):
     windows: int
     """Windows of the local pool (0: local KV lives and dies with the global blocks)."""
     retain: int
-    """Keep windows nowhere (0), at definition ends (1), at definition and turn ends (2)."""
+    """Keep windows nowhere (0), at definition ends (1), turn ends too (2), prompt ends too (3)."""
     prefix_cache: int
     cache_generated: int
     stride: int
@@ -253,6 +253,8 @@ TALLY = np.dtype(
         ("preempted", "i8"),
         ("itl", "i8"),
         ("itl_count", "i8"),
+        ("swiped", "i8"),
+        ("abandoned", "i8"),
     ],
     align=True,
 )

@@ -7,7 +7,6 @@ dialogue comes at least W after its cause, so units are independent inside an ep
 is exact for the modelled system.
 """
 
-from kaiju_sim import rng
 from kaiju_sim.engine.layout import NEVER, Engine, World
 from kaiju_sim.engine.lend import lend
 from kaiju_sim.engine.loop import (
@@ -26,51 +25,16 @@ from kaiju_sim.engine.policy.batching import (
 )
 from kaiju_sim.engine.policy.routing import choose, see_report, take_report
 from kaiju_sim.engine.record import in_cohort
+from kaiju_sim.fleet.outcomes import answered, give_request, refuse
 from kaiju_sim.fleet.prompts import compose, compose_past, compose_row
 from kaiju_sim.fleet.records import Cell
-from kaiju_sim.workload.laws import draw
-from kaiju_sim.workload.sessions import Users, add_due, end_session, gather, put_in_wheel
-
-
-def sampled(cell: Cell, session: int) -> bool:
-    """Whether a session's messages are logged: a deterministic sample by session id."""
-    return rng.hash_of(cell.users.seed, rng.SAMPLE, session, 0) < cell.sample
-
-
-def log_message(cell: Cell, s: int, q: int, end: int, status: int) -> None:
-    """Append message q of session s to the log."""
-    session = cell.users.sessions[s]
-    if not sampled(cell, int(session.id)):
-        return
-    v = cell.world.engine.requests[q]
-    fate = cell.world.fates[q]
-    row = cell.log[int(cell.desk[0].log)]
-    cell.desk[0].log += 1
-    row.session = session.id
-    row.arrival = v.arrival
-    row.admit = v.admit
-    row.first = fate.first
-    row.end = end
-    row.turn = session.turn
-    row.character = session.character
-    row.replica = v.replica
-    row.prompt = fate.prompt
-    row.cached = v.cached
-    row.out = fate.out
-    row.preempted = v.preempted
-    row.status = status
+from kaiju_sim.workload.sessions import Users, add_due, gather
 
 
 def take_request(cell: Cell) -> int:
     """An unused request record."""
     cell.desk[0].spare -= 1
     return int(cell.spare[cell.desk[0].spare])
-
-
-def give_request(cell: Cell, q: int) -> None:
-    """Return a request record."""
-    cell.spare[cell.desk[0].spare] = q
-    cell.desk[0].spare += 1
 
 
 def fill_fate(cell: Cell, q: int, out: int) -> bool:
@@ -94,8 +58,10 @@ def fill_fate(cell: Cell, q: int, out: int) -> bool:
 
 
 def note_turn(u: Users, s: int) -> None:
-    """Count the time since the session's last message (the realised turn cycle)."""
+    """Count the time since the session's last turn (the realised turn cycle)."""
     session = u.sessions[s]
+    if session.swipe + session.attempt > 0:
+        return
     if session.last < NEVER:
         u.clock[0].gaps += 1
         u.clock[0].gap_sum += session.at - session.last
@@ -123,16 +89,6 @@ def arrive(cell: Cell, s: int) -> int:
     if not fill_fate(cell, q, out):
         refuse(cell, s, q)
     return q
-
-
-def refuse(cell: Cell, s: int, q: int) -> None:
-    """Message q of session s cannot be served: it fails, and the session is over."""
-    cell.desk[0].failed += 1
-    if in_cohort(cell.world, int(cell.world.engine.requests[q].arrival)):
-        cell.world.tally[0].failed += 1
-    log_message(cell, s, q, -1, 1)
-    give_request(cell, q)
-    end_session(cell.users, s)
 
 
 def into_inbox(e: Engine, k: int, q: int) -> None:
@@ -212,38 +168,6 @@ def run_units(w: World, until: int) -> None:
             q = following
 
 
-def answered(cell: Cell) -> None:
-    """Log finished messages; each dialogue's next turn comes after reading and thinking."""
-    users = cell.users
-    w = cell.world
-    for i in range(int(w.done_count[0])):
-        q = int(w.done[i].request)
-        end = int(w.done[i].end)
-        s = int(w.engine.requests[q].session)
-        log_message(cell, s, q, end, 0)
-        session = users.sessions[s]
-        session.history += w.fates[q].out
-        session.turn += 1
-        give_request(cell, q)
-        if session.turn >= session.turns:
-            end_session(users, s)
-        else:
-            next_turn(users, s, end)
-    w.done_count[0] = 0
-
-
-def next_turn(users: Users, s: int, end: int) -> None:
-    """File session s for its next message, at least one epoch after the answer's end."""
-    session = users.sessions[s]
-    u = rng.uniform(users.seed, rng.THINK, int(session.id), int(session.turn))
-    think = int(min(draw(users.laws, 1, u), 1e9) * 1e9 + 0.5)
-    if think < users.epoch_ns:
-        users.clock[0].clipped += 1
-        think = users.epoch_ns
-    session.at = end + think
-    put_in_wheel(users, s)
-
-
 def reports(cell: Cell, now: int) -> None:
     """At the start of an epoch: take a load report if one is due, use the newest that has arrived.
 
@@ -283,7 +207,8 @@ def gather_cold(u: Users) -> None:
     clock.due = 0
     while clock.cold > 0 and clock.due < 4096:
         clock.cold -= 1
-        if u.sessions[clock.cold].turn > 0:
+        session = u.sessions[clock.cold]
+        if session.turn + session.swipe > 0:
             add_due(u, int(clock.cold))
 
 
