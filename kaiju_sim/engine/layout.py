@@ -205,7 +205,7 @@ class Limits(NamedTuple):
     windows: int
     """Windows of the local pool (0: local KV lives and dies with the global blocks)."""
     retain: int
-    """Keep windows nowhere (0), at definition ends (1), at definition and turn ends (2)."""
+    """Keep windows nowhere (0), at definition ends (1), turn ends too (2), prompt ends too (3)."""
     prefix_cache: int
     cache_generated: int
     stride: int
@@ -281,6 +281,8 @@ TALLY = np.dtype(
         ("free_completed", "i8"),
         ("free_goodput", "i8"),
         ("free_ttft", "i8"),
+        ("swiped", "i8"),
+        ("abandoned", "i8"),
     ],
     align=True,
 )

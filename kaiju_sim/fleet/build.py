@@ -20,18 +20,19 @@ from kaiju_sim.steptime.build import StepTime
 from kaiju_sim.steptime.memory import KvPlan
 from kaiju_sim.workload.arrivals import rate_curve
 from kaiju_sim.workload.characters import definition_tokens
+from kaiju_sim.workload.habits import Habits
 from kaiju_sim.workload.laws import make_laws, mean_of
 from kaiju_sim.workload.popularity import alias_table, zipf_shares
 from kaiju_sim.workload.replay import Rows, no_rows
 from kaiju_sim.workload.sessions import CLOCK, SESSION, Users, next_arrival
-from kaiju_sim.workload.start import sessions_under_way
+from kaiju_sim.workload.start import messages_per_dialogue, sessions_under_way
 
 NS = 1_000_000_000
-RETAIN = {"none": 0, "definition": 1, "turn_end": 2, "all": 0}
+RETAIN = {"none": 0, "definition": 1, "turn_end": 2, "prompt_end": 3, "all": 0}
 """`Limits.retain` of each retention; with `all` there are no windows of their own."""
 MOST_REPORTS = 10_000_000
 CLOSED_LOOP_STRIDE = 3
-"""Path segments of a dialogue: head, persona, history."""
+"""Path segments of a dialogue: head, persona, history; with swipes one more, for the answer."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,11 @@ def make_users(plant: Plant, cell: int, versions: Arr) -> Users:
     rows = plant.rows or no_rows()
     behaviour = s.traffic.sessions
     closed = s.traffic.kind == "sessions"
-    turns = mean_of(behaviour.turns) if closed else 1.0
-    if turns < 1.0:
+    if closed and mean_of(behaviour.turns) < 1.0:
+        turns = mean_of(behaviour.turns)
         raise UserError(f"traffic.sessions.turns has a mean of {turns:g}: at least 1 is needed")
-    rate, bin_ns = rate_curve(s, turns)
+    laws = make_laws(session_laws(s))
+    rate, bin_ns = rate_curve(s, messages_per_dialogue(s, laws))
     threshold, alias = alias_table(
         zipf_shares(s.characters.count, s.characters.zipf, s.characters.head_cap)
     )
@@ -118,7 +120,8 @@ def make_users(plant: Plant, cell: int, versions: Arr) -> Users:
         epoch_ns=epoch_ns,
         horizon_ns=ns(s.run.horizon),
         replay=int(plant.rows is not None),
-        laws=make_laws(session_laws(s)),
+        laws=laws,
+        habits=make_habits(s),
         sessions=np.zeros(capacity, SESSION),
         wheel=np.full(
             min(1 << 16, power_of_two(int(4 * think * NS / epoch_ns) + 64)), -1, np.int32
@@ -143,7 +146,7 @@ def make_users(plant: Plant, cell: int, versions: Arr) -> Users:
 
 
 def session_laws(s: Scenario) -> Sequence[Distribution]:
-    """Distributions in the order of `workload.sessions`: turns, think, user, output, history."""
+    """Distributions in the order of `workload.sessions`."""
     behaviour = s.traffic.sessions
     turns = behaviour.turns if s.traffic.kind == "sessions" else Constant(value=1.0)
     return (
@@ -152,6 +155,15 @@ def session_laws(s: Scenario) -> Sequence[Distribution]:
         behaviour.user_tokens,
         s.traffic.output_tokens,
         behaviour.initial_history,
+        behaviour.swipe_delay,
+    )
+
+
+def make_habits(s: Scenario) -> Habits:
+    """What users do besides reading and replying."""
+    return Habits(
+        swipe_rate=s.traffic.sessions.swipe_rate,
+        leave_rate=s.traffic.sessions.abandon_rate,
     )
 
 
@@ -238,7 +250,9 @@ def expected_messages(plant: Plant) -> float:
 def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
     """One cell of the fleet at time 0."""
     s = plant.scenario
-    stride = CLOSED_LOOP_STRIDE if plant.rows is None else plant.rows.most_runs + 1
+    stride = CLOSED_LOOP_STRIDE + (s.traffic.sessions.swipe_rate > 0)
+    if plant.rows is not None:
+        stride = plant.rows.most_runs + 1
     limits = make_limits(plant, stride)
     requests = limits.replicas * 64 + 1024
     users = make_users(plant, cell, versions)

@@ -7,7 +7,6 @@ dialogue comes at least W after its cause, so units are independent inside an ep
 is exact for the modelled system.
 """
 
-from kaiju_sim import rng
 from kaiju_sim.engine.layout import NEVER, Engine, World
 from kaiju_sim.engine.lend import lend
 from kaiju_sim.engine.loop import (
@@ -26,7 +25,7 @@ from kaiju_sim.engine.policy.batching import (
 )
 from kaiju_sim.engine.policy.routing import choose, see_report, take_report
 from kaiju_sim.engine.record import in_cohort
-from kaiju_sim.fleet.log import log_message
+from kaiju_sim.fleet.outcomes import answered, give_request, refuse
 from kaiju_sim.fleet.prompts import (
     compose,
     compose_past,
@@ -35,20 +34,13 @@ from kaiju_sim.fleet.prompts import (
     is_paid,
 )
 from kaiju_sim.fleet.records import Cell
-from kaiju_sim.workload.laws import draw
-from kaiju_sim.workload.sessions import Users, add_due, end_session, gather, put_in_wheel
+from kaiju_sim.workload.sessions import Users, add_due, gather
 
 
 def take_request(cell: Cell) -> int:
     """An unused request record."""
     cell.desk[0].spare -= 1
     return int(cell.spare[cell.desk[0].spare])
-
-
-def give_request(cell: Cell, q: int) -> None:
-    """Return a request record."""
-    cell.spare[cell.desk[0].spare] = q
-    cell.desk[0].spare += 1
 
 
 def fill_fate(cell: Cell, q: int, out: int) -> bool:
@@ -72,8 +64,10 @@ def fill_fate(cell: Cell, q: int, out: int) -> bool:
 
 
 def note_turn(u: Users, s: int) -> None:
-    """Count the time since the session's last message (the realised turn cycle)."""
+    """Count the time since the session's last turn (the realised turn cycle)."""
     session = u.sessions[s]
+    if session.swipe + session.attempt > 0:
+        return
     if session.last < NEVER:
         u.clock[0].gaps += 1
         u.clock[0].gap_sum += session.at - session.last
@@ -104,16 +98,6 @@ def arrive(cell: Cell, s: int) -> int:
     if not fill_fate(cell, q, out):
         refuse(cell, s, q)
     return q
-
-
-def refuse(cell: Cell, s: int, q: int) -> None:
-    """Message q of session s cannot be served: it fails, and the session is over."""
-    cell.desk[0].failed += 1
-    if in_cohort(cell.world, int(cell.world.engine.requests[q].arrival)):
-        cell.world.tally[0].failed += 1
-    log_message(cell, s, q, -1, 1)
-    give_request(cell, q)
-    end_session(cell.users, s)
 
 
 def into_inbox(e: Engine, k: int, q: int) -> None:
@@ -193,50 +177,6 @@ def run_units(w: World, until: int) -> None:
             q = following
 
 
-def answered(cell: Cell) -> None:
-    """Log finished messages; each dialogue's next turn comes after reading and thinking."""
-    users = cell.users
-    w = cell.world
-    for i in range(int(w.done_count[0])):
-        q = int(w.done[i].request)
-        end = int(w.done[i].end)
-        s = int(w.engine.requests[q].session)
-        if w.done[i].code == 1:
-            turned_away(cell, s, q)
-            continue
-        log_message(cell, s, q, end, 0)
-        session = users.sessions[s]
-        session.history += w.fates[q].out
-        session.turn += 1
-        give_request(cell, q)
-        if session.turn >= session.turns:
-            end_session(users, s)
-        else:
-            next_turn(users, s, end)
-    w.done_count[0] = 0
-
-
-def turned_away(cell: Cell, s: int, q: int) -> None:
-    """Message q of session s was shed: the session is over."""
-    if in_cohort(cell.world, int(cell.world.engine.requests[q].arrival)):
-        cell.world.tally[0].shed += 1
-    log_message(cell, s, q, -1, 3)
-    give_request(cell, q)
-    end_session(cell.users, s)
-
-
-def next_turn(users: Users, s: int, end: int) -> None:
-    """File session s for its next message, at least one epoch after the answer's end."""
-    session = users.sessions[s]
-    u = rng.uniform(users.seed, rng.THINK, int(session.id), int(session.turn))
-    think = int(min(draw(users.laws, 1, u), 1e9) * 1e9 + 0.5)
-    if think < users.epoch_ns:
-        users.clock[0].clipped += 1
-        think = users.epoch_ns
-    session.at = end + think
-    put_in_wheel(users, s)
-
-
 def reports(cell: Cell, now: int) -> None:
     """At the start of an epoch: take a load report if one is due, use the newest that has arrived.
 
@@ -276,7 +216,8 @@ def gather_cold(u: Users) -> None:
     clock.due = 0
     while clock.cold > 0 and clock.due < 4096:
         clock.cold -= 1
-        if u.sessions[clock.cold].turn > 0:
+        session = u.sessions[clock.cold]
+        if session.turn + session.swipe > 0:
             add_due(u, int(clock.cold))
 
 

@@ -8,11 +8,11 @@ from types import ModuleType
 from kaiju_sim import rng, sketch
 from kaiju_sim.engine import compiled, layout, loop, record, sequences
 from kaiju_sim.engine.policy import batching, pacing, prefix, queues, routing, windows
-from kaiju_sim.fleet import cell, log, prompts, records
+from kaiju_sim.fleet import cell, log, outcomes, prompts, records
 from kaiju_sim.fleet.cell import run_until
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.steptime import curves
-from kaiju_sim.workload import laws, popularity, sessions
+from kaiju_sim.workload import habits, laws, popularity, sessions
 
 OUTLINED = frozenset(
     {
@@ -56,6 +56,7 @@ def modules() -> tuple[ModuleType, ...]:
         curves,
         laws,
         popularity,
+        habits,
         sessions,
         prefix,
         windows,
@@ -68,6 +69,7 @@ def modules() -> tuple[ModuleType, ...]:
         loop,
         prompts,
         log,
+        outcomes,
         cell,
     )
 

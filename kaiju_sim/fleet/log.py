@@ -24,6 +24,8 @@ def log_message(cell: Cell, s: int, q: int, end: int, status: int) -> None:
     row.first = fate.first
     row.end = end
     row.turn = session.turn
+    row.swipe = session.swipe
+    row.attempt = session.attempt
     row.character = session.character
     row.replica = v.replica
     row.prompt = fate.prompt

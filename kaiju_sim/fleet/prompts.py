@@ -1,8 +1,9 @@
 """Prompt assembly: [date | definition | persona | history], history cut oldest first in steps.
 
-A path has three streams. The head (date and definition) is shared by all dialogues with a
-character's version on one day; persona and history belong to the dialogue. A cut, or a change of
-what stands before, moves every later token, so it starts a new stream: hit rate is an outcome.
+A path has three streams, and where users swipe a fourth one, the answer's. The head (date and
+definition) is shared by all dialogues with a character's version on one day; persona and history
+belong to the dialogue. A cut, or a change of what stands before, moves every later token, so it
+starts a new stream: hit rate is an outcome.
 """
 
 from typing import NamedTuple
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 
 from kaiju_sim import rng
 from kaiju_sim.engine.layout import Arr, Engine, Rec
+from kaiju_sim.workload.habits import ask_key, heard, rejects
 from kaiju_sim.workload.laws import draw_count
 from kaiju_sim.workload.sessions import Users
 
 HEAD_STREAM, PERSONA_STREAM, HISTORY_STREAM, TRACE_STREAM = range(4)
+ASIDE_STREAM = TRACE_STREAM
+"""Rejected answers, each a stream of its own; a replay has none, dialogues have no traces."""
 DAY_NS = 86_400_000_000_000
 
 
@@ -89,15 +93,23 @@ def compose(e: Engine, p: Prompts, u: Users, s: int, q: int) -> int:
     v.head_key = key
     head = p.date_tokens + int(p.definition[v.character])
     who, turn = int(v.id), int(v.turn)
-    said = draw_count(u.laws, 2, rng.uniform(u.seed, rng.USER_TOKENS, who, turn))
+    said = 0
+    if v.swipe + v.attempt == 0:  # else the same prompt once more: it is in the history
+        said = draw_count(u.laws, 2, rng.uniform(u.seed, rng.USER_TOKENS, who, turn))
     cut_history(p, v, head + p.persona_tokens + said)
     v.history += said
     prompt = max(1, head + p.persona_tokens + int(v.history))
     fill_request(e, s, q, int(v.at), prompt)
     if e.limits.prefix_cache:
-        write_path(e, p, v, q, head, prompt)
-    out = draw_count(u.laws, 3, rng.uniform(u.seed, rng.OUTPUT_TOKENS, who, turn))
-    return max(1, out)
+        write_path(e, p, u, v, q, head, prompt)
+    return answer_tokens(u, v)
+
+
+def answer_tokens(u: Users, session: Rec) -> int:
+    """Tokens of the coming answer, cut where the user leaves: the engine does not know it."""
+    who, turn, swipe = int(session.id), int(session.turn), int(session.swipe)
+    drawn = rng.uniform(u.seed, rng.OUTPUT_TOKENS, who, ask_key(turn, swipe))
+    return heard(u.habits, u.seed, who, turn, swipe, max(1, draw_count(u.laws, 3, drawn)))
 
 
 def compose_past(e: Engine, p: Prompts, u: Users, s: int, q: int) -> int:
@@ -108,7 +120,7 @@ def compose_past(e: Engine, p: Prompts, u: Users, s: int, q: int) -> int:
     prompt = max(1, min(p.max_context - 1, head + p.persona_tokens + int(v.history)))
     fill_request(e, s, q, 0, prompt)
     if e.limits.prefix_cache:
-        write_path(e, p, v, q, head, prompt)
+        write_path(e, p, u, v, q, head, prompt)
     return prompt
 
 
@@ -134,7 +146,9 @@ def fill_request(e: Engine, s: int, q: int, at: int, prompt: int) -> None:
         e.segments[q * e.limits.stride + i].n = 0
 
 
-def write_path(e: Engine, p: Prompts, session: Rec, q: int, head: int, prompt: int) -> None:
+def write_path(
+    e: Engine, p: Prompts, u: Users, session: Rec, q: int, head: int, prompt: int
+) -> None:
     """Path of a dialogue's prompt: whole blocks of head, persona and history."""
     lo = q * e.limits.stride
     shift = e.limits.shift
@@ -149,6 +163,25 @@ def write_path(e: Engine, p: Prompts, session: Rec, q: int, head: int, prompt: i
     history = e.segments[lo + 2]
     history.stream = stream_of(2, int(session.id), int(session.epoch))
     history.n = (prompt >> shift) - before
+    if u.habits.swipe_rate > 0.0:
+        name_answer(e, u, session, q)
+
+
+def name_answer(e: Engine, u: Users, session: Rec, q: int) -> None:
+    """The last piece of a path is where the answer's blocks will go.
+
+    An answer that will be rejected gets a stream of its own, so that no later prompt hits it; an
+    accepted one goes on in the history. Policy sees the names only.
+    """
+    history = e.segments[q * e.limits.stride + 2]
+    answer = e.segments[q * e.limits.stride + 3]
+    who, turn, swipe = int(session.id), int(session.turn), int(session.swipe)
+    if rejects(u.habits, u.seed, who, turn, swipe):
+        answer.stream = stream_of(3, who, turn * 128 + swipe)
+        return
+    answer.stream = history.stream
+    answer.n = history.n
+    history.n = 0
 
 
 def compose_row(e: Engine, p: Prompts, u: Users, s: int, q: int) -> int:

@@ -22,6 +22,8 @@ LOG = np.dtype(
         ("first", "i8"),
         ("end", "i8"),
         ("turn", "i4"),
+        ("swipe", "i4"),
+        ("attempt", "i4"),
         ("character", "i4"),
         ("replica", "i4"),
         ("prompt", "i4"),

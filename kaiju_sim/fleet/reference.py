@@ -11,7 +11,8 @@ import numpy as np
 from kaiju_sim.engine.layout import World
 from kaiju_sim.engine.loop import enqueue, enqueue_centrally
 from kaiju_sim.engine.reference import ReferenceLoop
-from kaiju_sim.fleet.cell import answered, end_warming, prepare, reports, route
+from kaiju_sim.fleet.cell import end_warming, prepare, reports, route
+from kaiju_sim.fleet.outcomes import answered
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.fleet.rows import Rows
 

@@ -129,8 +129,8 @@ def in_flight_rows(cell: Any) -> Arr:
     q, sessions = q[keep], sessions[keep]
     rows = np.zeros(q.size, cell.log.dtype)
     rows["session"] = sessions["id"]
-    rows["turn"] = sessions["turn"]
-    rows["character"] = sessions["character"]
+    for name in ("turn", "swipe", "attempt", "character"):
+        rows[name] = sessions[name]
     for name in ("arrival", "admit", "replica", "cached", "preempted", "tier"):
         rows[name] = requests[name][q]
     fates = cell.world.fates[q]

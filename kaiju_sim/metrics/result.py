@@ -16,6 +16,8 @@ REQUEST_COLUMNS: dict[str, str] = {
     "cell": "int32",
     "session": "int64",
     "turn": "int32",
+    "swipe": "int32",
+    "attempt": "int32",
     "character": "int32",
     "tier": "string",
     "replica": "int32",
@@ -31,9 +33,10 @@ REQUEST_COLUMNS: dict[str, str] = {
     "status": "string",
     "measured": "bool",
 }
-"""One row per message. `queue_s`, `ttft_s`, `tpot_s`, `e2e_s` are null if not reached; `status` is
-completed, failed, shed, cancelled or in_flight; `tier` is paid or free; `measured` says whether it
-is in the cohort."""
+"""One row per message. `swipe` counts the answers to this turn that were rejected before,
+`attempt` how often the message had been sent before in vain. `queue_s`, `ttft_s`, `tpot_s`,
+`e2e_s` are null if not reached; `status` is completed, failed, shed, cancelled or in_flight; `tier`
+is paid or free; `measured` says whether it is in the cohort."""
 
 REPLICA_COLUMNS: dict[str, str] = {
     "time_s": "float64",

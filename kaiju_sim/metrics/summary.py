@@ -301,6 +301,10 @@ def realised(plant: "Plant", pool: Pool, requests: dict[str, int]) -> Summary:
         "realised.answers_cut": pool.desk("cut"),
         "realised.turns_delayed": pool.change("clipped"),
         "realised.preemptions": pool.tally("preempted"),
+        "realised.swipe_rate": ratio(
+            pool.tally("swiped"), requests["completed"] - pool.tally("abandoned")
+        ),
+        "realised.abandoned": pool.tally("abandoned"),
     }
 
 

@@ -56,7 +56,7 @@ def request_table(scenario: Scenario, cells: Sequence[Any]) -> "pa.Table":
         "status": pa.array(STATUS[log["status"]], type=pa.string()),
         "measured": measured(scenario, log),
     }
-    for name in ("session", "turn", "character", "replica"):
+    for name in ("session", "turn", "swipe", "attempt", "character", "replica"):
         columns[name] = log[name]
     schema = table_schema(REQUEST_COLUMNS)
     return pa.table([pa.array(columns[n], type=schema.field(n).type) for n in schema.names], schema)

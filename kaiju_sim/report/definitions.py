@@ -181,6 +181,11 @@ realised.in_system_mean | Messages in the system | messages | number
   sample: by Little's law it equals throughput x mean time in the system when stable).
 realised.preemptions | Preemptions | times | count
   How often a message of the cohort lost its KV memory and had to be prefilled again.
+realised.swipe_rate | Swipe rate | of finished answers | fraction
+  Demands for another answer / finished answers of the cohort whose user had not left.
+realised.abandoned | Users who left | dialogues | count
+  Messages of the cohort whose user left for good while the answer streamed. They count as
+  completed, with the tokens that were streamed.
 realised.answers_cut | Answers cut | messages | count
   Answers that engine.max_context cut short, over the whole run.
 realised.turns_delayed | Turns delayed | messages | count

@@ -132,9 +132,10 @@ class KvCache(Part):
     """Keep the KV of finished prompts for reuse."""
     cache_generated: bool = True
     """Keep generated tokens' KV too, for the next turn."""
-    local_retention: Literal["turn_end", "definition", "all", "none"] = "turn_end"
+    local_retention: Literal["turn_end", "prompt_end", "definition", "all", "none"] = "turn_end"
     """Where local-window KV is kept so that a prefix can be resumed there: at definition ends and
-    turn ends, at definition ends only, everywhere, or nowhere."""
+    turn ends, at these and where each prompt ends (for another answer to it), at definition ends
+    only, everywhere, or nowhere."""
     memory_utilisation: PositiveFraction = 0.9
     """Share of HBM that the engine may use."""
     activation_reserve: Bytes | Auto = "auto"

@@ -171,6 +171,12 @@ class Sessions(Part):
     """Tokens that the user adds per message."""
     initial_history: Distribution = Constant(value=0)
     """Tokens of history that a dialogue brings with it when it starts (a returning user)."""
+    swipe_rate: float = Field(default=0, ge=0, le=0.95)
+    """Probability, after each finished answer, that the user asks for another one to that turn."""
+    swipe_delay: TimeDistribution = ExponentialTime(kind="exponential", mean=8)
+    """Time from the last token of an answer to the demand for another one."""
+    abandon_rate: float = Field(default=0, ge=0, le=0.95)
+    """Probability, for each message, that the user leaves for good while the answer streams."""
 
 
 class Diurnal(Part):
@@ -211,9 +217,10 @@ class Traffic(Part):
     kind: Literal["sessions", "poisson", "replay"] = "sessions"
     """`sessions`: closed loop; `poisson`: open loop, one message each; `replay`: a trace file."""
     messages_per_s: float | None = Field(default=None, gt=0, le=1e6)
-    """Mean message rate over the shape (sessions: new dialogues start at this / mean turns)."""
+    """Mean message rate over the shape, swipes included and retries not (sessions: new dialogues
+    start at this / mean messages of a dialogue)."""
     turn_cycle: PositiveSeconds | None = None
-    """Stated time from message to message of one dialogue; checked against the realised one."""
+    """Stated time from turn to turn of one dialogue; checked against the realised one."""
     sessions: Sessions = Sessions()
     """Closed-loop behaviour."""
     output_tokens: Distribution = Constant(value=140)
@@ -231,6 +238,15 @@ class Traffic(Part):
             raise ValueError("traffic.kind is replay: give traffic.trace")
         if self.kind != "replay" and self.messages_per_s is None:
             raise ValueError(f"traffic.kind is {self.kind}: give traffic.messages_per_s")
+        return self
+
+    @model_validator(mode="after")
+    def _dialogues(self) -> "Traffic":
+        if self.kind != "sessions" and (self.sessions.swipe_rate or self.sessions.abandon_rate):
+            raise ValueError(
+                f"traffic.kind is {self.kind}: traffic.sessions.swipe_rate and abandon_rate are for"
+                " kind sessions"
+            )
         return self
 
 

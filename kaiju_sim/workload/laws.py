@@ -5,7 +5,7 @@ table of 1024 steps of the quantile function, scaled so that the table's mean is
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -128,11 +128,16 @@ def mean_of(law: Distribution) -> float:
     return table_mean(table) if kind == TABLE else value
 
 
-def size_biased(laws: Laws, which: int, u: Floats) -> Floats:
-    """Draws of the law weighted by the value itself (the dialogue that one meets at random)."""
+def size_biased(
+    laws: Laws, which: int, u: Floats, weight_of: Callable[[Floats], Floats] | None = None
+) -> Floats:
+    """Draws of the law weighted by the value itself (the dialogue that one meets at random).
+
+    Or by another weight of the value.
+    """
     grid = draws(laws, which, (np.arange(65536) + 0.5) / 65536)
     order = np.sort(grid)
-    weight = np.cumsum(order)
+    weight = np.cumsum(order if weight_of is None else weight_of(order))
     if weight[-1] == 0:
         return np.zeros(u.shape)
     return np.asarray(order[np.searchsorted(weight, u * weight[-1])])

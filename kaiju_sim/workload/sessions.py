@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from kaiju_sim import rng
 from kaiju_sim.engine.layout import NEVER, Arr
+from kaiju_sim.workload.habits import Habits
 from kaiju_sim.workload.laws import Laws, draw_count
 from kaiju_sim.workload.popularity import pick
 
 # `history`: tokens of the dialogue in the prompt; `epoch` changes with every cut of it (and of what
-# stands before it), `revision` when what stands before the persona changes.
+# stands before it), `revision` when what stands before the persona changes. `swipe`: answers to
+# this turn rejected so far; `attempt`: how often the message in hand was sent in vain.
 SESSION = np.dtype(
     [
         ("at", "i8"),
@@ -33,6 +35,8 @@ SESSION = np.dtype(
         ("replica", "i4"),
         ("row", "i4"),
         ("next", "i4"),
+        ("swipe", "i4"),
+        ("attempt", "i4"),
     ],
     align=True,
 )
@@ -58,7 +62,7 @@ CLOCK = np.dtype(
     ],
     align=True,
 )
-TURNS, THINK, USER, OUTPUT, HISTORY = range(5)
+TURNS, THINK, USER, OUTPUT, HISTORY, SWIPE_DELAY = range(6)
 """Rows of the laws."""
 
 
@@ -72,6 +76,7 @@ class Users(NamedTuple):
     horizon_ns: int
     replay: int
     laws: Laws
+    habits: Habits
     sessions: Arr
     wheel: Arr
     due: Arr
@@ -130,6 +135,8 @@ def begin_session(u: Users, s: int, i: int, at: int) -> None:
     v.turn = 0
     v.replica = -1
     v.row = -1
+    v.swipe = 0
+    v.attempt = 0
 
 
 def take_session(u: Users) -> int:
@@ -187,6 +194,8 @@ def gather_rows(u: Users, until: int) -> bool:
         v.turn = 0
         v.last = NEVER
         v.replica = -1
+        v.swipe = 0
+        v.attempt = 0
         add_due(u, s)
         clock.row += 1
         clock.started += 1

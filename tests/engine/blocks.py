@@ -35,6 +35,7 @@ class Rules:
     block_tokens: int = 4
     windows: int = 0
     retain: bool = False
+    prompt_ends: bool = False
     prefix_cache: bool = True
     cache_generated: bool = False
 
@@ -204,7 +205,8 @@ class Memory:
     def computed(self, message: Message) -> None:
         """The prompt is computed: its blocks get names, the head's and the turn's window are kept.
 
-        The turn's window only where answers are not cached; else the answer's end is kept.
+        The turn's window only where answers are not cached (else the answer's end is kept), or
+        where prompt ends are kept too.
         """
         if not self.rules.prefix_cache:
             return
@@ -215,7 +217,7 @@ class Memory:
         if message.hit < n * self.rules.block_tokens:
             self.retain_copy((stream, n), shared=True)
         end = last_point(message.path)
-        if not self.rules.cache_generated and end is not None:
+        if end is not None and (self.rules.prompt_ends or not self.rules.cache_generated):
             self.retain_copy(end, shared=False)
 
     def can_grow(self) -> bool:

@@ -17,6 +17,7 @@ KINDS = {
     "one window": Rules(blocks=30, windows=1, retain=True, cache_generated=True),
     "answers cached": Rules(blocks=60, windows=7, retain=True, cache_generated=True),
     "answers cached, tiny": Rules(blocks=14, windows=3, retain=True, cache_generated=True),
+    "prompt ends": Rules(blocks=60, windows=7, retain=True, cache_generated=True, prompt_ends=True),
     "roomy": Rules(blocks=300, windows=40, retain=True, cache_generated=True),
     "no prefix cache": Rules(blocks=24, windows=4, prefix_cache=False),
 }

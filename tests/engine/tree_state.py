@@ -41,6 +41,7 @@ def small_engine(
     shift: int = 2,
     windows: int = 0,
     retain: bool = False,
+    prompt_ends: bool = False,
     prefix_cache: bool = True,
     cache_generated: bool = False,
 ) -> Engine:
@@ -54,7 +55,7 @@ def small_engine(
         shift=shift,
         window=8,
         windows=windows,
-        retain=2 if retain else 0,
+        retain=2 + prompt_ends if retain else 0,
         prefix_cache=int(prefix_cache),
         cache_generated=int(cache_generated),
         stride=stride,

@@ -84,6 +84,7 @@ class Workload:
             shift=rules.block_tokens.bit_length() - 1,
             windows=rules.windows,
             retain=rules.retain,
+            prompt_ends=rules.prompt_ends,
             prefix_cache=rules.prefix_cache,
             cache_generated=rules.cache_generated,
         )

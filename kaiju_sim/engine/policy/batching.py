@@ -259,7 +259,7 @@ def end_prefill(e: Engine, k: int, q: int) -> None:
     stream = prefix.local_stream(e.segments[lo].stream, k)
     if head > 0 and v.hit < head << p.shift:
         windows.retain_copy(e, c, stream, head, 1)
-    if p.cache_generated == 0 and p.retain == 2:
+    if p.retain == 3 or (p.cache_generated == 0 and p.retain == 2):
         s = path_end(e.segments, lo, hi)
         if s > lo:
             end = int(e.segments[s].n)

@@ -162,7 +162,7 @@ def give_up_window(e: Engine, c: Rec, stream: int, end: int) -> None:
     """A sequence leaves: its window is retained at `end` of `stream`, or freed (end 0)."""
     if e.limits.windows == 0:
         return
-    if e.limits.retain == 2 and end > 0:
+    if e.limits.retain >= 2 and end > 0:
         pool = e.window_pool[0]
         window_keep(c, e.windows, e.window_index, pool, stream, end, 0)
     else:

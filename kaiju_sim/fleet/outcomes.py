@@ -1,0 +1,97 @@
+"""What becomes of messages, and what their users do next.
+
+A finished answer is logged; its user leaves, asks for another answer, ends the dialogue, or reads,
+thinks and replies. Whatever comes next comes at least one epoch after its cause.
+"""
+
+from kaiju_sim import rng
+from kaiju_sim.engine.record import in_cohort
+from kaiju_sim.fleet.log import log_message
+from kaiju_sim.fleet.records import Cell
+from kaiju_sim.workload.habits import ask_key, leaves, rejects
+from kaiju_sim.workload.laws import draw
+from kaiju_sim.workload.sessions import Users, end_session, put_in_wheel
+
+
+def give_request(cell: Cell, q: int) -> None:
+    """Return a request record."""
+    cell.spare[cell.desk[0].spare] = q
+    cell.desk[0].spare += 1
+
+
+def refuse(cell: Cell, s: int, q: int) -> None:
+    """Message q of session s cannot be served: it fails, and the session is over."""
+    cell.desk[0].failed += 1
+    if in_cohort(cell.world, int(cell.world.engine.requests[q].arrival)):
+        cell.world.tally[0].failed += 1
+    log_message(cell, s, q, -1, 1)
+    give_request(cell, q)
+    end_session(cell.users, s)
+
+
+def answered(cell: Cell) -> None:
+    """Log finished messages; each user goes on."""
+    w = cell.world
+    for i in range(int(w.done_count[0])):
+        q = int(w.done[i].request)
+        end = int(w.done[i].end)
+        s = int(w.engine.requests[q].session)
+        if w.done[i].code == 1:
+            turned_away(cell, s, q)
+            continue
+        log_message(cell, s, q, end, 0)
+        go_on(cell, s, q, end)
+        give_request(cell, q)
+    w.done_count[0] = 0
+
+
+def turned_away(cell: Cell, s: int, q: int) -> None:
+    """Message q of session s was shed: the session is over."""
+    if in_cohort(cell.world, int(cell.world.engine.requests[q].arrival)):
+        cell.world.tally[0].shed += 1
+    log_message(cell, s, q, -1, 3)
+    give_request(cell, q)
+    end_session(cell.users, s)
+
+
+def go_on(cell: Cell, s: int, q: int, end: int) -> None:
+    """Answer q has ended: its user leaves, asks for another one, or accepts it."""
+    users = cell.users
+    session = users.sessions[s]
+    tally = cell.world.tally[0]
+    who, turn, swipe = int(session.id), int(session.turn), int(session.swipe)
+    measured = in_cohort(cell.world, int(cell.world.engine.requests[q].arrival))
+    session.attempt = 0
+    if leaves(users.habits, users.seed, who, turn, swipe):
+        tally.abandoned += measured
+        end_session(users, s)
+    elif rejects(users.habits, users.seed, who, turn, swipe):
+        tally.swiped += measured
+        session.swipe += 1
+        u = rng.uniform(users.seed, rng.SWIPE_DELAY, who, ask_key(turn, swipe))
+        file_after(users, s, end, draw(users.laws, 5, u))
+    else:
+        session.history += cell.world.fates[q].out
+        session.turn += 1
+        session.swipe = 0
+        next_turn(users, s, end)
+
+
+def next_turn(users: Users, s: int, end: int) -> None:
+    """An answer is accepted: the user thinks and replies, or the dialogue is over."""
+    session = users.sessions[s]
+    if session.turn >= session.turns:
+        end_session(users, s)
+        return
+    u = rng.uniform(users.seed, rng.THINK, int(session.id), int(session.turn))
+    file_after(users, s, end, draw(users.laws, 1, u))
+
+
+def file_after(users: Users, s: int, cause: int, pause_s: float) -> None:
+    """File session s for a message, a pause and at least one epoch after its cause."""
+    pause = int(min(pause_s, 1e9) * 1e9 + 0.5)
+    if pause < users.epoch_ns:
+        users.clock[0].clipped += 1
+        pause = users.epoch_ns
+    users.sessions[s].at = cause + pause
+    put_in_wheel(users, s)
