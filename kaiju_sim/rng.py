@@ -26,6 +26,9 @@ ROUTER = 11
 EDIT = 12
 PERSONA = 13
 SAMPLE = 14
+TWO_CHOICES = 30
+GATE = 31
+MOVE = 32
 
 
 def mix(x: int) -> int:

@@ -68,8 +68,13 @@ def usable_hit(blocks: int, shift: int, prompt: int) -> int:
 
 
 def next_waiting(e: Engine, r: Rec) -> int:
-    """The message to admit next: the replica's own queue first, then the central one."""
-    return int(r.wait) if r.wait >= 0 else int(e.hub[0].wait)
+    """The message to admit next: the replica's own queue first, then the central one.
+
+    A replica that is being drained takes no more from the central queue.
+    """
+    if r.wait >= 0 or r.active <= 0:
+        return int(r.wait)
+    return int(e.hub[0].wait)
 
 
 def may_admit(e: Engine, r: Rec, room: int) -> bool:
