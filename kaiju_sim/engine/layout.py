@@ -17,6 +17,10 @@ Rec = Any
 """One record of a structured array (numpy has no static type for its fields)."""
 Arr = NDArray[Any]
 
+OPEN = 1 << 30
+"""Gate of a replica (`REPLICA.active`) that takes every message; 0: none; between: a share."""
+SHADOW = -1
+"""Gate of a replica that takes only copies of messages."""
 NEVER = 1 << 61
 """A time that does not come (twice it still fits 64 bits)."""
 
@@ -320,7 +324,7 @@ def make_replicas(count: int) -> Arr:
     replicas = np.zeros(count, REPLICA)
     replicas["end"] = NEVER
     replicas["pending"] = -1
-    replicas["active"] = 1
+    replicas["active"] = OPEN
     for field in (*LINES, "pre", "pre_tail", "inbox", "inbox_tail", "fresh", "shed"):
         replicas[field] = -1
     return replicas

@@ -316,7 +316,7 @@ def enqueue_centrally(w: World, q: int) -> None:
     hub.length += 1
     for k in range(e.limits.replicas):
         r = e.replicas[k]
-        if r.active and r.end == NEVER and r.pending < 0:
+        if r.active > 0 and r.end == NEVER and r.pending < 0:
             r.pending = t
             return
 

@@ -228,6 +228,8 @@ def make_routing(plant: Plant, report_epochs: int, delay_epochs: int) -> Routing
         sent_then=np.zeros((rows, n), np.int64),
         table=np.zeros((characters if affinity else 1, copies), np.int32),
         copies=np.zeros(characters if affinity else 1, np.int32),
+        moves=np.zeros((characters if affinity else 1, 2), np.int32),
+        cost=np.ones(n, np.int64),
     )
 
 

@@ -72,7 +72,13 @@ class Router(Part):
     """Which replica a message goes to, and what the router knows."""
 
     policy: Literal[
-        "affinity", "sticky", "rendezvous", "prefix_aware", "least_loaded", "round_robin"
+        "affinity",
+        "sticky",
+        "rendezvous",
+        "prefix_aware",
+        "least_loaded",
+        "round_robin",
+        "power_of_two",
     ] = "affinity"
     """Routing policy; docs/model.md describes each."""
     queue: Literal["replica", "central"] = "replica"

@@ -60,12 +60,14 @@ def somebody_waits(place: Rec) -> bool:
 def next_waiting(e: Engine, r: Rec) -> int:
     """The message to admit next, or -1: of each line the replica's own before the central one.
 
-    `paid_first`: the paid line first. `deadline`: the head that is due first, paid in a tie.
+    `paid_first`: the paid line first. `deadline`: the head that is due first, paid in a tie. A
+    replica that is being drained takes no more from the central queue.
     """
-    q = int(r.wait) if r.wait >= 0 else int(e.hub[0].wait)
+    own = r.active <= 0
+    q = int(r.wait) if r.wait >= 0 or own else int(e.hub[0].wait)
     if e.limits.priority == 0:
         return q
-    low = int(r.low) if r.low >= 0 else int(e.hub[0].low)
+    low = int(r.low) if r.low >= 0 or own else int(e.hub[0].low)
     if q < 0 or low < 0:
         return max(q, low)
     if e.limits.priority == 2 and deadline_of(e, low) < deadline_of(e, q):

@@ -13,13 +13,30 @@ from kaiju_sim import rng
 from kaiju_sim.engine.layout import Arr, Engine
 from kaiju_sim.engine.policy.prefix import match
 
-AFFINITY, STICKY, RENDEZVOUS, PREFIX_AWARE, LEAST_LOADED, ROUND_ROBIN = range(6)
-POLICIES = ("affinity", "sticky", "rendezvous", "prefix_aware", "least_loaded", "round_robin")
+AFFINITY, STICKY, RENDEZVOUS, PREFIX_AWARE, LEAST_LOADED, ROUND_ROBIN, POWER_OF_TWO = range(7)
+POLICIES = (
+    "affinity",
+    "sticky",
+    "rendezvous",
+    "prefix_aware",
+    "least_loaded",
+    "round_robin",
+    "power_of_two",
+)
 
 # `turn` counts choices (where scans begin, so that ties do not all go to replica 0); `total` is
-# the sum of the view over active replicas.
+# the sum of the view over active replicas, weighed. `ramping`, `shadowing`: replicas that are open
+# to a part of the dialogues only, or to copies of messages only.
 ROUTER = np.dtype(
-    [("turn", "i8"), ("total", "i8"), ("active", "i8"), ("spilled", "i8"), ("registered", "i8")],
+    [
+        ("turn", "i8"),
+        ("total", "i8"),
+        ("active", "i8"),
+        ("spilled", "i8"),
+        ("registered", "i8"),
+        ("ramping", "i8"),
+        ("shadowing", "i8"),
+    ],
     align=True,
 )
 
@@ -48,61 +65,94 @@ class Routing(NamedTuple):
     """Affinity: shards of each character, one more than the number (0: none)."""
     copies: Arr
     """Affinity: how many shards each character has."""
+    moves: Arr
+    """Affinity: (entry of its row + 1, shard + 1) of a character that moves to a new shard."""
+    cost: Arr
+    """What a message weighs on each replica: 1, or more on slower replicas of a mixed fleet."""
 
 
-def limit_of(g: Routing) -> float:
-    """Bounded load: a replica at or above this is passed over."""
+def is_open(e: Engine, k: int, ticket: int) -> bool:
+    """Whether replica k takes messages with this ticket: its gate is above it."""
+    return bool(ticket < e.replicas[k].active)
+
+
+def ticket_of(g: Routing, session: int) -> int:
+    """The dialogue's ticket, 30 hashed bits; drawn only while some gate is half open."""
+    if g.state[0].ramping == 0:
+        return 0
+    return rng.hash_of(g.seed, rng.GATE, session, 0) >> 2
+
+
+def weight(g: Routing, k: int) -> int:
+    """Load of replica k in view with one more message, weighed by what a message costs there."""
+    return (int(g.seen[k]) + 1) * int(g.cost[k])
+
+
+def fits(g: Routing, k: int) -> bool:
+    """Bounded load: whether replica k is under the bound (or has few messages anyhow)."""
     state = g.state[0]
-    return max(float(g.min_load), g.bound * int(state.total) / max(1, int(state.active)))
+    mean = g.bound * int(state.total) / max(1, int(state.active))
+    return bool(g.seen[k] < g.min_load or g.seen[k] * g.cost[k] < mean)
 
 
-def least(e: Engine, g: Routing) -> int:
-    """The active replica with the least load in view; ties go round."""
+def least(e: Engine, g: Routing, ticket: int) -> int:
+    """The open replica with the least load in view; ties go round."""
     n = g.seen.size
     start = int(g.state[0].turn) % n
     best = -1
+    lightest = 0
     for i in range(n):
         k = start + i - n if start + i >= n else start + i
-        if e.replicas[k].active and (best < 0 or g.seen[k] < g.seen[best]):
+        w = weight(g, k)
+        if (best < 0 or w < lightest) and is_open(e, k, ticket):
             best = k
+            lightest = w
     return best
 
 
-def has_shard(g: Routing, character: int, shard: int) -> bool:
+def entry(e: Engine, g: Routing, character: int, i: int, ticket: int) -> int:
+    """The i-th shard of a character: the one that it moves to, once that is open to the ticket."""
+    if g.state[0].ramping != 0 and g.moves[character, 0] == i + 1:
+        shard = int(g.moves[character, 1]) - 1
+        if is_open(e, shard * g.shard_replicas, ticket):
+            return shard
+    return int(g.table[character, i]) - 1
+
+
+def has_shard(e: Engine, g: Routing, character: int, shard: int, ticket: int) -> bool:
     """Whether the affinity table points the character at this shard."""
     for i in range(int(g.copies[character])):  # noqa: SIM110 (a generator does not compile)
-        if g.table[character, i] == shard + 1:
+        if entry(e, g, character, i, ticket) == shard:
             return True
     return False
 
 
-def best_copy(e: Engine, g: Routing, character: int) -> int:
-    """The least loaded active replica of the character's shards, or -1."""
+def best_copy(e: Engine, g: Routing, character: int, ticket: int) -> int:
+    """The least loaded open replica of the character's shards, or -1."""
     best = -1
     for i in range(int(g.copies[character])):
-        first = (int(g.table[character, i]) - 1) * g.shard_replicas
+        first = entry(e, g, character, i, ticket) * g.shard_replicas
         for k in range(first, first + g.shard_replicas):
-            if e.replicas[k].active and (best < 0 or g.seen[k] < g.seen[best]):
+            if is_open(e, k, ticket) and (best < 0 or weight(g, k) < weight(g, best)):
                 best = k
     return best
 
 
-def affinity(e: Engine, g: Routing, character: int, last: int) -> int:
+def affinity(e: Engine, g: Routing, character: int, last: int, ticket: int) -> int:
     """Character affinity: the dialogue's replica, else the least loaded of the character's shards.
 
     A character without a shard, or whose shards are all at the bound, gets the least loaded
     replica's shard as another one; past max_copies the message spills over without being entered.
     """
-    bound = limit_of(g)
-    fits = last >= 0 and e.replicas[last].active and g.seen[last] < bound
-    if fits and has_shard(g, character, last // g.shard_replicas):
+    stays = last >= 0 and is_open(e, last, ticket) and fits(g, last)
+    if stays and has_shard(e, g, character, last // g.shard_replicas, ticket):
         return last
-    copy = best_copy(e, g, character)
-    if copy >= 0 and g.seen[copy] < bound:
+    copy = best_copy(e, g, character, ticket)
+    if copy >= 0 and fits(g, copy):
         return copy
-    other = least(e, g)
+    other = least(e, g, ticket)
     shard = other // g.shard_replicas
-    if has_shard(g, character, shard):
+    if has_shard(e, g, character, shard, ticket):
         return other
     if g.copies[character] < g.max_copies:
         g.table[character, int(g.copies[character])] = shard + 1
@@ -113,26 +163,26 @@ def affinity(e: Engine, g: Routing, character: int, last: int) -> int:
     return other
 
 
-def sticky(e: Engine, g: Routing, last: int) -> int:
+def sticky(e: Engine, g: Routing, last: int, ticket: int) -> int:
     """Sticky dialogue: its own replica unless that is at the bound, else the least loaded."""
-    if last >= 0 and e.replicas[last].active and g.seen[last] < limit_of(g):
+    if last >= 0 and is_open(e, last, ticket) and fits(g, last):
         return last
-    return least(e, g)
+    return least(e, g, ticket)
 
 
-def rendezvous(e: Engine, g: Routing, key: int) -> int:
-    """Rendezvous (highest random weight) hashing of a key over the active replicas."""
+def rendezvous(e: Engine, g: Routing, key: int, ticket: int) -> int:
+    """Rendezvous (highest random weight) hashing of a key over the open replicas."""
     best = -1
-    weight = -1
+    highest = -1
     for k in range(g.seen.size):
         h = rng.hash_of(g.seed, rng.ROUTER, key, k)
-        if e.replicas[k].active and h > weight:
+        if is_open(e, k, ticket) and h > highest:
             best = k
-            weight = h
+            highest = h
     return best
 
 
-def prefix_aware(e: Engine, g: Routing, q: int) -> int:
+def prefix_aware(e: Engine, g: Routing, q: int, ticket: int) -> int:
     """The replica with the least work: uncached prompt tokens, plus load x load_tokens."""
     n = g.seen.size
     lo = q * e.limits.stride
@@ -142,42 +192,62 @@ def prefix_aware(e: Engine, g: Routing, q: int) -> int:
     least_cost = 0.0
     for i in range(n):
         k = (start + i) % n
-        if not e.replicas[k].active:
+        if not is_open(e, k, ticket):
             continue
         got, _ = match(e.nodes, e.node_index, k, e.segments, lo, lo + e.limits.stride)
-        cost = prompt - (got << e.limits.shift) + g.load_tokens * g.seen[k]
+        cost = (prompt - (got << e.limits.shift) + g.load_tokens * g.seen[k]) * g.cost[k]
         if best < 0 or cost < least_cost:
             best = k
             least_cost = cost
     return best
 
 
-def round_robin(e: Engine, g: Routing) -> int:
-    """The next active replica in turn."""
+def round_robin(e: Engine, g: Routing, ticket: int) -> int:
+    """The next open replica in turn."""
     n = g.seen.size
     k = int(g.state[0].turn) % n
-    while not e.replicas[k].active:
+    while not is_open(e, k, ticket):
         g.state[0].turn += 1
         k = int(g.state[0].turn) % n
     return k
 
 
+def drawn(e: Engine, g: Routing, which: int, ticket: int) -> int:
+    """An open replica, drawn uniformly: draw `which` of the message in hand, by message count."""
+    k = -1
+    i = which
+    while k < 0 or not is_open(e, k, ticket):
+        k = rng.hash_of(g.seed, rng.TWO_CHOICES, int(g.state[0].turn), i) * g.seen.size >> 32
+        i += 2
+    return k
+
+
+def power_of_two(e: Engine, g: Routing, ticket: int) -> int:
+    """Power of two choices: two draws (which may agree), the lesser load; ties to the first."""
+    first = drawn(e, g, 0, ticket)
+    second = drawn(e, g, 1, ticket)
+    return second if weight(g, second) < weight(g, first) else first
+
+
 def choose(e: Engine, g: Routing, q: int, character: int, session: int, last: int) -> int:
     """The replica for message q of this character and session, whose last one was `last` or -1."""
+    ticket = ticket_of(g, session)
     if g.policy == 0:
-        k = affinity(e, g, character, last)
+        k = affinity(e, g, character, last, ticket)
     elif g.policy == 1:
-        k = sticky(e, g, last)
+        k = sticky(e, g, last, ticket)
     elif g.policy == 2:
-        k = rendezvous(e, g, session if g.by_session else character)
+        k = rendezvous(e, g, session if g.by_session else character, ticket)
     elif g.policy == 3:
-        k = prefix_aware(e, g, q)
+        k = prefix_aware(e, g, q, ticket)
     elif g.policy == 4:
-        k = least(e, g)
+        k = least(e, g, ticket)
+    elif g.policy == 5:
+        k = round_robin(e, g, ticket)
     else:
-        k = round_robin(e, g)
+        k = power_of_two(e, g, ticket)
     g.state[0].turn += 1
-    g.state[0].total += 1
+    g.state[0].total += g.cost[k]
     g.seen[k] += 1
     g.sent[k] += 1
     return k
@@ -196,8 +266,8 @@ def see_report(e: Engine, g: Routing, row: int) -> None:
     active = 0
     for k in range(g.seen.size):
         g.seen[k] = g.reports[row, k] + g.sent[k] - g.sent_then[row, k]
-        if e.replicas[k].active:
-            total += int(g.seen[k])
+        if e.replicas[k].active > 0:
+            total += int(g.seen[k]) * int(g.cost[k])
             active += 1
     g.state[0].total = total
     g.state[0].active = active
