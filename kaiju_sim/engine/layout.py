@@ -168,7 +168,7 @@ HUB = np.dtype(
 DONE = np.dtype([("request", "i4"), ("pad", "i4"), ("end", "i8")], align=True)
 
 TTFT, TPOT, E2E, QUEUE, ITL = range(5)
-"""Rows of the sketch array."""
+"""Rows of the sketch array, of each segment (`ITL`: in the first, of all times)."""
 DECODE_FIRST, PREFILL_FIRST = range(2)
 """Batching policies."""
 
@@ -198,6 +198,10 @@ class Limits(NamedTuple):
     warm_ns: int
     """The measured cohort arrives in [warm_ns, horizon_ns)."""
     horizon_ns: int
+    segments: int
+    """Parts of that time which are tallied apart, so that a later start of it can be chosen."""
+    segment_ns: int
+    """Length of each (the last may be shorter); 0: there is one."""
     ttft_ns: int
     """Objectives (NEVER: none)."""
     tpot_ns: int
@@ -235,9 +239,13 @@ class World(NamedTuple):
     tally: Arr
 
 
-# Counts of the measured cohort.
+# Counts of the measured cohort, by segment of its arrivals; `itl`: in the first, of all times.
+# `asked`: prompt tokens of all that arrived, `prompt`: of those whose prompt was computed.
 TALLY = np.dtype(
     [
+        ("arrived", "i8"),
+        ("asked", "i8"),
+        ("cut", "i8"),
         ("completed", "i8"),
         ("failed", "i8"),
         ("goodput", "i8"),
@@ -332,6 +340,6 @@ def make_world(engine: Engine) -> World:
         cross=np.zeros(limits.replicas << limits.shift, np.int32),
         done=np.zeros(requests, DONE),
         done_count=np.zeros(1, np.int64),
-        sketch=np.zeros((5, BINS), np.int64),
-        tally=np.zeros(1, TALLY),
+        sketch=np.zeros((limits.segments, 5, BINS), np.int64),
+        tally=np.zeros(limits.segments, TALLY),
     )

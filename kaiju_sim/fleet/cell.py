@@ -25,7 +25,7 @@ from kaiju_sim.engine.policy.batching import (
     leave,
 )
 from kaiju_sim.engine.policy.routing import choose, see_report, take_report
-from kaiju_sim.engine.record import in_cohort
+from kaiju_sim.engine.record import segment_of
 from kaiju_sim.fleet.prompts import compose, compose_past, compose_row
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.workload.laws import draw
@@ -88,8 +88,9 @@ def fill_fate(cell: Cell, q: int, out: int) -> bool:
     fate.failed = room <= 0
     fate.out = min(out, room) if room > 0 else 0
     fate.left = fate.out
-    if room > 0 and out > room:
-        cell.desk[0].cut += 1
+    segment = segment_of(cell.world, int(v.arrival))
+    if room > 0 and out > room and segment >= 0:
+        cell.world.tally[segment].cut += 1
     return room > 0
 
 
@@ -115,11 +116,12 @@ def arrive(cell: Cell, s: int) -> int:
     else:
         out = compose(e, cell.prompts, cell.users, s, q)
     note_turn(cell.users, s)
-    desk = cell.desk[0]
-    desk.messages += 1
-    if in_cohort(cell.world, int(e.requests[q].arrival)):
-        desk.cohort += 1
-        desk.prompt += e.requests[q].prompt
+    cell.desk[0].messages += 1
+    segment = segment_of(cell.world, int(e.requests[q].arrival))
+    if segment >= 0:
+        tally = cell.world.tally[segment]
+        tally.arrived += 1
+        tally.asked += e.requests[q].prompt
     if not fill_fate(cell, q, out):
         refuse(cell, s, q)
     return q
@@ -128,8 +130,9 @@ def arrive(cell: Cell, s: int) -> int:
 def refuse(cell: Cell, s: int, q: int) -> None:
     """Message q of session s cannot be served: it fails, and the session is over."""
     cell.desk[0].failed += 1
-    if in_cohort(cell.world, int(cell.world.engine.requests[q].arrival)):
-        cell.world.tally[0].failed += 1
+    segment = segment_of(cell.world, int(cell.world.engine.requests[q].arrival))
+    if segment >= 0:
+        cell.world.tally[segment].failed += 1
     log_message(cell, s, q, -1, 1)
     give_request(cell, q)
     end_session(cell.users, s)
