@@ -1,7 +1,7 @@
 """The main path: from a scenario to a result, naming each part in the order in which it acts."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,9 @@ from kaiju_sim.errors import UserError
 from kaiju_sim.executor import run_tasks
 from kaiju_sim.fleet.build import Plant
 from kaiju_sim.fleet.control import CellResult, CellRun, Plane
+from kaiju_sim.metrics import warmup
 from kaiju_sim.metrics.result import RunResult
+from kaiju_sim.metrics.series import series_table
 from kaiju_sim.metrics.summary import summarise
 from kaiju_sim.metrics.tables import event_table, replica_table, request_table
 from kaiju_sim.scenario.schema import Scenario
@@ -59,10 +61,19 @@ def simulate(
         cells.append(result)
         if progress is not None:
             progress(len(cells) / len(tasks))
+    return result_of(plant, cells)
+
+
+def result_of(plant: Plant, cells: Sequence[CellResult]) -> RunResult:
+    """Summary and tables of a run, from what its cells left."""
+    found = warmup.detect(cells, plant.scenario)
+    scenario, cells = warmup.resolved(plant.scenario, cells, found)
+    plant = replace(plant, scenario=scenario)
     return RunResult(
-        summary=summarise(plant, cells),
-        requests=request_table(plant.scenario, cells),
+        summary=summarise(plant, cells) | found.figures(scenario),
+        requests=request_table(scenario, cells),
         replicas=replica_table(cells),
+        series=series_table(cells, scenario.results.tick, scenario.fleet.shard_replicas),
         events=event_table(cells),
     )
 
@@ -83,7 +94,7 @@ def ends_with(s: Scenario, rows: Rows | None) -> Scenario:
     if rows is None:
         return s
     end_s = float(rows.arrival_ns[-1]) * 1e-9 + s.run.epoch
-    if end_s >= s.run.horizon or end_s <= s.run.warm_up:
+    if end_s >= s.run.horizon or end_s <= s.run.measured_from:
         return s
     return s.model_copy(update={"run": s.run.model_copy(update={"horizon": end_s})})
 
@@ -97,6 +108,11 @@ def check_size(s: Scenario) -> None:
         raise UserError(
             f"results.tick of {s.results.tick:g} s makes {rows:.3g} rows of replicas.parquet; at"
             f" most {MOST_TICK_ROWS:g}: choose at least {least_s:g} s"
+        )
+    if s.run.warm_up == "auto" and not warmup.testable(s):
+        raise UserError(
+            f"run.warm_up: auto needs traffic without traffic.diurnal and {warmup.LEAST_VALUES}"
+            " ticks (results.tick) before run.horizon"
         )
     if s.run.horizon / s.run.epoch > MOST_EPOCHS:
         raise UserError(

@@ -91,7 +91,7 @@ def same(a: RunResult, b: RunResult) -> None:
     different = {k: (v, b.summary.get(k)) for k, v in a.summary.items() if v != b.summary.get(k)}
     assert not different
     assert a.summary.keys() == b.summary.keys()
-    for name in ("requests", "replicas", "events"):
+    for name in ("requests", "replicas", "series", "events"):
         left, right = getattr(a, name), getattr(b, name)
         uneven = [c for c in left.column_names if not left[c].equals(right[c])]
         assert left.schema == right.schema

@@ -187,7 +187,7 @@ HUB = np.dtype(
 DONE = np.dtype([("request", "i4"), ("code", "i4"), ("end", "i8")], align=True)
 
 TTFT, TPOT, E2E, QUEUE, ITL, FREE_TTFT = range(6)
-"""Rows of the sketch array."""
+"""Rows of the sketch array, of each segment (`ITL`: in the first, of all times)."""
 DECODE_FIRST, PREFILL_FIRST, TTFT_AWARE = range(3)
 """Batching policies."""
 LINES = ("wait", "wait_tail", "low", "low_tail")
@@ -219,6 +219,10 @@ class Limits(NamedTuple):
     warm_ns: int
     """The measured cohort arrives in [warm_ns, horizon_ns)."""
     horizon_ns: int
+    segments: int
+    """Parts of that time which are tallied apart, so that a later start of it can be chosen."""
+    segment_ns: int
+    """Length of each (the last may be shorter); 0: there is one."""
     ttft_ns: int
     """Objectives (NEVER: none); time to first token by tier."""
     paid_ttft_ns: int
@@ -263,9 +267,14 @@ class World(NamedTuple):
     tally: Arr
 
 
-# Counts of the measured cohort.
+# Counts of the measured cohort, by segment of its arrivals; `itl`: in the first, of all times.
+# `asked`: prompt tokens of all that arrived, `prompt`: of those whose prompt was computed.
 TALLY = np.dtype(
     [
+        ("arrived", "i8"),
+        ("arrived_free", "i8"),
+        ("asked", "i8"),
+        ("cut", "i8"),
         ("completed", "i8"),
         ("failed", "i8"),
         ("shed", "i8"),
@@ -367,6 +376,6 @@ def make_world(engine: Engine) -> World:
         cross=np.zeros(limits.replicas << limits.shift, np.int32),
         done=np.zeros(requests, DONE),
         done_count=np.zeros(1, np.int64),
-        sketch=np.zeros((6, BINS), np.int64),
-        tally=np.zeros(1, TALLY),
+        sketch=np.zeros((limits.segments, 6, BINS), np.int64),
+        tally=np.zeros(limits.segments, TALLY),
     )

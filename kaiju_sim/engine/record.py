@@ -5,14 +5,19 @@ from kaiju_sim.engine.policy.queues import count_load
 from kaiju_sim.sketch import bin_of
 
 
-def in_cohort(w: World, arrival: int) -> bool:
-    """Whether a message that arrived then is measured."""
-    return w.engine.limits.warm_ns <= arrival < w.engine.limits.horizon_ns
+def segment_of(w: World, arrival: int) -> int:
+    """The segment of the measured time in which a message arrived; -1: it is not measured."""
+    p = w.engine.limits
+    if arrival < p.warm_ns or arrival >= p.horizon_ns:
+        return -1
+    if p.segment_ns == 0:
+        return 0
+    return (arrival - p.warm_ns) // p.segment_ns
 
 
 def record_gap(w: World, gap_ns: int, count: int) -> None:
     """`count` sequences received a token `gap_ns` after their last one."""
-    w.sketch[ITL, bin_of(gap_ns)] += count
+    w.sketch[0, ITL, bin_of(gap_ns)] += count
     tally = w.tally[0]
     tally.itl += gap_ns * count
     tally.itl_count += count
@@ -29,19 +34,20 @@ def record_completion(w: World, q: int, end: int) -> None:
     v = w.engine.requests[q]
     fate = w.fates[q]
     arrival = int(v.arrival)
-    if not in_cohort(w, arrival):
+    segment = segment_of(w, arrival)
+    if segment < 0:
         return
-    tally = w.tally[0]
+    tally = w.tally[segment]
     ttft = int(fate.first) - arrival
     queue = int(v.admit) - arrival
     e2e = end - arrival
     tpot = 0.0
-    w.sketch[TTFT, bin_of(ttft)] += 1
-    w.sketch[E2E, bin_of(e2e)] += 1
-    w.sketch[QUEUE, bin_of(queue)] += 1
+    w.sketch[segment, TTFT, bin_of(ttft)] += 1
+    w.sketch[segment, E2E, bin_of(e2e)] += 1
+    w.sketch[segment, QUEUE, bin_of(queue)] += 1
     if fate.out > 1:
         tpot = (end - int(fate.first)) / (int(fate.out) - 1)
-        w.sketch[TPOT, bin_of(int(tpot))] += 1
+        w.sketch[segment, TPOT, bin_of(int(tpot))] += 1
         tally.tpot += int(tpot)
         tally.with_tpot += 1
     tally.completed += 1
@@ -53,7 +59,7 @@ def record_completion(w: World, q: int, end: int) -> None:
     good = meets(ttft, tpot, e2e, p.ttft_ns if v.tier else p.paid_ttft_ns, p.tpot_ns, p.e2e_ns)
     tally.goodput += good
     if v.tier:
-        w.sketch[FREE_TTFT, bin_of(ttft)] += 1
+        w.sketch[segment, FREE_TTFT, bin_of(ttft)] += 1
         tally.free_completed += 1
         tally.free_ttft += ttft
         tally.free_goodput += good
@@ -62,8 +68,9 @@ def record_completion(w: World, q: int, end: int) -> None:
 def record_prompt(w: World, q: int) -> None:
     """Message q was admitted for the first time and its prompt computed."""
     v = w.engine.requests[q]
-    if in_cohort(w, int(v.arrival)):
-        tally = w.tally[0]
+    segment = segment_of(w, int(v.arrival))
+    if segment >= 0:
+        tally = w.tally[segment]
         tally.prompt += w.fates[q].prompt
         tally.cached += v.cached
         head = int(w.engine.segments[q * w.engine.limits.stride].n) << w.engine.limits.shift

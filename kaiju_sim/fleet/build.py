@@ -31,6 +31,8 @@ NS = 1_000_000_000
 RETAIN = {"none": 0, "definition": 1, "turn_end": 2, "prompt_end": 3, "all": 0}
 """`Limits.retain` of each retention; with `all` there are no windows of their own."""
 MOST_REPORTS = 10_000_000
+MOST_SEGMENTS = 20
+"""Places at which a detected warm-up may end: the horizon's twentieths."""
 CLOSED_LOOP_STRIDE = 3
 """Path segments of a dialogue: head, persona, history; with swipes one more, for the answer."""
 
@@ -68,6 +70,7 @@ def make_limits(plant: Plant, stride: int) -> Limits:
     """Fixed numbers of a cell's replicas."""
     s = plant.scenario
     window = plant.model.window or 0
+    segments, segment_ns = cohort_segments(s)
     longest = mean_of(s.traffic.output_tokens) if s.traffic.kind != "replay" else 512
     return Limits(
         replicas=s.fleet.replicas // s.fleet.cells,
@@ -83,8 +86,10 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         cache_generated=int(s.kv.cache_generated and s.traffic.kind != "replay"),
         stride=stride,
         ring=min(1024, max(64, power_of_two(math.ceil(longest * 1.5)))),
-        warm_ns=ns(s.run.warm_up),
+        warm_ns=ns(s.run.measured_from),
         horizon_ns=ns(s.run.horizon),
+        segments=segments,
+        segment_ns=segment_ns,
         ttft_ns=ns_or_never(s.slo.ttft),
         paid_ttft_ns=ns_or_never(s.slo.paid_ttft or s.slo.ttft),
         tpot_ns=ns_or_never(s.slo.tpot),
@@ -93,6 +98,18 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         queue_limit=NEVER if s.engine.queue_limit is None else s.engine.queue_limit,
         shed_late=int(s.engine.shed == "late"),
     )
+
+
+def cohort_segments(s: Scenario) -> tuple[int, int]:
+    """Number and length (ns, whole epochs) of the cohort's segments; one of length 0 is all.
+
+    A warm-up that is to be detected ends at one of their edges.
+    """
+    if s.run.warm_up != "auto":
+        return 1, 0
+    epoch_ns, length_ns = ns(s.run.epoch), ns(s.run.horizon)
+    segment_ns = -(-length_ns // (MOST_SEGMENTS * epoch_ns)) * epoch_ns
+    return -(-length_ns // segment_ns), segment_ns
 
 
 def make_users(plant: Plant, cell: int, versions: Arr) -> Users:

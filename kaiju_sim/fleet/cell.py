@@ -24,7 +24,7 @@ from kaiju_sim.engine.policy.batching import (
     leave,
 )
 from kaiju_sim.engine.policy.routing import choose, see_report, take_report
-from kaiju_sim.engine.record import in_cohort
+from kaiju_sim.engine.record import segment_of
 from kaiju_sim.fleet.outcomes import answered, give_request, refuse
 from kaiju_sim.fleet.prompts import (
     compose,
@@ -58,8 +58,9 @@ def fill_fate(cell: Cell, q: int, out: int) -> bool:
     fate.failed = room <= 0
     fate.out = min(out, room) if room > 0 else 0
     fate.left = fate.out
-    if room > 0 and out > room:
-        cell.desk[0].cut += 1
+    segment = segment_of(cell.world, int(v.arrival))
+    if room > 0 and out > room and segment >= 0:
+        cell.world.tally[segment].cut += 1
     return room > 0
 
 
@@ -89,12 +90,13 @@ def arrive(cell: Cell, s: int) -> int:
     if cell.paid_share > 0.0 and is_paid(cell.prompts, cell.users, s, cell.paid_share):
         e.requests[q].tier = 0
     note_turn(cell.users, s)
-    desk = cell.desk[0]
-    desk.messages += 1
-    if in_cohort(cell.world, int(e.requests[q].arrival)):
-        desk.cohort += 1
-        desk.cohort_free += e.requests[q].tier
-        desk.prompt += e.requests[q].prompt
+    cell.desk[0].messages += 1
+    segment = segment_of(cell.world, int(e.requests[q].arrival))
+    if segment >= 0:
+        tally = cell.world.tally[segment]
+        tally.arrived += 1
+        tally.arrived_free += e.requests[q].tier
+        tally.asked += e.requests[q].prompt
     if not fill_fate(cell, q, out):
         refuse(cell, s, q)
     return q

@@ -31,17 +31,42 @@ class CellResult:
     """What a finished cell leaves."""
 
     cell: int
-    start: Totals
-    stop: Totals
+    edges: tuple[Totals, ...]
+    """At the measured time's beginning, at the end of each of its segments."""
+    end: Totals
+    """When the drain was over, or the last message had finished."""
     log: Arr
-    ticks: list[dict[str, Arr]]
+    ticks: list[dict[str, Any]]
     events: list[tuple[float, str, str, str]]
-    sketch: Arr
-    tally: dict[str, int]
+    sketches: Arr
+    tallies: Arr
     desk: dict[str, int]
     logged_all: bool
+    first: int = 0
+    """The measured cohort begins with this segment."""
     states: dict[str, Arr] = field(default_factory=dict)
     """Final caches and replicas, for conservation checks."""
+
+    @property
+    def start(self) -> Totals:
+        """Totals where the measured time begins."""
+        return self.edges[self.first]
+
+    @property
+    def stop(self) -> Totals:
+        """Totals at the horizon, where it ends."""
+        return self.edges[-1]
+
+    @property
+    def tally(self) -> dict[str, int]:
+        """Counts of the measured cohort."""
+        names = self.tallies.dtype.names or ()
+        return {name: int(self.tallies[name][self.first :].sum()) for name in names}
+
+    @property
+    def sketch(self) -> Arr:
+        """Latencies of the measured cohort."""
+        return np.asarray(self.sketches[self.first :].sum(axis=0))
 
 
 class CellRun:
@@ -57,17 +82,16 @@ class CellRun:
         self.series = Series(self.cell.world.engine.limits.replicas)
         self.logs: list[Arr] = []
         self.events: list[tuple[float, str, str, str]] = []
-        self.marks: dict[str, Totals] = {}
+        self.edges: list[Totals] = []
         run = plant.scenario.run
-        self.warm_ns, self.horizon_ns = ns(run.warm_up), ns(run.horizon)
+        self.horizon_ns = ns(run.horizon)
         self.end_ns = self.horizon_ns + ns(run.drain)
         self.tick_ns = ns(plant.scenario.results.tick)
         self.ticked_ns = 0
 
     def run(self, progress: Callable[[float], None] | None = None) -> CellResult:
         """Simulate to the end of the drain, or until the last message has finished."""
-        self.env.process(self._mark("start", self.warm_ns))
-        self.env.process(self._mark("stop", self.horizon_ns))
+        self.env.process(self._marks())
         self.env.process(self._ticks(progress))
         if self.plant.scenario.characters.edits_per_hour > 0:
             self.env.process(self._edits())
@@ -117,12 +141,20 @@ class CellRun:
             log = np.zeros(self.cell.log.size * 2, self.cell.log.dtype)
             self.cell = self.cell._replace(log=log)
 
-    def _mark(self, name: str, at: int) -> Story:
-        """Note the totals at an edge of the measured window."""
-        yield self.env.timeout(at)
-        self.marks[name] = take_totals(self.cell, int(self.env.now))
-        edge = "warm-up ends" if name == "start" else "arrivals end"
-        self.events.append((self.env.now * 1e-9, "window", f"cell {self.index}", edge))
+    def _marks(self) -> Story:
+        """Note the totals at the edges of the measured time and of its segments."""
+        p = self.cell.world.engine.limits
+        inner = (p.warm_ns + i * p.segment_ns for i in range(p.segments))
+        for at in (*inner, self.horizon_ns):
+            yield self.env.timeout(at - int(self.env.now))
+            self.edges.append(take_totals(self.cell, int(self.env.now)))
+            if at == self.horizon_ns:
+                self._note("arrivals end")
+            elif p.segment_ns == 0:
+                self._note("warm-up ends")
+
+    def _note(self, detail: str) -> None:
+        self.events.append((self.env.now * 1e-9, "window", f"cell {self.index}", detail))
 
     def _ticks(self, progress: Callable[[float], None] | None) -> Story:
         """Sample every replica at each tick."""
@@ -159,17 +191,16 @@ class CellRun:
         self._empty_log()
         rows = np.concatenate([*self.logs, in_flight_rows(self.cell)])
         w = self.cell.world
-        tally = {name: int(w.tally[name][0]) for name in w.tally.dtype.names or ()}
         desk = {name: int(self.cell.desk[name][0]) for name in self.cell.desk.dtype.names or ()}
         return CellResult(
             cell=self.index,
-            start=self.marks["start"],
-            stop=self.marks["stop"],
+            edges=tuple(self.edges),
+            end=take_totals(self.cell, int(self.env.now)),
             log=rows,
             ticks=self.series.ticks,
             events=self.events,
-            sketch=np.asarray(w.sketch),
-            tally=tally,
+            sketches=np.asarray(w.sketch),
+            tallies=np.asarray(w.tally),
             desk=desk,
             logged_all=self.cell.sample >= 1 << 32,
             states={

@@ -5,7 +5,7 @@ thinks and replies. Whatever comes next comes at least one epoch after its cause
 """
 
 from kaiju_sim import rng
-from kaiju_sim.engine.record import in_cohort
+from kaiju_sim.engine.record import segment_of
 from kaiju_sim.fleet.log import log_message
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.workload.habits import ask_key, leaves, rejects
@@ -22,8 +22,9 @@ def give_request(cell: Cell, q: int) -> None:
 def refuse(cell: Cell, s: int, q: int) -> None:
     """Message q of session s cannot be served: it fails, and the session is over."""
     cell.desk[0].failed += 1
-    if in_cohort(cell.world, int(cell.world.engine.requests[q].arrival)):
-        cell.world.tally[0].failed += 1
+    segment = segment_of(cell.world, int(cell.world.engine.requests[q].arrival))
+    if segment >= 0:
+        cell.world.tally[segment].failed += 1
     log_message(cell, s, q, -1, 1)
     give_request(cell, q)
     end_session(cell.users, s)
@@ -47,8 +48,9 @@ def answered(cell: Cell) -> None:
 
 def turned_away(cell: Cell, s: int, q: int) -> None:
     """Message q of session s was shed: the session is over."""
-    if in_cohort(cell.world, int(cell.world.engine.requests[q].arrival)):
-        cell.world.tally[0].shed += 1
+    segment = segment_of(cell.world, int(cell.world.engine.requests[q].arrival))
+    if segment >= 0:
+        cell.world.tally[segment].shed += 1
     log_message(cell, s, q, -1, 3)
     give_request(cell, q)
     end_session(cell.users, s)
@@ -58,9 +60,10 @@ def go_on(cell: Cell, s: int, q: int, end: int) -> None:
     """Answer q has ended: its user leaves, asks for another one, or accepts it."""
     users = cell.users
     session = users.sessions[s]
-    tally = cell.world.tally[0]
+    segment = segment_of(cell.world, int(cell.world.engine.requests[q].arrival))
+    tally = cell.world.tally[max(segment, 0)]
     who, turn, swipe = int(session.id), int(session.turn), int(session.swipe)
-    measured = in_cohort(cell.world, int(cell.world.engine.requests[q].arrival))
+    measured = segment >= 0
     session.attempt = 0
     if leaves(users.habits, users.seed, who, turn, swipe):
         tally.abandoned += measured

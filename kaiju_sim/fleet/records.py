@@ -42,11 +42,7 @@ DESK = np.dtype(
         ("log", "i8"),
         ("spare", "i8"),
         ("failed", "i8"),
-        ("cohort", "i8"),
-        ("cut", "i8"),
-        ("prompt", "i8"),
         ("messages", "i8"),
-        ("cohort_free", "i8"),
     ],
     align=True,
 )

@@ -1,4 +1,4 @@
-"""What a simulation hands back: a flat summary and three tables.
+"""What a simulation hands back: a flat summary and four tables.
 
 This is the only thing that reports, the command line and the app know of a finished simulation.
 The columns are fixed here, so that a run directory means the same whoever wrote it. Units are SI
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REQUEST_COLUMNS: dict[str, str] = {
+    "replication": "int32",
     "cell": "int32",
     "session": "int64",
     "turn": "int32",
@@ -39,6 +40,7 @@ REQUEST_COLUMNS: dict[str, str] = {
 is paid or free; `measured` says whether it is in the cohort."""
 
 REPLICA_COLUMNS: dict[str, str] = {
+    "replication": "int32",
     "time_s": "float64",
     "cell": "int32",
     "replica": "int32",
@@ -64,7 +66,34 @@ REPLICA_COLUMNS: dict[str, str] = {
 are referenced by a message, `cached` ones are kept for reuse only). From `busy_s` on: totals of
 the tick that ends there."""
 
+SERIES_COLUMNS: dict[str, str] = {
+    "replication": "int32",
+    "time_s": "float64",
+    "level": "string",
+    "cell": "int32",
+    "shard": "int32",
+    "replicas": "int64",
+    "arrived_per_s": "float64",
+    "completed_per_s": "float64",
+    "prompt_tokens_per_s": "float64",
+    "output_tokens_per_s": "float64",
+    "waiting": "int64",
+    "prefilling": "int64",
+    "running": "int64",
+    "kv_global_utilisation": "float64",
+    "kv_local_utilisation": "float64",
+    "prefix_hit_rate": "float64",
+    "busy": "float64",
+    "steps": "int64",
+}
+"""One row per tick and part of the fleet: `level` is fleet, cell or shard (`cell` and `shard` are
+null above their level). A shard is `fleet.shard_replicas` consecutive replicas of a cell, numbered
+through the fleet. Rates, `steps`, `prefix_hit_rate` and `busy` are of the tick that ends at
+`time_s`, the others are the state then; `waiting` of fleet and cell counts a central queue too,
+`kv_*` and `busy` are fractions (0-1). Null: nothing to divide by."""
+
 EVENT_COLUMNS: dict[str, str] = {
+    "replication": "int32",
     "time_s": "float64",
     "kind": "string",
     "subject": "string",
@@ -83,9 +112,11 @@ class RunResult:
     requests: "pa.Table"
     """Columns REQUEST_COLUMNS; above `results.request_rows`, a deterministic sample."""
     replicas: "pa.Table"
-    """Columns REPLICA_COLUMNS, sorted by time, cell, replica."""
+    """Columns REPLICA_COLUMNS, sorted by replication, time, cell, replica."""
+    series: "pa.Table"
+    """Columns SERIES_COLUMNS, sorted by replication, time, level (fleet, cell, shard), part."""
     events: "pa.Table"
-    """Columns EVENT_COLUMNS, sorted by time."""
+    """Columns EVENT_COLUMNS, sorted by replication, time."""
 
 
 def table_schema(columns: dict[str, str]) -> "pa.Schema":

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
 HOURS_PER_MONTH = 730.0
+PATIENCE_S = 5.0
+"""Work that waits longer than this is a backlog."""
 Summary = dict[str, Any]
 
 
@@ -46,6 +48,10 @@ class Pool:
     def tally(self, name: str) -> int:
         """A count of the cohort."""
         return sum(c.tally[name] for c in self.cells)
+
+    def sketch(self, row: int) -> Arr:
+        """A sketch of the cohort."""
+        return np.asarray(sum(c.sketch[row] for c in self.cells))
 
     def desk(self, name: str) -> int:
         """A count of the router's desk."""
@@ -88,7 +94,7 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
 
 def fates(pool: Pool) -> dict[str, int]:
     """What became of the cohort; asserts that nothing is lost."""
-    arrived = pool.desk("cohort")
+    arrived = pool.tally("arrived")
     completed, failed, shed = (pool.tally(name) for name in ("completed", "failed", "shed"))
     in_flight = arrived - completed - failed - shed
     if pool.exact:
@@ -143,7 +149,7 @@ def latencies(plant: "Plant", pool: Pool, lost: int) -> Summary:
     for name, row in rows.items():
         key = name.removesuffix("_s")
         count = pool.tally("with_tpot") if key == "tpot" else completed
-        counts = sum(c.sketch[row] for c in pool.cells)
+        counts = pool.sketch(row)
         for q, p in QUANTILES.items():
             ns = quantile_ns(counts, p, lost) if exact is None else at_rank(exact[name], p, lost)
             found[f"{name}.{q}"] = None if ns is None else ns * 1e-9
@@ -272,7 +278,9 @@ def stated(plant: "Plant") -> Summary:
     rate = None
     if s.traffic.kind != "replay":
         per_ns, bin_ns = rate_curve(s, 1.0)
-        at = (np.linspace(s.run.warm_up, s.run.horizon, 10_001)[:-1] * 1e9 // bin_ns).astype(int)
+        at = (np.linspace(s.run.measured_from, s.run.horizon, 10_001)[:-1] * 1e9 // bin_ns).astype(
+            int
+        )
         rate = float(per_ns[np.minimum(at, per_ns.size - 1)].mean() * 1e9)
     return {
         "stated.messages_per_s": rate,
@@ -295,10 +303,10 @@ def realised(plant: "Plant", pool: Pool, requests: dict[str, int]) -> Summary:
         "realised.messages_per_s": requests["arrived"] / pool.window_s,
         "realised.live_sessions": live if closed else None,
         "realised.turn_cycle_s": ratio(pool.change("gap_ns") * 1e-9, pool.change("gaps")),
-        "realised.prompt_tokens_mean": ratio(pool.desk("prompt"), requests["arrived"]),
+        "realised.prompt_tokens_mean": ratio(pool.tally("asked"), requests["arrived"]),
         "realised.output_tokens_mean": ratio(pool.tally("tokens"), requests["completed"]),
         "realised.in_system_mean": pool.change("area_ns") * 1e-9 / pool.window_s,
-        "realised.answers_cut": pool.desk("cut"),
+        "realised.answers_cut": pool.tally("cut"),
         "realised.turns_delayed": pool.change("clipped"),
         "realised.preemptions": pool.tally("preempted"),
         "realised.swipe_rate": ratio(
@@ -314,13 +322,13 @@ def verdict(pool: Pool, stated_per_s: float | None) -> str:
     Overloaded: the window ends with more messages in the system than it began with, by over 2 % of
     what arrived and three standard deviations of a Poisson count, half of it waiting; or (closed
     loop, where waiting users send less) under 90 % of the stated messages are served while a second
-    of work waits; or over 1 % of the cohort failed. Backlogged: not so, but what waits at the end
-    would take over five seconds to serve, or messages of the cohort were still not finished after
-    the drain.
+    of work waits; or over 1 % of the cohort failed. Backlogged: not so, but what waits when
+    arrivals end would take over five seconds to serve, or so much still waits after the drain that
+    it was not served in five seconds (answers that are under way are no backlog).
     """
     arrived = max(1, pool.during("arrived"))
     lost = pool.tally("failed") + pool.tally("shed")
-    if lost > 0.01 * max(1, pool.desk("cohort")):
+    if lost > 0.01 * max(1, pool.tally("arrived")):
         return "overloaded"
     growth = pool.change("in_system")
     waiting = sum(c.stop.waiting for c in pool.cells)
@@ -330,5 +338,12 @@ def verdict(pool: Pool, stated_per_s: float | None) -> str:
     rate = pool.during("done") / pool.window_s
     if stated_per_s is not None and rate < 0.9 * stated_per_s and waiting > rate:
         return "overloaded"
-    undrained = pool.desk("cohort") - pool.tally("completed") - lost
-    return "backlogged" if undrained > 0 or waiting > 5.0 * rate else "stable"
+    still = sum(c.end.waiting for c in pool.cells)
+    served = PATIENCE_S - min(PATIENCE_S, drained_s(pool))
+    backlogged = waiting > PATIENCE_S * rate or still > served * rate
+    return "backlogged" if backlogged else "stable"
+
+
+def drained_s(pool: Pool) -> float:
+    """How long messages could still finish after the last arrival: until all had, or the drain."""
+    return float(max(c.end.time_ns - c.stop.time_ns for c in pool.cells)) * 1e-9

@@ -25,7 +25,10 @@ def since(later_ns: Arr, earlier_ns: Arr, reached: Arr) -> "pa.Array":
 
 def measured(scenario: Scenario, log: Arr) -> Arr:
     """Which log rows are in the cohort."""
-    warm, horizon = int(scenario.run.warm_up * 1e9 + 0.5), int(scenario.run.horizon * 1e9 + 0.5)
+    warm, horizon = (
+        int(scenario.run.measured_from * 1e9 + 0.5),
+        int(scenario.run.horizon * 1e9 + 0.5),
+    )
     return np.asarray((log["arrival"] >= warm) & (log["arrival"] < horizon))
 
 
@@ -42,6 +45,7 @@ def request_table(scenario: Scenario, cells: Sequence[Any]) -> "pa.Table":
     gaps = np.maximum(log["out"] - 1, 1)
     tpot = (log["end"] - log["first"]) / gaps * 1e-9
     columns = {
+        "replication": np.zeros(log.size, np.int32),
         "cell": index.astype(np.int32),
         "arrival_s": log["arrival"] * 1e-9,
         "queue_s": since(log["admit"], log["arrival"], log["admit"] >= 0),
@@ -72,6 +76,7 @@ def replica_table(cells: Sequence[Any]) -> "pa.Table":
         for row in c.ticks:
             n = row["replica"].size
             whole = {**row, "cell": np.full(n, c.cell), "replica": row["replica"] + c.cell * n}
+            whole["replication"] = np.zeros(n, np.int32)
             parts.append(whole)
     if not parts:
         return schema.empty_table()
@@ -88,5 +93,5 @@ def event_table(cells: Sequence[Any]) -> "pa.Table":
     schema = table_schema(EVENT_COLUMNS)
     rows = sorted((e for c in cells for e in c.events), key=lambda e: e[0])
     return pa.table(
-        [pa.array([r[i] for r in rows], schema.field(i).type) for i in range(4)], schema
+        [pa.array([(0, *r)[i] for r in rows], field.type) for i, field in enumerate(schema)], schema
     )

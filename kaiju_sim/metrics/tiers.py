@@ -42,10 +42,10 @@ def counted(pool: Any, tier: int) -> tuple[int, dict[str, int], Arr]:
 
     What is kept is the sum of both tiers and the free one; the paid one is the difference.
     """
-    arrived = pool.desk("cohort_free")
+    arrived = pool.tally("arrived_free")
     tally = {name: pool.tally(f"free_{name}") for name in COUNTS}
-    sketch = sum(c.sketch[FREE_TTFT] for c in pool.cells)
+    sketch = pool.sketch(FREE_TTFT)
     if tier == 1:
         return arrived, tally, sketch
     rest = {name: pool.tally(name) - tally[name] for name in COUNTS}
-    return pool.desk("cohort") - arrived, rest, sum(c.sketch[TTFT] for c in pool.cells) - sketch
+    return pool.tally("arrived") - arrived, rest, pool.sketch(TTFT) - sketch

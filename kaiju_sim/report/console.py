@@ -66,7 +66,7 @@ def render(summary: Mapping[str, Any], title: str = "", width: int = PLAIN_WIDTH
 
 
 def _head(summary: Mapping[str, Any], title: str) -> Text:
-    """Title, answer, verdict, source: five lines."""
+    """Title, answer, verdict, speed, source: five lines; then warnings."""
     text = Text()
     if title:
         text.append(f"{title}\n", style="dim")
@@ -76,6 +76,8 @@ def _head(summary: Mapping[str, Any], title: str) -> Text:
     text.append(f": {headline.verdict(summary)}\n{headline.speed(summary)}\n")
     text.append(headline.source(summary), style="bold")
     text.append(f" ({headline.source_note(summary)})")
+    for warning in headline.warnings(summary):
+        text.append(f"\nwarning: {warning}", style="bold yellow")
     return text
 
 

@@ -10,9 +10,8 @@ verdict | Verdict |  | text
   over 2 % of what arrived and three standard deviations of a Poisson count, at least half of them
   waiting, or under 90 % of the stated messages are served while over a second of work waits, or
   over 1 % of the cohort failed or was shed; the
-  quantiles then depend on how long one looks. backlogged: not so, but what waits at the end takes
-  over five seconds to serve, or messages of the cohort are unfinished after the drain. stable:
-  neither.
+  quantiles then depend on how long one looks. backlogged: not so, but what waits when arrivals end
+  takes over five seconds to serve, or still waits after five seconds of drain. stable: neither.
 profile.id | Step-time profile |  | text
   Which step-time model was used.
 profile.source | Source of step times |  | text
@@ -23,6 +22,16 @@ profile.rel_error_low | Step-time error, low end | relative | fraction
   is 10 % faster). Null when nobody has measured it.
 profile.rel_error_high | Step-time error, high end | relative | fraction
   The true step time may be this much above the modelled one. Null when nobody has measured it.
+run.warm_up_s | Warm-up |  | duration
+  The cohort is what arrives from here to run.horizon: as stated, or (run.warm_up: auto) the
+  detected end of the transient, rounded up to a twentieth of run.horizon.
+run.warm_up_detected_s | Warm-up, detected |  | duration
+  Where the run's own time series settles: the later cut of MSER-5 on the messages in the fleet
+  and on its prefix hit rate, one value a tick. Null if that is in no first half, or not tested.
+run.steady_state | Steady state |  | text
+  settled: the detected warm-up ends before the cohort begins. settles later: it does not, so the
+  figures are of a transient in part. not settled: no end in the first half of the run (with auto,
+  the second half is then measured). not tested: traffic.diurnal, or under 50 ticks.
 
 [Fleet]
 fleet.gpus | GPUs | GPUs | count
@@ -187,7 +196,7 @@ realised.abandoned | Users who left | dialogues | count
   Messages of the cohort whose user left for good while the answer streamed. They count as
   completed, with the tokens that were streamed.
 realised.answers_cut | Answers cut | messages | count
-  Answers that engine.max_context cut short, over the whole run.
+  Answers of the cohort that engine.max_context cut short.
 realised.turns_delayed | Turns delayed | messages | count
   Next messages put off to one epoch after the answer, over the measured time: if many, choose a
   shorter run.epoch.

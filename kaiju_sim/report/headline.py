@@ -56,6 +56,17 @@ def speed(summary: Mapping[str, Any]) -> str:
     return f"First token after {p50} (median), {p99} (p99); then a token every {tpot} (median)."
 
 
+def warnings(summary: Mapping[str, Any]) -> list[str]:
+    """What a reader has to know before any figure: sentences, none if all is well."""
+    start = show_key(summary, "run.warm_up_s", "duration")
+    if summary.get("run.steady_state") == "settles later":
+        end = show_key(summary, "run.warm_up_detected_s", "duration")
+        return [f"Measured from {start} on, but the fleet settles at {end}: raise run.warm_up."]
+    if summary.get("run.steady_state") == "not settled":
+        return [f"Measured from {start} on, but the fleet has not settled: raise run.horizon."]
+    return []
+
+
 def source(summary: Mapping[str, Any]) -> str:
     """The badge that every result carries: where its step times come from."""
     return f"source: {summary.get('profile.source') or 'unknown'}"

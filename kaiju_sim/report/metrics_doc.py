@@ -5,7 +5,12 @@ A test compares the file with what this module says, so the two cannot drift apa
 
 import sys
 
-from kaiju_sim.metrics.result import EVENT_COLUMNS, REPLICA_COLUMNS, REQUEST_COLUMNS
+from kaiju_sim.metrics.result import (
+    EVENT_COLUMNS,
+    REPLICA_COLUMNS,
+    REQUEST_COLUMNS,
+    SERIES_COLUMNS,
+)
 from kaiju_sim.report.glossary import METRICS
 
 _HEAD = """\
@@ -19,6 +24,7 @@ _HEAD = """\
 | `summary.json` | the flat keys of this page, in this page's order |
 | `requests.parquet` | one row per message; above `results.request_rows`, a deterministic sample |
 | `replicas.parquet` | one row per replica and tick (`results.tick`) |
+| `series.parquet` | one row per tick and part of the fleet: the whole, each cell, each shard |
 | `events.parquet` | what happened to the fleet |
 | `scenario.yaml` | the scenario with every default filled in |
 | `provenance.json` | versions, hashes, machine, wall-clock times |
@@ -84,6 +90,13 @@ _TABLES = {
         "One row per tick and replica; `time_s` is the tick's end. From `waiting` to "
         "`kv_local_windows`: the state at that instant (`used` is held by messages, `cached` is "
         "kept for reuse only). From `busy_s` on: totals of the tick.",
+    ),
+    "series.parquet": (
+        SERIES_COLUMNS,
+        "`level` is fleet, cell or shard; `cell` and `shard` are null above theirs. A shard is "
+        "`fleet.shard_replicas` consecutive replicas of a cell. Rates, `steps`, "
+        "`prefix_hit_rate` and `busy` are of the tick that ends at `time_s`, the others the state "
+        "then. `kv_*` and `busy` are fractions; null where there is nothing to divide by.",
     ),
     "events.parquet": (EVENT_COLUMNS, "In time order."),
 }

@@ -4,6 +4,7 @@
     summary.json       flat keys, see docs/metrics.md
     requests.parquet   one row per message (or a stated sample)
     replicas.parquet   one row per tick and replica
+    series.parquet     one row per tick and part of the fleet (the whole, each cell, each shard)
     events.parquet     what happened to the fleet
     provenance.json    versions, machine, wall-clock times: the only file that two runs of the
                        same scenario may differ in
@@ -23,6 +24,7 @@ from kaiju_sim.metrics.result import (
     EVENT_COLUMNS,
     REPLICA_COLUMNS,
     REQUEST_COLUMNS,
+    SERIES_COLUMNS,
     RunResult,
     table_schema,
 )
@@ -38,7 +40,12 @@ SCENARIO, SUMMARY, PROVENANCE, REPORT = (
     "provenance.json",
     "report.html",
 )
-TABLES = {"requests": REQUEST_COLUMNS, "replicas": REPLICA_COLUMNS, "events": EVENT_COLUMNS}
+TABLES = {
+    "requests": REQUEST_COLUMNS,
+    "replicas": REPLICA_COLUMNS,
+    "series": SERIES_COLUMNS,
+    "events": EVENT_COLUMNS,
+}
 _REQUIRED = {SCENARIO, SUMMARY, PROVENANCE, *(f"{name}.parquet" for name in TABLES)}
 _KNOWN = _REQUIRED | {REPORT, "trace.json", "metrics.om"}
 
@@ -97,7 +104,7 @@ class RunDirectory:
     scenario_yaml: str
 
     def table(self, name: str, columns: list[str] | None = None) -> "pa.Table":
-        """`requests`, `replicas` or `events`, all columns or those named."""
+        """`requests`, `replicas`, `series` or `events`, all columns or those named."""
         import pyarrow.parquet as pq
 
         return pq.read_table(self.path / f"{name}.parquet", columns=columns)

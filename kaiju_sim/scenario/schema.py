@@ -28,8 +28,9 @@ Auto = Literal["auto"]
 class Run(Part):
     """What is simulated and which part of it is measured."""
 
-    warm_up: Seconds = 600.0
-    """Messages that arrive before this are simulated but not measured."""
+    warm_up: Seconds | Auto = 600.0
+    """Messages that arrive before this are simulated but not measured; `auto`: it ends where the
+    run's own time series settles (docs/model.md), for traffic without `diurnal`."""
     horizon: PositiveSeconds = 4200.0
     """Arrivals stop here; the cohort is what arrives in [warm_up, horizon)."""
     drain: Seconds = 300.0
@@ -42,11 +43,16 @@ class Run(Part):
 
     @model_validator(mode="after")
     def _ordered(self) -> "Run":
-        if self.warm_up >= self.horizon:
+        if self.measured_from >= self.horizon:
             raise ValueError("run.warm_up must be before run.horizon")
         if self.epoch > self.horizon:
             raise ValueError("run.epoch must not exceed run.horizon")
         return self
+
+    @property
+    def measured_from(self) -> float:
+        """Where the warm-up ends; while `auto` has not been resolved, the earliest it may (0)."""
+        return 0.0 if self.warm_up == "auto" else self.warm_up
 
 
 class Fleet(Part):

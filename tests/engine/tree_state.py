@@ -62,6 +62,8 @@ def small_engine(
         ring=64,
         warm_ns=0,
         horizon_ns=0,
+        segments=1,
+        segment_ns=0,
         ttft_ns=0,
         paid_ttft_ns=0,
         tpot_ns=0,

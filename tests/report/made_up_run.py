@@ -9,6 +9,7 @@ from kaiju_sim.metrics.result import (
     EVENT_COLUMNS,
     REPLICA_COLUMNS,
     REQUEST_COLUMNS,
+    SERIES_COLUMNS,
     RunResult,
     table_schema,
 )
@@ -34,6 +35,9 @@ def summary(**changes: Any) -> dict[str, Any]:
         "profile.source": "roofline",
         "profile.rel_error_low": None,
         "profile.rel_error_high": None,
+        "run.warm_up_s": 200.0,
+        "run.warm_up_detected_s": 150.0,
+        "run.steady_state": "settled",
         "fleet.gpus": 8,
         "fleet.replicas": 8,
         "fleet.tensor_parallel": 1,
@@ -96,6 +100,7 @@ def result(replicas: int = 8, ticks: int = 120, messages: int = 4000, **changes:
         summary(**changes),
         _requests(rng, messages, replicas, ticks * 10.0),
         _replicas(rng, replicas, ticks),
+        _series(rng, replicas // 2, ticks),
         _events(ticks * 10.0),
     )
 
@@ -109,9 +114,13 @@ def _requests(rng: np.random.Generator, n: int, replicas: int, span_s: float) ->
     done = rng.uniform(size=n) < 0.99
     prompt = rng.integers(1000, 8192, n)
     columns = {
+        "replication": np.zeros(n),
         "cell": np.zeros(n),
         "session": rng.integers(0, 900, n),
         "turn": rng.integers(0, 40, n),
+        "swipe": np.zeros(n),
+        "attempt": np.zeros(n),
+        "tier": ["free"] * n,
         "character": rng.zipf(1.6, n).clip(max=5000),
         "replica": rng.integers(0, replicas, n),
         "arrival_s": arrival,
@@ -137,6 +146,7 @@ def _replicas(rng: np.random.Generator, replicas: int, ticks: int) -> pa.Table:
     load = (load + rng.normal(0, 0.02, n)).clip(0.05, 1)
     arrived = rng.poisson(1130 * load / 8)
     columns = {
+        "replication": np.zeros(n),
         "time_s": tick * 10.0,
         "cell": np.zeros(n),
         "replica": replica,
@@ -160,8 +170,40 @@ def _replicas(rng: np.random.Generator, replicas: int, ticks: int) -> pa.Table:
     return _table(columns, REPLICA_COLUMNS)
 
 
+def _series(rng: np.random.Generator, shards: int, ticks: int) -> pa.Table:
+    """The fleet, its one cell, and shards of two replicas."""
+    parts = shards + 2
+    tick = np.repeat(np.arange(1, ticks + 1), parts)
+    place = np.tile(np.arange(parts), ticks)
+    n = tick.size
+    shard = place >= 2
+    load = np.where(shard, 2, 2 * shards) * (0.6 + 0.02 * place + rng.normal(0, 0.02, n))
+    columns = {
+        "replication": np.zeros(n),
+        "time_s": tick * 10.0,
+        "level": [("fleet", "cell", "shard")[min(p, 2)] for p in place],
+        "cell": _nulls(np.zeros(n), place >= 1),
+        "shard": _nulls(place - 2.0, shard),
+        "replicas": np.where(shard, 2, 2 * shards),
+        "arrived_per_s": 14 * load,
+        "completed_per_s": 13.8 * load,
+        "prompt_tokens_per_s": 14 * 5400 * load,
+        "output_tokens_per_s": 14 * 512 * load,
+        "waiting": rng.poisson(load),
+        "prefilling": rng.poisson(2 * load),
+        "running": (140 * load).astype(int),
+        "kv_global_utilisation": np.full(n, 0.4),
+        "kv_local_utilisation": np.full(n, 0.2),
+        "prefix_hit_rate": _nulls(0.9 - 0.01 * place, tick > 1),
+        "busy": np.full(n, 0.8),
+        "steps": (330 * load).astype(int),
+    }
+    return _table(columns, SERIES_COLUMNS)
+
+
 def _events(span_s: float) -> pa.Table:
     columns = {
+        "replication": [0, 0],
         "time_s": [span_s * 0.2, span_s * 0.55],
         "kind": ["edit", "edit"],
         "subject": ["character 17", "character 3"],

@@ -52,6 +52,20 @@ def test_an_empty_summary_is_a_page_of_dashes() -> None:
     assert "source: unknown" in page({})
 
 
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("settles later", "Measured from 200 s"),
+        ("not settled", "has not settled"),
+    ],
+)
+def test_a_transient_in_the_cohort_is_warned_of(word: str, text: str) -> None:
+    shown_page = page(summary(run__steady_state=word, run__warm_up_detected_s=None))
+    assert "warning" not in page(summary())
+    (line,) = [line for line in shown_page.splitlines() if line.startswith("warning: ")]
+    assert text in line.replace("3.33 min", "200 s")
+
+
 def test_a_narrow_terminal_cuts_nothing_off() -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
     with console.capture() as shown_page:

@@ -23,6 +23,7 @@ FILES = [
     "replicas.parquet",
     "requests.parquet",
     "scenario.yaml",
+    "series.parquet",
     "summary.json",
 ]
 
@@ -44,6 +45,7 @@ def test_what_is_written_can_be_read_back(tmp_path: Path) -> None:
     assert run.provenance == PROVENANCE
     assert run.table("requests") == made.requests
     assert run.table("replicas") == made.replicas
+    assert run.table("series") == made.series
     assert run.table("events", ["kind"]).column_names == ["kind"]
 
 
@@ -54,6 +56,7 @@ def test_two_writes_give_the_same_bytes_however_the_tables_are_chunked(tmp_path:
         dict(reversed(made.summary.items())),
         pa.concat_tables(pieces).replace_schema_metadata({"made": "elsewhere"}),
         made.replicas,
+        made.series,
         made.events,
     )
     first = write(tmp_path / "a", made, report=True)
@@ -233,7 +236,9 @@ def test_the_left_over_of_a_living_process_stays(tmp_path: Path) -> None:
 
 def test_a_missing_column_is_our_fault(tmp_path: Path) -> None:
     made = result()
-    short = RunResult(made.summary, made.requests.drop(["turn"]), made.replicas, made.events)
+    short = RunResult(
+        made.summary, made.requests.drop(["turn"]), made.replicas, made.series, made.events
+    )
     with pytest.raises(KeyError):
         write(tmp_path / "a", short)
     assert names(tmp_path) == []
@@ -245,6 +250,7 @@ def test_an_empty_run_can_be_written(tmp_path: Path) -> None:
         {"verdict": "stable"},
         table_schema(REQUEST_COLUMNS).empty_table(),
         made.replicas.slice(0, 0),
+        made.series.slice(0, 0),
         made.events.slice(0, 0),
     )
     assert "report.html" in names(write(tmp_path / "a", empty, report=True))

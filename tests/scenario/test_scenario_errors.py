@@ -164,31 +164,35 @@ VALUES = {
         "warm_up: 5min",
         "warm_up: 300",
         17,
-        "run.warm_up: 300 has no unit; write for example 500ms (units: ns, us, ms, s, min, h, d)",
+        "run.warm_up: 300 has no unit; write for example 500ms (units: ns, us, ms, s, min, h, d)"
+        ", or 'auto'",
     ),
     "no unit, in quotes": (
         "warm_up: 5min",
         "warm_up: '300'",
         17,
-        "run.warm_up: 300 has no unit; write for example 500ms (units: ns, us, ms, s, min, h, d)",
+        "run.warm_up: 300 has no unit; write for example 500ms (units: ns, us, ms, s, min, h, d)"
+        ", or 'auto'",
     ),
     "unknown unit": (
         "warm_up: 5min",
         "warm_up: 5 parsecs",
         17,
-        "run.warm_up: unknown unit 'parsecs' in '5 parsecs'; allowed: ns, us, ms, s, min, h, d",
+        "run.warm_up: unknown unit 'parsecs' in '5 parsecs'; allowed: ns, us, ms, s, min, h, d"
+        ", or 'auto'",
     ),
     "no quantity": (
         "warm_up: 5min",
         "warm_up: soon",
         17,
-        "run.warm_up: 'soon' is not a quantity such as 500ms (units: ns, us, ms, s, min, h, d)",
+        "run.warm_up: 'soon' is not a quantity such as 500ms (units: ns, us, ms, s, min, h, d)"
+        ", or 'auto'",
     ),
     "negative time": (
         "warm_up: 5min",
         "warm_up: -5min",
         17,
-        "run.warm_up must be at least 0s, not '-5min'",
+        "run.warm_up must be at least 0s or 'auto', not '-5min'",
     ),
     "time too long": (
         "horizon: 1h",

@@ -101,8 +101,15 @@ def _header(summary: Mapping[str, Any], title: str) -> str:
 {page.escape(headline.verdict(summary))} {page.escape(headline.speed(summary))}</p>
 <p><span class="badge source">{page.escape(headline.source(summary))}</span>
 <span class="note">{page.escape(headline.source_note(summary))}</span></p>
-</header>
+{_warnings(summary)}</header>
 """
+
+
+def _warnings(summary: Mapping[str, Any]) -> str:
+    return "".join(
+        f'<p><span class="badge backlogged">warning</span> {page.escape(text)}</p>\n'
+        for text in headline.warnings(summary)
+    )
 
 
 def _cards(summary: Mapping[str, Any]) -> str:
