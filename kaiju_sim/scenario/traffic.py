@@ -193,7 +193,7 @@ class TraceFile(Part):
 
     file: str
     """Path, relative to the scenario file."""
-    format: Literal["auto", "mooncake", "azure", "csv", "jsonl", "parquet"] = "auto"
+    format: Literal["auto", "mooncake", "ragpulse", "azure", "csv", "jsonl", "parquet"] = "auto"
     """File format; `auto` tells it from the name and the columns."""
     block_tokens: int = Field(default=512, ge=1, le=65536)
     """Tokens that one block id of the trace stands for."""

@@ -88,7 +88,7 @@ def test_row_limit_and_format(file: str) -> None:
         ("--iod", "x", "use whole numbers from 1 to"),
         ("--fleet", "N0_C1_rr", "policy rr, hash, cache_aware"),
         ("--fleet", "N4_C1000_magic", "policy rr, hash, cache_aware"),
-        ("--trace-format", "xml", "use auto, mooncake, azure"),
+        ("--trace-format", "xml", "use auto, mooncake, ragpulse, azure"),
         ("--max-rows", "0", "use 1 or more"),
         ("--block-tokens", "0", "use 1 to 1,000,000"),
     ],

@@ -1,4 +1,4 @@
-"""Every Mooncake and Azure figure of the reference file, to all the digits that it gives."""
+"""Every figure of the reference file that can be computed, to all the digits that it gives."""
 
 import json
 import time
@@ -15,6 +15,8 @@ FILES = {
     "azure_conv": "azure-llm-2023/AzureLLMInferenceTrace_conv.before-1855.csv.zst",
     "azure_code": "azure-llm-2023/AzureLLMInferenceTrace_code.before-1855.csv.zst",
 }
+
+RAGPULSE = "ragpulse/0_trace.week1.jsonl.zst"
 
 
 def leaves(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
@@ -40,6 +42,14 @@ def test_all_figures_equal_the_reference(name: str, shared_data: Path) -> None:
     got = leaves(figures)
     assert {path: got.get(path) for path in leaves(expected)} == leaves(expected)
     json.dumps(figures, allow_nan=False)
+
+
+def test_ragpulse_figures_equal_the_reference(shared_data: Path) -> None:
+    expected = json.loads((shared_data / "expected.json").read_text())["ragpulse"]
+    figures = analyse(read_trace(shared_data / RAGPULSE), iod_s=[60, 600, 3600])
+    figures["ideal_prefix_token_hit"] = figures["ideal"]["token_hit"]
+    got = leaves(figures)
+    assert {path: got.get(path) for path in leaves(expected)} == leaves(expected)
 
 
 def test_prefix_paths_of_a_real_trace_are_quick_and_exact(shared_data: Path) -> None:

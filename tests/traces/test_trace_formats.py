@@ -147,4 +147,4 @@ def test_limits_are_the_most_that_is_allowed(write: Write) -> None:
 
 
 def test_the_registry_names_what_scenarios_may_ask_for() -> None:
-    assert set(FORMATS) == {"mooncake", "azure", "csv", "jsonl", "parquet"}
+    assert set(FORMATS) == {"mooncake", "ragpulse", "azure", "csv", "jsonl", "parquet"}

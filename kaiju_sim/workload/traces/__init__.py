@@ -7,7 +7,7 @@ ids as runs, which is what a replay feeds the simulated caches. See docs/traces.
 from kaiju_sim.workload.traces.analysis import analyse
 from kaiju_sim.workload.traces.formats import BLOCK_TOKENS, ENDINGS, FORMATS, Format, read_trace
 from kaiju_sim.workload.traces.model import Limits, Trace
-from kaiju_sim.workload.traces.paths import PrefixPaths, prefix_paths
+from kaiju_sim.workload.traces.paths import PrefixPaths, kv_blocks, prefix_paths
 from kaiju_sim.workload.traces.reuse import POLICIES, Fleet, parse_fleet
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "PrefixPaths",
     "Trace",
     "analyse",
+    "kv_blocks",
     "parse_fleet",
     "prefix_paths",
     "read_trace",

@@ -12,11 +12,10 @@ from os import PathLike, fspath
 from types import MappingProxyType
 
 from kaiju_sim.errors import UserError
-from kaiju_sim.workload.traces.model import Columns, Limits, Row, RowError, Trace
-from kaiju_sim.workload.traces.parquet import parquet_records
-from kaiju_sim.workload.traces.records import Reader, Record, csv_records, jsonl_records
-from kaiju_sim.workload.traces.source import Source, digest, open_source, split_name
-from kaiju_sim.workload.traces.values import (
+from kaiju_sim.workload.traces.files.parquet import parquet_records
+from kaiju_sim.workload.traces.files.records import Reader, Record, csv_records, jsonl_records
+from kaiju_sim.workload.traces.files.source import Source, digest, open_source, split_name
+from kaiju_sim.workload.traces.files.values import (
     block_ids,
     identity,
     shown,
@@ -24,6 +23,11 @@ from kaiju_sim.workload.traces.values import (
     time_ns,
     tokens,
 )
+from kaiju_sim.workload.traces.model import Columns, Limits, Row, RowError, Trace
+from kaiju_sim.workload.traces.ragpulse import RAGPULSE_COLUMNS, ragpulse_rows
+
+RowOf = Callable[[Record], Row]
+"""From one record to its row."""
 
 BLOCK_TOKENS = 512
 """Tokens of a block where the file does not say: what Mooncake's ids stand for."""
@@ -36,7 +40,13 @@ class Format:
     container: Reader
     required: tuple[str, ...]
     optional: tuple[str, ...]
-    row: Callable[[Record], Row]
+    opened: Callable[[Source], RowOf]
+    """The function from a record to a row of one file (it may read what lies beside the file)."""
+
+
+def _alike(row: RowOf) -> Callable[[Source], RowOf]:
+    """For a format whose files need nothing beside them."""
+    return lambda source: row
 
 
 def _mooncake(record: Record) -> Row:
@@ -75,11 +85,12 @@ _AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        "mooncake": Format(jsonl_records, _MOONCAKE_COLUMNS, (), _mooncake),
-        "azure": Format(csv_records, _AZURE_COLUMNS, (), _azure),
-        "csv": Format(csv_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _plain),
-        "jsonl": Format(jsonl_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _plain),
-        "parquet": Format(parquet_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _plain),
+        "mooncake": Format(jsonl_records, _MOONCAKE_COLUMNS, (), _alike(_mooncake)),
+        "ragpulse": Format(jsonl_records, RAGPULSE_COLUMNS, (), ragpulse_rows),
+        "azure": Format(csv_records, _AZURE_COLUMNS, (), _alike(_azure)),
+        "csv": Format(csv_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _alike(_plain)),
+        "jsonl": Format(jsonl_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _alike(_plain)),
+        "parquet": Format(parquet_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _alike(_plain)),
     }
 )
 """Every format by name; among those of one container, the columns of the first row decide."""
@@ -126,8 +137,10 @@ def _check_options(format: str, max_rows: int | None, block_tokens: int) -> None
 def _read(source: Source, format: str, max_rows: int | None, block_tokens: int) -> Trace:
     shape = _Shape(_candidates(source, format))
     columns = Columns(source.limits, block_tokens)
+    to_row: RowOf | None = None
     for record in shape.container(source, shape.check):
-        columns.add(shape.format.row(record))
+        to_row = to_row or shape.format.opened(source)
+        columns.add(to_row(record))
         if len(columns) == max_rows:
             break
     if not len(columns):

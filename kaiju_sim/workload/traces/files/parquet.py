@@ -8,10 +8,10 @@ library's own column metadata ends the process on some broken files instead of r
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, BinaryIO
 
-from kaiju_sim.workload.traces.footer import Struct, parse_struct
+from kaiju_sim.workload.traces.files.footer import Struct, parse_struct
+from kaiju_sim.workload.traces.files.source import Source, seekable
+from kaiju_sim.workload.traces.files.values import no_twins, shown
 from kaiju_sim.workload.traces.model import Limits, RowError
-from kaiju_sim.workload.traces.source import Source, seekable
-from kaiju_sim.workload.traces.values import no_twins, shown
 
 _BATCH_ROWS = 4096
 _MAGIC = b"PAR1"
