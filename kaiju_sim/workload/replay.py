@@ -8,7 +8,16 @@ import numpy as np
 from kaiju_sim.engine.layout import Arr
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.schema import Scenario
-from kaiju_sim.workload.traces import PrefixPaths, Trace, kv_blocks, prefix_paths, read_trace
+from kaiju_sim.scenario.traffic import TraceFile
+from kaiju_sim.workload.traces import (
+    PrefixPaths,
+    Stretch,
+    Trace,
+    is_servegen,
+    kv_blocks,
+    prefix_paths,
+    read_trace,
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ def load_rows(s: Scenario, base_dir: Path) -> Rows | None:
         spec.format,
         max_rows=spec.max_rows,
         block_tokens=spec.block_tokens,
+        stretch=stretch_of(s, spec, base_dir / spec.file),
     )
     check_lengths(trace)
     times = spread_times(trace.arrival_ns, int(spec.spread * 1e9))
@@ -99,6 +109,14 @@ def check_lengths(trace: Trace) -> None:
     most = int(max(trace.prompt_tokens.max(), trace.output_tokens.max()))
     if most >= 1 << 30:
         raise UserError(f"{trace.name}: a message of {most} tokens; at most {(1 << 30) - 1}")
+
+
+def stretch_of(s: Scenario, spec: TraceFile, path: Path) -> Stretch:
+    """The part of the trace's time to replay; what is drawn from fits ends with the run."""
+    duration = spec.duration
+    if duration is None and is_servegen(str(path), spec.format):
+        duration = s.run.horizon * spec.rate_scale
+    return Stretch(spec.start, duration, spec.client_scale, s.seed)
 
 
 def run_lengths(trace: Trace, paths: PrefixPaths, s: Scenario) -> Arr:

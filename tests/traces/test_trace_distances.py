@@ -95,7 +95,7 @@ def test_the_sizes_for_shares_of_the_ideal() -> None:
     assert curve.need.tolist() == [1, 3, 3, 3]
     assert curve.size_for(0.25) == 1
     assert curve.size_for(0.5) == 3
-    assert [point.size for point in curve.points()] == [1, 2, 3]
+    assert [point.size for point in curve.points()] == [2, 3]
     nothing = reuse_curve(trace_of([[1], [2]]))
     assert nothing is not None
     assert nothing.size_for(0.5) is None

@@ -69,11 +69,15 @@ class ReuseCurve:
         return int(self.need[min(int(place), self.need.size - 1)])
 
     def points(self) -> list[Point]:
-        """The curve at sizes 1, 2, 5, 10, ... and at the one beyond which nothing is gained."""
+        """The curve at sizes 1, 2, 5, 10, ... and at the one beyond which nothing is gained.
+
+        Where the smallest caches are alike, only the largest of them is given.
+        """
         top = int(self.need[-1]) if self.need.size else 1
         sizes = [m * 10**e for e in range(len(str(top))) for m in (1, 2, 5)]
-        wanted = [size for size in sizes if size < top and size * self.unit_tokens >= 512] + [top]
-        return [Point(size, size * self.unit_tokens, *self.at(size)) for size in wanted]
+        wanted = [size for size in sizes if size < top] + [top]
+        first = sum(self.at(size) == self.at(wanted[0]) for size in wanted) - 1
+        return [Point(size, size * self.unit_tokens, *self.at(size)) for size in wanted[first:]]
 
 
 def reuse_curve(trace: Trace) -> ReuseCurve | None:

@@ -23,8 +23,9 @@ from kaiju_sim.workload.traces.files.values import (
     time_ns,
     tokens,
 )
-from kaiju_sim.workload.traces.model import Columns, Limits, Row, RowError, Trace
+from kaiju_sim.workload.traces.model import Columns, Limits, Row, RowError, Stretch, Trace
 from kaiju_sim.workload.traces.ragpulse import RAGPULSE_COLUMNS, ragpulse_rows
+from kaiju_sim.workload.traces.servegen import draw_trace, is_servegen, read_fits
 
 RowOf = Callable[[Record], Row]
 """From one record to its row."""
@@ -95,6 +96,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 )
 """Every format by name; among those of one container, the columns of the first row decide."""
 
+NAMES = (*FORMATS, "servegen")
+"""Formats that `read_trace` knows: those of rows, and the fits of ServeGen."""
+
 ENDINGS: Mapping[str, Reader] = MappingProxyType(
     {".csv": csv_records, ".jsonl": jsonl_records, ".parquet": parquet_records}
 )
@@ -107,26 +111,33 @@ def read_trace(
     *,
     max_rows: int | None = None,
     block_tokens: int = BLOCK_TOKENS,
+    stretch: Stretch | None = None,
     limits: Limits | None = None,
 ) -> Trace:
-    """Read a trace, or its first `max_rows` rows.
+    """Read a trace, or its first `max_rows` rows, or a stretch of its time.
 
     `format` is a key of `FORMATS`, or "auto": the file's ending gives the container (after .zst
     or .gz), the columns of its first row the format. Anything wrong is one `UserError` with the
     row: the line of a text file (a CSV header is line 1), the row of a Parquet file, from 1.
+    ServeGen files hold fits: requests are drawn from them, for the stretch and with its seed.
     """
-    name = fspath(path)
+    name, part = fspath(path), stretch or Stretch()
     _check_options(format, max_rows, block_tokens)
+    if is_servegen(name, format):
+        drawn = draw_trace(read_fits(name, limits), part, limits)
+        return drawn if max_rows is None else drawn.head(max_rows)
+    if part.scale != 1:
+        raise UserError("only the clients of ServeGen fits have a scale", file=name)
     with open_source(name, limits or Limits()) as source:
         try:
-            return _read(source, format, max_rows, block_tokens)
+            return _read(source, format, max_rows, block_tokens).during(part)
         except RowError as error:
             raise UserError(str(error), file=name, line=source.row) from None
 
 
 def _check_options(format: str, max_rows: int | None, block_tokens: int) -> None:
-    if format != "auto" and format not in FORMATS:
-        allowed = ", ".join(["auto", *FORMATS])
+    if format not in ("auto", *NAMES):
+        allowed = ", ".join(["auto", *NAMES])
         raise UserError(f"unknown trace format {shown(format)}: use {allowed}")
     if max_rows is not None and max_rows < 1:
         raise UserError(f"a limit of {max_rows} rows: use 1 or more")

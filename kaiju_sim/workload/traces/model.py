@@ -8,11 +8,13 @@ blocks, row `i` owns `block_ids[block_offsets[i]:block_offsets[i + 1]]`. An id s
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from kaiju_sim.errors import UserError
 
 Ints = npt.NDArray[np.int64]
 
@@ -33,6 +35,20 @@ class Limits:
     """Rows."""
     blocks: int = 50_000_000
     """Block ids over all rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Which part of a trace is read, and how requests are drawn where a file holds fits."""
+
+    start_s: float = 0.0
+    """Start, seconds after the first row (ServeGen: after the first window begins)."""
+    duration_s: float | None = None
+    """Length, seconds; none: to the end."""
+    scale: float = 1.0
+    """ServeGen: every client's rate is multiplied by this."""
+    seed: int = 1
+    """ServeGen: seed of the draws."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +91,41 @@ class Trace:
     def span_ns(self) -> int:
         """Nanoseconds from the first arrival to the last."""
         return int(self.arrival_ns[-1])
+
+    def during(self, stretch: Stretch) -> "Trace":
+        """The rows of a stretch of time; `UserError` if there is none."""
+        if stretch.start_s == 0 and stretch.duration_s is None:
+            return self
+        start = round(stretch.start_s * 1e9)
+        length = 2**62 if stretch.duration_s is None else round(stretch.duration_s * 1e9)
+        low, high = (int(i) for i in np.searchsorted(self.arrival_ns, [start, start + length]))
+        if low == high:
+            end_s = self.span_ns / 1e9
+            raise UserError(f"{self.name}: no rows in this stretch; the last is at {end_s:g} s")
+        return self._slice(low, high)
+
+    def head(self, rows: int) -> "Trace":
+        """The first rows."""
+        return self._slice(0, min(rows, self.rows))
+
+    def _slice(self, low: int, high: int) -> "Trace":
+        rows = slice(low, high)
+        offsets, blocks = self.block_offsets, slice(0)
+        if offsets is not None:
+            blocks = slice(int(offsets[low]), int(offsets[high]))
+            offsets = offsets[low : high + 1] - offsets[low]
+        return replace(
+            self,
+            first_ns=self.first_ns + int(self.arrival_ns[low]),
+            arrival_ns=self.arrival_ns[rows] - self.arrival_ns[low],
+            prompt_tokens=self.prompt_tokens[rows],
+            output_tokens=self.output_tokens[rows],
+            session=None if self.session is None else self.session[rows],
+            character=None if self.character is None else self.character[rows],
+            block_ids=None if self.block_ids is None else self.block_ids[blocks],
+            block_offsets=offsets,
+            block_lengths=None if self.block_lengths is None else self.block_lengths[blocks],
+        )
 
     def lengths(self) -> Ints:
         """Prompt tokens that each id in `block_ids` stands for, partial last blocks included."""
