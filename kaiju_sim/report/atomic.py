@@ -41,6 +41,26 @@ def appearing(target: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
+def write_file(target: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all; an old one is replaced.
+
+    Errors of the file system are UserError.
+    """
+    new = _hidden(target, "new")
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(target)
+        _flush_directory(target.parent)
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror or error}", target) from error
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
 def probe(parent: Path) -> None:
     """Raise UserError unless a directory can be made in `parent` now."""
     trial = parent / f".kaiju-probe-{_host()}-{os.getpid()}"

@@ -199,7 +199,9 @@ class TraceFile(Part):
 
     file: str
     """Path, relative to the scenario file."""
-    format: Literal["auto", "mooncake", "azure", "csv", "jsonl", "parquet"] = "auto"
+    format: Literal[
+        "auto", "mooncake", "ragpulse", "azure", "csv", "jsonl", "parquet", "servegen"
+    ] = "auto"
     """File format; `auto` tells it from the name and the columns."""
     block_tokens: int = Field(default=512, ge=1, le=65536)
     """Tokens that one block id of the trace stands for."""
@@ -209,6 +211,12 @@ class TraceFile(Part):
     """Arrivals that share one time stamp are spread evenly over this span (trace time)."""
     max_rows: int | None = Field(default=None, ge=1)
     """Replay at most this many rows from the start."""
+    start: Seconds = 0.0
+    """Replay from this time after the trace's first row (servegen: after its first window)."""
+    duration: PositiveSeconds | None = None
+    """Replay so much of the trace's time (none: all; servegen: as long as run.horizon)."""
+    client_scale: float = Field(default=1.0, gt=0, le=1e6)
+    """servegen: every client's rate is multiplied by this (and its hours stay as they are)."""
 
 
 class Traffic(Part):

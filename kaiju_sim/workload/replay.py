@@ -8,7 +8,16 @@ import numpy as np
 from kaiju_sim.engine.layout import Arr
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.schema import Scenario
-from kaiju_sim.workload.traces import Trace, prefix_paths, read_trace
+from kaiju_sim.scenario.traffic import TraceFile
+from kaiju_sim.workload.traces import (
+    PrefixPaths,
+    Stretch,
+    Trace,
+    is_servegen,
+    kv_blocks,
+    prefix_paths,
+    read_trace,
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class Rows:
     run_stream: Arr
     run_blocks: Arr
     shift: int
-    """log2 of the tokens of a trace block."""
+    """log2 of the tokens that `run_blocks` counts in: a trace block, or a KV block for chunks."""
     most_runs: int
 
 
@@ -72,6 +81,7 @@ def load_rows(s: Scenario, base_dir: Path) -> Rows | None:
         spec.format,
         max_rows=spec.max_rows,
         block_tokens=spec.block_tokens,
+        stretch=stretch_of(s, spec, base_dir / spec.file),
     )
     check_lengths(trace)
     times = spread_times(trace.arrival_ns, int(spec.spread * 1e9))
@@ -88,7 +98,7 @@ def load_rows(s: Scenario, base_dir: Path) -> Rows | None:
         characters=int(names.size),
         run_offsets=paths.run_offsets,
         run_stream=paths.run_stream,
-        run_blocks=paths.run_blocks.astype(np.int64),
+        run_blocks=run_lengths(trace, paths, s),
         shift=block_shift(trace, s),
         most_runs=int(runs.max()) if runs.size else 0,
     )
@@ -101,11 +111,28 @@ def check_lengths(trace: Trace) -> None:
         raise UserError(f"{trace.name}: a message of {most} tokens; at most {(1 << 30) - 1}")
 
 
+def stretch_of(s: Scenario, spec: TraceFile, path: Path) -> Stretch:
+    """The part of the trace's time to replay; what is drawn from fits ends with the run."""
+    duration = spec.duration
+    if duration is None and is_servegen(str(path), spec.format):
+        duration = s.run.horizon * spec.rate_scale
+    return Stretch(spec.start, duration, spec.client_scale, s.seed)
+
+
+def run_lengths(trace: Trace, paths: PrefixPaths, s: Scenario) -> Arr:
+    """Length of each run: in trace blocks, or in KV blocks where a trace has chunks."""
+    if trace.block_lengths is not None:
+        return kv_blocks(paths, trace, s.kv.block_tokens)
+    return np.asarray(paths.run_blocks.astype(np.int64))
+
+
 def block_shift(trace: Trace, s: Scenario) -> int:
     """log2 of the trace's block; it must hold whole KV blocks."""
     tokens = trace.block_tokens
     if trace.block_ids is None:
         return 0
+    if trace.block_lengths is not None:
+        return s.kv.block_tokens.bit_length() - 1
     if tokens & (tokens - 1) or tokens < s.kv.block_tokens:
         raise UserError(
             f"kv.block_tokens is {s.kv.block_tokens}, but an id of this trace stands for {tokens}"

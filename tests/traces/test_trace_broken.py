@@ -200,7 +200,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ({"format": "yaml"}, "use auto, mooncake, azure"),
+        ({"format": "yaml"}, "use auto, mooncake, ragpulse, azure"),
         ({"max_rows": 0}, "use 1 or more"),
         ({"block_tokens": 0}, "use 1 to 1,000,000"),
     ],

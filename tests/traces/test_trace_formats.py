@@ -4,13 +4,17 @@ import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pytest
 import zstandard
 from pyarrow import parquet
 
-from kaiju_sim.workload.traces import FORMATS, Limits, read_trace
+from kaiju_sim.errors import UserError
+from kaiju_sim.scenario.traffic import TraceFile
+from kaiju_sim.workload.traces import FORMATS, NAMES, Limits, Stretch, Trace, read_trace
+from kaiju_sim.workload.traces.export import plain_file
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -147,4 +151,49 @@ def test_limits_are_the_most_that_is_allowed(write: Write) -> None:
 
 
 def test_the_registry_names_what_scenarios_may_ask_for() -> None:
-    assert set(FORMATS) == {"mooncake", "azure", "csv", "jsonl", "parquet"}
+    assert (*FORMATS, "servegen") == NAMES
+    field = TraceFile.model_fields["format"].annotation
+    assert set(get_args(field)) == {"auto", *NAMES}
+    assert set(FORMATS) == {"mooncake", "ragpulse", "azure", "csv", "jsonl", "parquet"}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("content", [CSV, CSV.replace(",session,character,block_ids", "")])
+def test_what_is_written_reads_back(ending: str, content: str, write: Write) -> None:
+    if "session" not in content:
+        content = "\n".join(",".join(line.split(",")[:3]) for line in content.splitlines())
+    trace = read_trace(write("a.csv", content))
+    back = read_trace(write(f"b{ending}", plain_file(trace, f"b{ending}")))
+    assert back.arrival_ns.tolist() == trace.arrival_ns.tolist()
+    assert back.prompt_tokens.tolist() == trace.prompt_tokens.tolist()
+    assert back.output_tokens.tolist() == trace.output_tokens.tolist()
+    assert list(back.row_blocks()) == list(trace.row_blocks())
+    for name in ("session", "character"):
+        mine, theirs = getattr(trace, name), getattr(back, name)
+        assert (mine is None) == (theirs is None)
+        assert mine is None or mine.tolist() == theirs.tolist()
+
+
+def test_only_known_endings_are_written(write: Write) -> None:
+    trace = read_trace(write("a.csv", CSV))
+    with pytest.raises(UserError, match=r"written as .csv, .jsonl, .parquet"):
+        plain_file(trace, "b.xml")
+
+
+def stretched(trace: Trace, start_s: float, duration_s: float | None) -> Trace:
+    return trace.during(Stretch(start_s, duration_s))
+
+
+def test_a_stretch_is_cut_out_of_a_trace(write: Write) -> None:
+    file = write("a.csv", CSV)
+    whole = read_trace(file)
+    late = read_trace(file, stretch=Stretch(0.000000001))
+    assert late.first_ns == 10_000_000_001
+    assert late.arrival_ns.tolist() == [0, 2_499_999_999]
+    assert list(late.row_blocks()) == [[3], []]
+    assert late.session is not None
+    assert late.session.tolist() == [2, 1]
+    assert stretched(whole, 0, 2.5).rows == 2
+    assert stretched(whole, 0, None).rows == 3
+    with pytest.raises(UserError, match=r"no rows in this stretch; the last is at 2.5 s"):
+        stretched(whole, 3, None)

@@ -62,6 +62,21 @@ def time_figure(
     return {"data": data, "layout": layout}
 
 
+def curve_figure(
+    title: str, size: Floats, lines: Mapping[str, Floats], source: str, *, axis: str
+) -> Figure:
+    """Fractions against a size on a logarithmic axis."""
+    data = [
+        _line(name, size, values, PALETTE[place % len(PALETTE)])
+        | {"mode": "lines+markers", "hovertemplate": "%{y:.2%} at %{x:,.6~g}<extra></extra>"}
+        for place, (name, values) in enumerate(lines.items())
+    ]
+    layout = _layout(title, source, axis, "fraction")
+    layout["xaxis"] |= {"type": "log", "dtick": 1}
+    layout["yaxis"] |= {"rangemode": "tozero", "tickformat": ".0%"}
+    return {"data": data, "layout": layout}
+
+
 def heat_figure(title: str, heat: Heat, source: str) -> Figure:
     """One row per replica, one column per time, darker is more."""
     unit, scale = _time_unit(heat.time_s)

@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 
 from kaiju_sim.errors import UserError
+from kaiju_sim.workload.traces.distances import ReuseCurve, reuse_curve
 from kaiju_sim.workload.traces.model import Ints, Trace
-from kaiju_sim.workload.traces.reuse import Fleet, fleet_reuse, ideal_reuse, lru_reuse
+from kaiju_sim.workload.traces.reuse import Fleet, fleet_reuse, ideal_reuse
+
+KV_SHARES = (0.5, 0.8, 0.95)
+"""Shares of the ideal token hit whose cache sizes are given."""
 
 IOD_WINDOWS_S = (1, 10, 30, 60)
 """Windows of the index of dispersion, seconds, where the trace is long enough."""
@@ -117,30 +121,36 @@ def _dispersion(trace: Trace, windows_s: Sequence[int] | None) -> dict[str, floa
     return values
 
 
-def _groups(trace: Trace) -> dict[str, int]:
-    columns = {"sessions": trace.session, "characters": trace.character}
-    return {name: len(np.unique(column)) for name, column in columns.items() if column is not None}
+def _groups(trace: Trace) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    if trace.session is not None:
+        _, turns = np.unique(trace.session, return_counts=True)
+        figures["sessions"] = len(turns)
+        figures["turns"] = lengths(turns)
+        several = float(turns[turns > 1].sum() / trace.rows)
+        figures["share_of_requests_in_multi_turn_sessions"] = round(several, 4)
+    if trace.character is not None:
+        figures["characters"] = len(np.unique(trace.character))
+    return figures
 
 
 def _reuse(
     trace: Trace, lru: Sequence[int], fleet: Sequence[Fleet], progress: Progress | None
 ) -> dict[str, Any]:
     tell = progress or (lambda done: None)
-    ideal = ideal_reuse(trace)
+    ideal, curve = ideal_reuse(trace), reuse_curve(trace)
+    assert curve is not None
     figures: dict[str, Any] = {
-        "block_tokens": trace.block_tokens,
+        "block_tokens": trace.block_tokens if trace.block_lengths is None else None,
         "ideal": {
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in ideal._asdict().items()
         },
     }
-    tell("ideal")
+    figures["curve"] = curve_figures(curve)
+    tell("ideal and LRU")
     if lru:
-        figures["lru"] = {}
-    for capacity in lru:
-        hit = lru_reuse(trace, capacity)
-        figures["lru"][str(capacity)] = [round(hit.block, 4), round(hit.token, 4)]
-        tell(f"lru {capacity}")
+        figures["lru"] = {str(capacity): _pair(curve, capacity) for capacity in lru}
     if fleet:
         figures["fleet"] = {}
     for one in fleet:
@@ -148,3 +158,20 @@ def _reuse(
         figures["fleet"][str(one)] = [round(result.block, 4), round(result.imbalance, 3)]
         tell(f"fleet {one}")
     return figures
+
+
+def curve_figures(curve: ReuseCurve) -> dict[str, Any]:
+    """The reuse curve's points, and the smallest caches that reach shares of the ideal hit."""
+    points = curve.points()
+    return {
+        "unit_tokens": curve.unit_tokens,
+        "size": [point.size for point in points],
+        "block_hit": [round(point.block, 4) for point in points],
+        "token_hit": [round(point.token, 4) for point in points],
+        "size_for_share": {f"{share:g}": curve.size_for(share) for share in KV_SHARES},
+    }
+
+
+def _pair(curve: ReuseCurve, size: int) -> list[float]:
+    hit = curve.at(size)
+    return [round(hit.block, 4), round(hit.token, 4)]

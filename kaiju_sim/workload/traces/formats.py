@@ -12,11 +12,10 @@ from os import PathLike, fspath
 from types import MappingProxyType
 
 from kaiju_sim.errors import UserError
-from kaiju_sim.workload.traces.model import Columns, Limits, Row, RowError, Trace
-from kaiju_sim.workload.traces.parquet import parquet_records
-from kaiju_sim.workload.traces.records import Reader, Record, csv_records, jsonl_records
-from kaiju_sim.workload.traces.source import Source, digest, open_source, split_name
-from kaiju_sim.workload.traces.values import (
+from kaiju_sim.workload.traces.files.parquet import parquet_records
+from kaiju_sim.workload.traces.files.records import Reader, Record, csv_records, jsonl_records
+from kaiju_sim.workload.traces.files.source import Source, digest, open_source, split_name
+from kaiju_sim.workload.traces.files.values import (
     block_ids,
     identity,
     shown,
@@ -24,6 +23,12 @@ from kaiju_sim.workload.traces.values import (
     time_ns,
     tokens,
 )
+from kaiju_sim.workload.traces.model import Columns, Limits, Row, RowError, Stretch, Trace
+from kaiju_sim.workload.traces.ragpulse import RAGPULSE_COLUMNS, ragpulse_rows
+from kaiju_sim.workload.traces.servegen import draw_trace, is_servegen, read_fits
+
+RowOf = Callable[[Record], Row]
+"""From one record to its row."""
 
 BLOCK_TOKENS = 512
 """Tokens of a block where the file does not say: what Mooncake's ids stand for."""
@@ -36,7 +41,13 @@ class Format:
     container: Reader
     required: tuple[str, ...]
     optional: tuple[str, ...]
-    row: Callable[[Record], Row]
+    opened: Callable[[Source], RowOf]
+    """The function from a record to a row of one file (it may read what lies beside the file)."""
+
+
+def _alike(row: RowOf) -> Callable[[Source], RowOf]:
+    """For a format whose files need nothing beside them."""
+    return lambda source: row
 
 
 def _mooncake(record: Record) -> Row:
@@ -75,14 +86,18 @@ _AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        "mooncake": Format(jsonl_records, _MOONCAKE_COLUMNS, (), _mooncake),
-        "azure": Format(csv_records, _AZURE_COLUMNS, (), _azure),
-        "csv": Format(csv_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _plain),
-        "jsonl": Format(jsonl_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _plain),
-        "parquet": Format(parquet_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _plain),
+        "mooncake": Format(jsonl_records, _MOONCAKE_COLUMNS, (), _alike(_mooncake)),
+        "ragpulse": Format(jsonl_records, RAGPULSE_COLUMNS, (), ragpulse_rows),
+        "azure": Format(csv_records, _AZURE_COLUMNS, (), _alike(_azure)),
+        "csv": Format(csv_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _alike(_plain)),
+        "jsonl": Format(jsonl_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _alike(_plain)),
+        "parquet": Format(parquet_records, _PLAIN_REQUIRED, _PLAIN_OPTIONAL, _alike(_plain)),
     }
 )
 """Every format by name; among those of one container, the columns of the first row decide."""
+
+NAMES = (*FORMATS, "servegen")
+"""Formats that `read_trace` knows: those of rows, and the fits of ServeGen."""
 
 ENDINGS: Mapping[str, Reader] = MappingProxyType(
     {".csv": csv_records, ".jsonl": jsonl_records, ".parquet": parquet_records}
@@ -96,26 +111,33 @@ def read_trace(
     *,
     max_rows: int | None = None,
     block_tokens: int = BLOCK_TOKENS,
+    stretch: Stretch | None = None,
     limits: Limits | None = None,
 ) -> Trace:
-    """Read a trace, or its first `max_rows` rows.
+    """Read a trace, or its first `max_rows` rows, or a stretch of its time.
 
     `format` is a key of `FORMATS`, or "auto": the file's ending gives the container (after .zst
     or .gz), the columns of its first row the format. Anything wrong is one `UserError` with the
     row: the line of a text file (a CSV header is line 1), the row of a Parquet file, from 1.
+    ServeGen files hold fits: requests are drawn from them, for the stretch and with its seed.
     """
-    name = fspath(path)
+    name, part = fspath(path), stretch or Stretch()
     _check_options(format, max_rows, block_tokens)
+    if is_servegen(name, format):
+        drawn = draw_trace(read_fits(name, limits), part, limits)
+        return drawn if max_rows is None else drawn.head(max_rows)
+    if part.scale != 1:
+        raise UserError("only the clients of ServeGen fits have a scale", file=name)
     with open_source(name, limits or Limits()) as source:
         try:
-            return _read(source, format, max_rows, block_tokens)
+            return _read(source, format, max_rows, block_tokens).during(part)
         except RowError as error:
             raise UserError(str(error), file=name, line=source.row) from None
 
 
 def _check_options(format: str, max_rows: int | None, block_tokens: int) -> None:
-    if format != "auto" and format not in FORMATS:
-        allowed = ", ".join(["auto", *FORMATS])
+    if format not in ("auto", *NAMES):
+        allowed = ", ".join(["auto", *NAMES])
         raise UserError(f"unknown trace format {shown(format)}: use {allowed}")
     if max_rows is not None and max_rows < 1:
         raise UserError(f"a limit of {max_rows} rows: use 1 or more")
@@ -126,8 +148,10 @@ def _check_options(format: str, max_rows: int | None, block_tokens: int) -> None
 def _read(source: Source, format: str, max_rows: int | None, block_tokens: int) -> Trace:
     shape = _Shape(_candidates(source, format))
     columns = Columns(source.limits, block_tokens)
+    to_row: RowOf | None = None
     for record in shape.container(source, shape.check):
-        columns.add(shape.format.row(record))
+        to_row = to_row or shape.format.opened(source)
+        columns.add(to_row(record))
         if len(columns) == max_rows:
             break
     if not len(columns):

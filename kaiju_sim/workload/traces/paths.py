@@ -83,6 +83,28 @@ def prefix_paths(trace: Trace) -> PrefixPaths:
     )
 
 
+def kv_blocks(paths: PrefixPaths, trace: Trace, block_tokens: int) -> Ints:
+    """KV blocks of each run where a trace's blocks are chunks of various sizes.
+
+    A KV block belongs to the run that its last token lies in: it is then known by the stream and
+    its place there, since every prompt that enters a stream enters it at the same token.
+    """
+    ends = np.concatenate([[0], np.cumsum(trace.lengths())])
+    run_ends = ends[np.cumsum(paths.run_blocks)]
+    runs = np.diff(paths.run_offsets)
+    row_starts = np.repeat(ends[_offsets(trace)[:-1]], runs)
+    starts = np.concatenate([[0], run_ends])[:-1]
+    return np.asarray(
+        (run_ends - row_starts) // block_tokens - (starts - row_starts) // block_tokens
+    )
+
+
+def _offsets(trace: Trace) -> Ints:
+    return (
+        np.zeros(trace.rows + 1, np.int64) if trace.block_offsets is None else (trace.block_offsets)
+    )
+
+
 def _walk(
     tree: _Tree, blocks: list[int], run_stream: "array[int]", run_blocks: "array[int]"
 ) -> None:

@@ -120,11 +120,20 @@ def _blocks(trace: Trace) -> int:
 
 def _hit(trace: Trace, matched: list[int]) -> Hit:
     blocks = np.array(matched, dtype=np.int64)
-    hit_tokens = np.minimum(blocks * trace.block_tokens, trace.prompt_tokens).sum()
-    return Hit(
-        float(blocks.sum() / max(_blocks(trace), 1)),
-        float(hit_tokens / trace.prompt_tokens.sum()),
+    offsets = (
+        np.zeros(trace.rows + 1, np.int64) if trace.block_offsets is None else (trace.block_offsets)
     )
+    ends = np.concatenate([[0], np.cumsum(trace.lengths())])
+    hit_tokens = (ends[offsets[:-1] + blocks] - ends[offsets[:-1]]).sum()
+    return Hit(
+        float(blocks.sum() / max(_blocks(trace), 1)), float(hit_tokens / reusable_tokens(trace))
+    )
+
+
+def reusable_tokens(trace: Trace) -> int:
+    """Prompt tokens that reuse is counted over: all, or those of the chunks that have ids."""
+    counted = trace.prompt_tokens if trace.block_lengths is None else trace.block_lengths
+    return max(int(counted.sum()), 1)
 
 
 @dataclass(slots=True)

@@ -8,15 +8,15 @@ library's own column metadata ends the process on some broken files instead of r
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, BinaryIO
 
-from kaiju_sim.workload.traces.footer import Struct, parse_struct
+from kaiju_sim.workload.traces.files.footer import Struct, parse_struct
+from kaiju_sim.workload.traces.files.source import Source, seekable
+from kaiju_sim.workload.traces.files.values import no_twins, shown
 from kaiju_sim.workload.traces.model import Limits, RowError
-from kaiju_sim.workload.traces.source import Source, seekable
-from kaiju_sim.workload.traces.values import no_twins, shown
 
 _BATCH_ROWS = 4096
 _MAGIC = b"PAR1"
 _MAX_FOOTER = 4 << 20
-_BROKEN = "the file is not readable as Parquet, or is cut short"
+BROKEN = "the file is not readable as Parquet, or is cut short"
 
 
 def parquet_records(
@@ -28,7 +28,7 @@ def parquet_records(
     from pyarrow import parquet
 
     with seekable(source) as file:
-        _check_sizes(_footer(file), source.limits)
+        check_sizes(footer(file), source.limits)
         try:
             table = parquet.ParquetFile(file)
             _check_columns(table.schema_arrow, check)
@@ -38,36 +38,36 @@ def parquet_records(
                     yield record
                     source.row += 1
         except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, MemoryError):
-            raise RowError(_BROKEN) from None
+            raise RowError(BROKEN) from None
 
 
-def _footer(file: BinaryIO) -> Struct:
+def footer(file: BinaryIO) -> Struct:
     """The file's own description: at its end, then its length in four bytes, then the magic."""
     end = file.seek(0, 2)
     file.seek(max(end - 8, 0))
     tail = file.read(8)
     size = int.from_bytes(tail[:4], "little")
     if len(tail) < 8 or tail[4:] != _MAGIC or size > end - 8:
-        raise RowError(_BROKEN)
+        raise RowError(BROKEN)
     if size > _MAX_FOOTER:
         raise RowError(f"the Parquet footer is over {_MAX_FOOTER:,} bytes")
     file.seek(end - 8 - size)
     try:
         return parse_struct(file.read(size))
     except ValueError:
-        raise RowError(_BROKEN) from None
+        raise RowError(BROKEN) from None
     finally:
         file.seek(0)
 
 
-def _check_sizes(footer: Struct, limits: Limits) -> None:
+def check_sizes(footer: Struct, limits: Limits) -> None:
     """Field numbers: file 3 rows, 4 row groups; group 1 columns, 2 bytes; column 3.5 values."""
     try:
         rows = int(footer[3])
         size = sum(group[2] for group in footer[4])
         values = sum(chunk[3][5] for group in footer[4] for chunk in group[1])
     except (KeyError, TypeError, IndexError, ValueError):
-        raise RowError(_BROKEN) from None
+        raise RowError(BROKEN) from None
     if rows > limits.rows:
         raise RowError(f"more than {limits.rows:,} rows")
     if values > limits.blocks + 5 * limits.rows:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from kaiju_sim.workload.traces.files.source import Source, lines
+from kaiju_sim.workload.traces.files.values import no_twins, number_or_text, shown
 from kaiju_sim.workload.traces.model import RowError
-from kaiju_sim.workload.traces.source import Source, lines
-from kaiju_sim.workload.traces.values import no_twins, number_or_text, shown
 
 Record = Mapping[str, Any]
 Check = Callable[[Collection[str]], None]

@@ -1,0 +1,1 @@
+"""How bytes on disk become records: opening, decompressing, splitting, and checking values."""
