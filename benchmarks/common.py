@@ -25,7 +25,7 @@ MARGIN = 1.1
 MOST_STRETCH = 2000.0
 """At most this many times the stated horizon."""
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    "w1": {"at_16_per_s_and_gpu": {"traffic.messages_per_s": 256}},
+    "w1": {"at_16_per_s": {"traffic.messages_per_s": 256}},
     "w2": {"with_affinity": {"router.policy": "affinity"}},
 }
 """What is run once more in its short form, for its latencies."""
@@ -69,14 +69,14 @@ def latencies(run: Timed) -> dict[str, Any]:
     }
 
 
-def inside(name: str, seconds: float) -> dict[str, Any]:
+def inside(name: str, seconds: float, repeats: int = REPEATS) -> dict[str, Any]:
     """Measure in this process: one run as stated, then timed runs of at least `seconds`."""
     warm_up()
     timed(scenario_of(name))  # touches every page of the code once
     short = timed(scenario_of(name))
     short_peak = peak_rss_bytes()
     scenario = lasting(name, seconds)
-    runs = [timed(scenario) for _ in range(REPEATS)]
+    runs = [timed(scenario) for _ in range(repeats)]
     assert all(run.summary == runs[0].summary for run in runs), "runs of one scenario differ"
     wall_s = median(run.wall_s for run in runs)
     run = runs[0]
