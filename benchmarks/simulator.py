@@ -1,10 +1,14 @@
 """How fast the simulator is: `python -m benchmarks.simulator`.
 
 Progress goes to stderr. stdout has a small table for people, then one JSON object as its last line
-(with `--format json` nothing but that line). One process, one core; compilation is not timed.
+(with `--format json` nothing but that line). One process, one core, but for `day`; compilation is
+not timed.
 
 - affinity_fleet: messages simulated per second on the fixed scenario benchmarks/affinity.yaml, at
   70 % of a saturation that is measured first;
+- fleet_1000: the same on 1,000 GPUs;
+- w1, w2: the workloads that other simulators were measured on, beside which benchmarks.peers runs;
+- day: the whole day of scenarios/baseline.yaml, by the command of a user, on two cores;
 - python_twin: the same at the load of 2 GPUs on the plain Python loop, which must give the same
   summary as the compiled one;
 - simpy_timeouts: what bare SimPy does on this machine.
@@ -13,21 +17,28 @@ Progress goes to stderr. stdout has a small table for people, then one JSON obje
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from benchmarks import affinity, host, twin
+from benchmarks import affinity, common, day, host, twin
 from benchmarks.saturation import Say
 from kaiju_sim.simulation import is_warm, warm_up
 
-PARTS: dict[str, tuple[str, Callable[[float, Say], Any]]] = {
-    "affinity_fleet": ("affinity_fleet", affinity.measure),
-    "python_twin": ("python_twin", twin.twin),
-    "simpy_timeouts": ("simpy_timeouts_per_s", twin.simpy_timeouts),
+Found = dict[str, Any]
+Measure = Callable[[float, Say, Found], Any]
+PARTS: dict[str, tuple[str, Measure]] = {
+    "affinity_fleet": ("affinity_fleet", lambda s, say, _: affinity.measure(s, say)),
+    "fleet_1000": ("fleet_1000", affinity.measure_1000),
+    "w1": ("w1", lambda s, say, _: common.measure("w1", s, say)),
+    "w2": ("w2", lambda s, say, _: common.measure("w2", s, say)),
+    "day": ("day", lambda s, say, _: day.measure(s, say)),
+    "python_twin": ("python_twin", lambda s, say, _: twin.twin(s, say)),
+    "simpy_timeouts": ("simpy_timeouts_per_s", lambda s, say, _: twin.simpy_timeouts(s, say)),
 }
-"""Each part's name, its key in the JSON object, and what measures it."""
+"""Each part's name, its key in the JSON object, and what measures it, given what was found before.
+"""
 
-COMPILED = {"affinity_fleet", "python_twin"}
+COMPILED = PARTS.keys() - {"simpy_timeouts"}
 """Parts that run the compiled loop."""
 
 
@@ -74,24 +85,37 @@ def compile_first() -> None:
     warm_up()
 
 
-def table(found: dict[str, Any]) -> str:
-    """The figures for people."""
-    lines = []
+def lines_of(found: Found) -> Iterator[tuple[str, str]]:
+    """The figures for people, name and value."""
     if fleet := found.get("affinity_fleet"):
-        lines += [
-            ("messages/s per core", f"{fleet['messages_per_s_per_core']:,.0f}"),
-            ("engine steps/s per core", f"{fleet['steps_per_s']:,.0f}"),
-            ("median run", f"{fleet['messages']:,} messages in {fleet['wall_s']:.1f} s"),
-            ("saturation, messages/s", f"{fleet['saturation_messages_per_s']:,.0f}"),
-            ("offered, messages/s", f"{fleet['offered_messages_per_s']:,.0f}"),
-            ("prefix hit rate", f"{fleet['prefix_hit_rate']:.3f}"),
-            ("step time", f"source: {fleet['profile_source']}"),
-        ]
+        yield "messages/s per core", f"{fleet['messages_per_s_per_core']:,.0f}"
+        yield "engine steps/s per core", f"{fleet['steps_per_s']:,.0f}"
+        yield "median run", f"{fleet['messages']:,} messages in {fleet['wall_s']:.1f} s"
+        yield "saturation, messages/s", f"{fleet['saturation_messages_per_s']:,.0f}"
+        yield "offered, messages/s", f"{fleet['offered_messages_per_s']:,.0f}"
+        yield "prefix hit rate", f"{fleet['prefix_hit_rate']:.3f}"
+        yield "step time", f"source: {fleet['profile_source']}"
+    if grown := found.get("fleet_1000"):
+        yield "1,000 GPUs, messages/s per core", f"{grown['messages_per_s_per_core']:,.0f}"
+    for name in ("w1", "w2"):
+        if run := found.get(name):
+            memory = f"{run['peak_rss_bytes'] / 1e6:.0f} MB"
+            yield f"{name} requests/s per core", f"{run['requests_per_s_per_core']:,.0f}, {memory}"
+            times = f"TPOT {1e3 * run['tpot_s']:.2f} ms, TTFT {1e3 * run['ttft_s']:.1f} ms"
+            yield f"{name} means", f"{times} (source: {run['profile_source']})"
+    if whole := found.get("day"):
+        memory = f"{(whole['peak_rss_bytes'] or 0) / 1e6:,.0f} MB"
+        yield "day on two cores", f"{whole['wall_s']:.1f} s, {memory}"
+        yield "day", f"{whole['messages']:,} messages, {whole['steps']:,} steps"
     if slow := found.get("python_twin"):
-        lines.append(("plain Python twin, messages/s", f"{slow['messages_per_s']:,.0f}"))
+        yield "plain Python twin, messages/s", f"{slow['messages_per_s']:,.0f}"
     if bare := found.get("simpy_timeouts_per_s"):
-        lines.append(("bare SimPy, time-outs/s", f"{bare:,.0f}"))
-    return "".join(f"{name:<31}{value}\n" for name, value in lines)
+        yield "bare SimPy, time-outs/s", f"{bare:,.0f}"
+
+
+def table(found: Found) -> str:
+    """The figures for people."""
+    return "".join(f"{name:<33}{value}\n" for name, value in lines_of(found))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,10 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     around = {"machine": host.machine(), "versions": host.versions()}
     if set(chosen.only) & COMPILED:
         compile_first()
-    found: dict[str, Any] = {}
+    found: Found = {}
     for name in chosen.only:
         key, measure = PARTS[name]
-        found[key] = measure(chosen.seconds, say)
+        found[key] = measure(chosen.seconds, say, found)
     if chosen.format == "text":
         sys.stdout.write(table(found))
     sys.stdout.write(json.dumps(found | around, allow_nan=False) + "\n")

@@ -71,8 +71,23 @@ def test_model_sizes(
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_dimensions_are_labelled_as_ours(name: str) -> None:
-    assert "ours (not published)" in find_model(name).description
+def test_dimensions_are_labelled_as_ours_or_published(name: str) -> None:
+    label = "ours (not published)" if name.startswith("kaiju-") else "as published"
+    assert find_model(name).description.endswith(f"dimensions {label}")
+
+
+def test_llama_as_published() -> None:
+    """By hand: 8.03 billion parameters, 32 layers x 2 x 8 heads x 128 x 2 bytes of KV a token."""
+    model = find_model("llama-3.1-8b")
+    attention = 4096 * (4096 + 1024 + 1024 + 4096)
+    ffn = 3 * 4096 * 14336
+    norms = 32 * 2 * 4096
+    assert model.params == 32 * (attention + ffn) + norms + 2 * 128256 * 4096 == 8_030_257_152
+    assert model.rank_weight_bytes() == 2 * model.params
+    assert model.kv_store_bytes(1) == 131_072
+    assert model.kv_store_bytes(8192) == model.kv_read_bytes(8192) == 8192 * 131_072
+    assert model.rank_kv_heads(4) == 2
+    assert model.kv_store_bytes(1, 4) == 131_072 // 4
 
 
 @pytest.mark.parametrize(("context", "megabytes"), [(1024, 12.6), (4096, 18.9), (16384, 44.0)])

@@ -22,9 +22,11 @@ from kaiju_sim.steptime.roofline import (
     all_reduce_s,
     attention_pair_s,
     cache_write_row_bytes,
+    decode_token_s,
     elementwise_row_bytes,
     layers_matmul_s,
     matmul_s,
+    prefill_pair_s,
     roofline_curves,
     seqs_s,
 )
@@ -227,3 +229,25 @@ def test_building_twice_gives_the_same_bytes_quickly() -> None:
     second = usual_curves("kaiju-110b", 4)
     for a, b in zip(first[3:], second[3:], strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+def test_llama_by_hand() -> None:
+    """Grouped-query attention, bf16 throughout, gated FFN: bytes and operations from dimensions.
+
+    Weights that a step reads: 32 layers of 218,103,808 and the output head, 2 bytes each. A token
+    of context costs its 4,096 bytes of KV a layer, far above its arithmetic (8 kv heads of 32).
+    """
+    rank = floor_rank(find_model("llama-3.1-8b"))
+    gpu, d, q, kv, f = rank.gpu, 4096, 4096, 2048, 14336
+    layer = d * (q + kv) + q * d + 3 * d * f
+    assert layer == 218_103_808
+    one_row = float(layers_matmul_s(rank, one(1))[0])
+    moved = 2 * 32 * (layer + 4 * d + 2 * q + kv + 3 * f)
+    assert one_row == pytest.approx(moved / gpu.hbm_bytes_per_s, rel=1e-12)
+    full = float(layers_matmul_s(rank, one(2048))[0])
+    assert full == pytest.approx(2 * 2048 * 32 * layer / gpu.bf16_ops_per_s, rel=1e-12)
+    head = float(seqs_s(rank, one(1))[0]) * gpu.hbm_bytes_per_s
+    assert head == pytest.approx(2 * (d * 128256 + d + 128256) + 8 * 128256, rel=1e-12)
+    assert decode_token_s(rank) == pytest.approx(4096 / gpu.hbm_bytes_per_s, rel=1e-12)
+    assert prefill_pair_s(rank) == pytest.approx(4 * q / gpu.bf16_ops_per_s, rel=1e-12)
+    assert cache_write_row_bytes(rank) == 32 * kv * (2 + 2)
