@@ -98,6 +98,7 @@ REQUEST = np.dtype(
     align=True,
 )
 # What only the world knows of a message: its answer's length and what has come of it so far.
+# `sooner`, `later`: its neighbours among those whose users wait for a first token.
 FATE = np.dtype(
     [
         ("first", "i8"),
@@ -110,6 +111,8 @@ FATE = np.dtype(
         ("grows", "i4"),
         ("fresh", "i4"),
         ("failed", "i4"),
+        ("sooner", "i4"),
+        ("later", "i4"),
     ],
     align=True,
 )
@@ -202,6 +205,9 @@ class Limits(NamedTuple):
     """Objectives (NEVER: none)."""
     tpot_ns: int
     e2e_ns: int
+    timeout_ns: int = 0
+    """How long users wait for a first token (0: for ever)."""
+    epoch_ns: int = 1
 
 
 class Engine(NamedTuple):
@@ -233,6 +239,7 @@ class World(NamedTuple):
     done_count: Arr
     sketch: Arr
     tally: Arr
+    patience: Arr
 
 
 # Counts of the measured cohort.
@@ -240,6 +247,7 @@ TALLY = np.dtype(
     [
         ("completed", "i8"),
         ("failed", "i8"),
+        ("cancelled", "i8"),
         ("goodput", "i8"),
         ("ttft", "i8"),
         ("e2e", "i8"),
@@ -255,6 +263,8 @@ TALLY = np.dtype(
         ("itl_count", "i8"),
         ("swiped", "i8"),
         ("abandoned", "i8"),
+        ("retries", "i8"),
+        ("gave_up", "i8"),
     ],
     align=True,
 )
@@ -327,6 +337,7 @@ def make_world(engine: Engine) -> World:
     """A world around an empty engine."""
     limits = engine.limits
     requests = engine.requests.size
+    buckets = power_of_two(min(1 << 16, limits.timeout_ns // limits.epoch_ns + 3))
     return World(
         engine=engine,
         fates=np.zeros(requests, FATE),
@@ -336,4 +347,5 @@ def make_world(engine: Engine) -> World:
         done_count=np.zeros(1, np.int64),
         sketch=np.zeros((5, BINS), np.int64),
         tally=np.zeros(1, TALLY),
+        patience=np.full(buckets, -1, np.int32),
     )

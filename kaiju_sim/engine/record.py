@@ -1,6 +1,7 @@
 """What is recorded when a message's token or answer is delivered: sketches and cohort tallies."""
 
 from kaiju_sim.engine.layout import E2E, ITL, QUEUE, TPOT, TTFT, Arr, Rec, World
+from kaiju_sim.engine.patience import end_patience
 from kaiju_sim.engine.policy.batching import count_load
 from kaiju_sim.sketch import bin_of
 
@@ -56,6 +57,8 @@ def record_completion(w: World, q: int, end: int) -> None:
 
 def record_prompt(w: World, q: int) -> None:
     """Message q was admitted for the first time and its prompt computed."""
+    if w.engine.limits.timeout_ns > 0:
+        end_patience(w, q)
     v = w.engine.requests[q]
     if in_cohort(w, int(v.arrival)):
         tally = w.tally[0]

@@ -81,6 +81,8 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         ttft_ns=ns_or_never(s.slo.ttft),
         tpot_ns=ns_or_never(s.slo.tpot),
         e2e_ns=ns_or_never(s.slo.e2e),
+        timeout_ns=ns(s.traffic.client.timeout or 0.0),
+        epoch_ns=ns(s.run.epoch),
     )
 
 
@@ -150,9 +152,14 @@ def session_laws(s: Scenario) -> Sequence[Distribution]:
 
 def make_habits(s: Scenario) -> Habits:
     """What users do besides reading and replying."""
+    client = s.traffic.client
     return Habits(
         swipe_rate=s.traffic.sessions.swipe_rate,
         leave_rate=s.traffic.sessions.abandon_rate,
+        retries=client.retries,
+        backoff_s=client.backoff,
+        backoff_factor=client.backoff_factor,
+        jitter=client.jitter,
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from types import ModuleType
 
 from kaiju_sim import rng, sketch
-from kaiju_sim.engine import compiled, layout, loop, record, sequences
-from kaiju_sim.engine.policy import batching, prefix, routing, windows
+from kaiju_sim.engine import compiled, layout, loop, patience, record, sequences
+from kaiju_sim.engine.policy import batching, prefix, routing, windows, withdraw
 from kaiju_sim.fleet import cell, outcomes, prompts, records
 from kaiju_sim.fleet.cell import run_until
 from kaiju_sim.fleet.records import Cell
@@ -56,6 +56,8 @@ def modules() -> tuple[ModuleType, ...]:
         prefix,
         windows,
         batching,
+        withdraw,
+        patience,
         routing,
         record,
         sequences,

@@ -1,13 +1,16 @@
 """What becomes of messages, and what their users do next.
 
 A finished answer is logged; its user leaves, asks for another answer, ends the dialogue, or reads,
-thinks and replies. Whatever comes next comes at least one epoch after its cause.
+thinks and replies. A user who has waited too long for a first token gives the message up and sends
+it again later, or leaves. Whatever comes next comes at least one epoch after its cause.
 """
 
 from kaiju_sim import rng
+from kaiju_sim.engine.patience import end_patience, first_of
+from kaiju_sim.engine.policy.withdraw import withdraw
 from kaiju_sim.engine.record import in_cohort
 from kaiju_sim.fleet.records import Cell
-from kaiju_sim.workload.habits import ask_key, leaves, rejects
+from kaiju_sim.workload.habits import ask_key, backoff_s, leaves, rejects
 from kaiju_sim.workload.laws import draw
 from kaiju_sim.workload.sessions import Users, end_session, put_in_wheel
 
@@ -93,6 +96,43 @@ def go_on(cell: Cell, s: int, q: int, end: int) -> None:
         session.turn += 1
         session.swipe = 0
         next_turn(users, s, end)
+
+
+def give_up(cell: Cell, now: int) -> None:
+    """At an epoch's start: users whose patience has ended give up, in the order of sending."""
+    w = cell.world
+    p = w.engine.limits
+    if p.timeout_ns == 0 or now % p.epoch_ns != 0:
+        return
+    q = first_of(w, now)
+    while q >= 0:
+        following = int(w.fates[q].later)
+        if w.engine.requests[q].arrival + p.timeout_ns <= now:  # else in a later turn of the wheel
+            end_patience(w, q)
+            withdraw(w.engine, q, now)
+            cell.world.tally[0].cancelled += in_cohort(w, int(w.engine.requests[q].arrival))
+            s = int(w.engine.requests[q].session)
+            log_message(cell, s, q, now, 4)
+            try_again(cell, s, q, now)
+            give_request(cell, q)
+        q = following
+
+
+def try_again(cell: Cell, s: int, q: int, now: int) -> None:
+    """Message q got no answer: session s sends it again after a pause, or is over."""
+    users = cell.users
+    session = users.sessions[s]
+    tally = cell.world.tally[0]
+    measured = in_cohort(cell.world, int(cell.world.engine.requests[q].arrival))
+    attempt = int(session.attempt)
+    if attempt >= users.habits.retries:
+        tally.gave_up += measured
+        end_session(users, s)
+        return
+    tally.retries += measured
+    who, turn, swipe = int(session.id), int(session.turn), int(session.swipe)
+    session.attempt = attempt + 1
+    file_after(users, s, now, backoff_s(users.habits, users.seed, who, turn, swipe, attempt))
 
 
 def next_turn(users: Users, s: int, end: int) -> None:

@@ -88,7 +88,8 @@ def fates(pool: Pool) -> dict[str, int]:
     """What became of the cohort; asserts that nothing is lost."""
     arrived = pool.desk("cohort")
     completed, failed = pool.tally("completed"), pool.tally("failed")
-    in_flight = arrived - completed - failed
+    cancelled = pool.tally("cancelled")
+    in_flight = arrived - completed - failed - cancelled
     if pool.exact:
         log = pool.log
         low, high = pool.cells[0].start.time_ns, pool.cells[0].stop.time_ns
@@ -101,7 +102,7 @@ def fates(pool: Pool) -> dict[str, int]:
         "blocked_pre": 0,
         "shed": 0,
         "failed": failed,
-        "cancelled": 0,
+        "cancelled": cancelled,
         "completed": completed,
         "blocked_post": 0,
         "in_flight": in_flight,
@@ -303,6 +304,8 @@ def realised(plant: "Plant", pool: Pool, requests: dict[str, int]) -> Summary:
             pool.tally("swiped"), requests["completed"] - pool.tally("abandoned")
         ),
         "realised.abandoned": pool.tally("abandoned"),
+        "realised.retries": pool.tally("retries"),
+        "realised.gave_up": pool.tally("gave_up"),
     }
 
 
@@ -312,12 +315,13 @@ def verdict(pool: Pool, stated_per_s: float | None) -> str:
     Overloaded: the window ends with more messages in the system than it began with, by over 2 % of
     what arrived and three standard deviations of a Poisson count, half of it waiting; or (closed
     loop, where waiting users send less) under 90 % of the stated messages are served while a second
-    of work waits; or over 1 % of the cohort failed. Backlogged: not so, but what waits at the end
-    would take over five seconds to serve, or messages of the cohort were still not finished after
-    the drain.
+    of work waits; or over 1 % of the cohort failed or was given up. Backlogged: not so, but what
+    waits at the end would take over five seconds to serve, or messages of the cohort were still not
+    finished after the drain.
     """
     arrived = max(1, pool.during("arrived"))
-    if pool.tally("failed") > 0.01 * max(1, pool.desk("cohort")):
+    lost = pool.tally("failed") + pool.tally("cancelled")
+    if lost > 0.01 * max(1, pool.desk("cohort")):
         return "overloaded"
     growth = pool.change("in_system")
     waiting = sum(c.stop.waiting for c in pool.cells)
@@ -327,5 +331,5 @@ def verdict(pool: Pool, stated_per_s: float | None) -> str:
     rate = pool.during("done") / pool.window_s
     if stated_per_s is not None and rate < 0.9 * stated_per_s and waiting > rate:
         return "overloaded"
-    undrained = pool.desk("cohort") - pool.tally("completed") - pool.tally("failed")
+    undrained = pool.desk("cohort") - pool.tally("completed") - lost
     return "backlogged" if undrained > 0 or waiting > 5.0 * rate else "stable"
