@@ -103,6 +103,7 @@ REQUEST = np.dtype(
     align=True,
 )
 # What only the world knows of a message: its answer's length and what has come of it so far.
+# `sooner`, `later`: its neighbours among those whose users wait for a first token.
 FATE = np.dtype(
     [
         ("first", "i8"),
@@ -115,6 +116,8 @@ FATE = np.dtype(
         ("grows", "i4"),
         ("fresh", "i4"),
         ("failed", "i4"),
+        ("sooner", "i4"),
+        ("later", "i4"),
     ],
     align=True,
 )
@@ -234,6 +237,9 @@ class Limits(NamedTuple):
     """Messages that may wait at one place (NEVER: any number)."""
     shed_late: int
     """Turn away who would be late, at the moment of admission."""
+    timeout_ns: int = 0
+    """How long users wait for a first token (0: for ever)."""
+    epoch_ns: int = 1
 
 
 class Engine(NamedTuple):
@@ -265,6 +271,7 @@ class World(NamedTuple):
     done_count: Arr
     sketch: Arr
     tally: Arr
+    patience: Arr
 
 
 # Counts of the measured cohort, by segment of its arrivals; `itl`: in the first, of all times.
@@ -278,6 +285,7 @@ TALLY = np.dtype(
         ("completed", "i8"),
         ("failed", "i8"),
         ("shed", "i8"),
+        ("cancelled", "i8"),
         ("goodput", "i8"),
         ("ttft", "i8"),
         ("e2e", "i8"),
@@ -296,6 +304,8 @@ TALLY = np.dtype(
         ("free_ttft", "i8"),
         ("swiped", "i8"),
         ("abandoned", "i8"),
+        ("retries", "i8"),
+        ("gave_up", "i8"),
     ],
     align=True,
 )
@@ -369,6 +379,7 @@ def make_world(engine: Engine) -> World:
     """A world around an empty engine."""
     limits = engine.limits
     requests = engine.requests.size
+    buckets = power_of_two(min(1 << 16, limits.timeout_ns // limits.epoch_ns + 3))
     return World(
         engine=engine,
         fates=np.zeros(requests, FATE),
@@ -378,4 +389,5 @@ def make_world(engine: Engine) -> World:
         done_count=np.zeros(1, np.int64),
         sketch=np.zeros((limits.segments, 6, BINS), np.int64),
         tally=np.zeros(limits.segments, TALLY),
+        patience=np.full(buckets, -1, np.int32),
     )

@@ -1,6 +1,7 @@
 """What is recorded when a message's token or answer is delivered: sketches and cohort tallies."""
 
 from kaiju_sim.engine.layout import E2E, FREE_TTFT, ITL, QUEUE, TPOT, TTFT, Arr, Rec, World
+from kaiju_sim.engine.patience import end_patience
 from kaiju_sim.engine.policy.queues import count_load
 from kaiju_sim.sketch import bin_of
 
@@ -67,6 +68,8 @@ def record_completion(w: World, q: int, end: int) -> None:
 
 def record_prompt(w: World, q: int) -> None:
     """Message q was admitted for the first time and its prompt computed."""
+    if w.engine.limits.timeout_ns > 0:
+        end_patience(w, q)
     v = w.engine.requests[q]
     segment = segment_of(w, int(v.arrival))
     if segment >= 0:

@@ -97,6 +97,8 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         priority=priority_of(s),
         queue_limit=NEVER if s.engine.queue_limit is None else s.engine.queue_limit,
         shed_late=int(s.engine.shed == "late"),
+        timeout_ns=ns(s.traffic.client.timeout or 0.0),
+        epoch_ns=ns(s.run.epoch),
     )
 
 
@@ -178,9 +180,14 @@ def session_laws(s: Scenario) -> Sequence[Distribution]:
 
 def make_habits(s: Scenario) -> Habits:
     """What users do besides reading and replying."""
+    client = s.traffic.client
     return Habits(
         swipe_rate=s.traffic.sessions.swipe_rate,
         leave_rate=s.traffic.sessions.abandon_rate,
+        retries=client.retries,
+        backoff_s=client.backoff,
+        backoff_factor=client.backoff_factor,
+        jitter=client.jitter,
     )
 
 

@@ -17,6 +17,7 @@ from kaiju_sim.engine.loop import (
     enqueue_centrally,
     first_event,
 )
+from kaiju_sim.engine.patience import start_patience
 from kaiju_sim.engine.policy.batching import (
     admit,
     blocks_of,
@@ -25,7 +26,7 @@ from kaiju_sim.engine.policy.batching import (
 )
 from kaiju_sim.engine.policy.routing import choose, see_report, take_report
 from kaiju_sim.engine.record import segment_of
-from kaiju_sim.fleet.outcomes import answered, give_request, refuse
+from kaiju_sim.fleet.outcomes import answered, give_request, give_up, refuse
 from kaiju_sim.fleet.prompts import (
     compose,
     compose_past,
@@ -54,6 +55,7 @@ def fill_fate(cell: Cell, q: int, out: int) -> bool:
     fate.born = 0
     fate.grows = 0
     fate.fresh = -1
+    fate.later = -2
     fate.prompt = v.prompt
     fate.failed = room <= 0
     fate.out = min(out, room) if room > 0 else 0
@@ -99,6 +101,8 @@ def arrive(cell: Cell, s: int) -> int:
         tally.asked += e.requests[q].prompt
     if not fill_fate(cell, q, out):
         refuse(cell, s, q)
+    elif e.limits.timeout_ns > 0:
+        start_patience(cell.world, q)
     return q
 
 
@@ -260,6 +264,7 @@ def run_until(cell: Cell, until: int) -> int:
         if short != 0:
             return short
         if not clock.warming:
+            give_up(lent, now)
             reports(lent, now)
         route(lent)
         if clock.warming:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from types import ModuleType
 
 from kaiju_sim import rng, sketch
-from kaiju_sim.engine import compiled, layout, loop, record, sequences
-from kaiju_sim.engine.policy import batching, pacing, prefix, queues, routing, windows
+from kaiju_sim.engine import compiled, layout, loop, patience, record, sequences
+from kaiju_sim.engine.policy import batching, pacing, prefix, queues, routing, windows, withdraw
 from kaiju_sim.fleet import cell, log, outcomes, prompts, records
 from kaiju_sim.fleet.cell import run_until
 from kaiju_sim.fleet.records import Cell
@@ -63,6 +63,8 @@ def modules() -> tuple[ModuleType, ...]:
         queues,
         pacing,
         batching,
+        withdraw,
+        patience,
         routing,
         record,
         sequences,

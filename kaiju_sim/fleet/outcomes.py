@@ -1,14 +1,17 @@
 """What becomes of messages, and what their users do next.
 
 A finished answer is logged; its user leaves, asks for another answer, ends the dialogue, or reads,
-thinks and replies. Whatever comes next comes at least one epoch after its cause.
+thinks and replies. A user who has waited too long for a first token gives the message up and sends
+it again later, or leaves. Whatever comes next comes at least one epoch after its cause.
 """
 
 from kaiju_sim import rng
+from kaiju_sim.engine.patience import end_patience, first_of
+from kaiju_sim.engine.policy.withdraw import withdraw
 from kaiju_sim.engine.record import segment_of
 from kaiju_sim.fleet.log import log_message
 from kaiju_sim.fleet.records import Cell
-from kaiju_sim.workload.habits import ask_key, leaves, rejects
+from kaiju_sim.workload.habits import ask_key, backoff_s, leaves, rejects
 from kaiju_sim.workload.laws import draw
 from kaiju_sim.workload.sessions import Users, end_session, put_in_wheel
 
@@ -38,7 +41,7 @@ def answered(cell: Cell) -> None:
         end = int(w.done[i].end)
         s = int(w.engine.requests[q].session)
         if w.done[i].code == 1:
-            turned_away(cell, s, q)
+            turned_away(cell, s, q, end)
             continue
         log_message(cell, s, q, end, 0)
         go_on(cell, s, q, end)
@@ -46,14 +49,17 @@ def answered(cell: Cell) -> None:
     w.done_count[0] = 0
 
 
-def turned_away(cell: Cell, s: int, q: int) -> None:
-    """Message q of session s was shed: the session is over."""
-    segment = segment_of(cell.world, int(cell.world.engine.requests[q].arrival))
+def turned_away(cell: Cell, s: int, q: int, t: int) -> None:
+    """Message q of session s was shed at t: its user sends it again later, or leaves."""
+    w = cell.world
+    if w.engine.limits.timeout_ns > 0:
+        end_patience(w, q)
+    segment = segment_of(w, int(w.engine.requests[q].arrival))
     if segment >= 0:
-        cell.world.tally[segment].shed += 1
+        w.tally[segment].shed += 1
     log_message(cell, s, q, -1, 3)
+    try_again(cell, s, q, t)
     give_request(cell, q)
-    end_session(cell.users, s)
 
 
 def go_on(cell: Cell, s: int, q: int, end: int) -> None:
@@ -78,6 +84,46 @@ def go_on(cell: Cell, s: int, q: int, end: int) -> None:
         session.turn += 1
         session.swipe = 0
         next_turn(users, s, end)
+
+
+def give_up(cell: Cell, now: int) -> None:
+    """At an epoch's start: users whose patience has ended give up, in the order of sending."""
+    w = cell.world
+    p = w.engine.limits
+    if p.timeout_ns == 0 or now % p.epoch_ns != 0:
+        return
+    q = first_of(w, now)
+    while q >= 0:
+        following = int(w.fates[q].later)
+        if w.engine.requests[q].arrival + p.timeout_ns <= now:  # else in a later turn of the wheel
+            end_patience(w, q)
+            withdraw(w.engine, q, now)
+            segment = segment_of(w, int(w.engine.requests[q].arrival))
+            if segment >= 0:
+                w.tally[segment].cancelled += 1
+            s = int(w.engine.requests[q].session)
+            log_message(cell, s, q, now, 4)
+            try_again(cell, s, q, now)
+            give_request(cell, q)
+        q = following
+
+
+def try_again(cell: Cell, s: int, q: int, now: int) -> None:
+    """Message q got no answer: session s sends it again after a pause, or is over."""
+    users = cell.users
+    session = users.sessions[s]
+    segment = segment_of(cell.world, int(cell.world.engine.requests[q].arrival))
+    tally = cell.world.tally[max(segment, 0)]
+    measured = segment >= 0
+    attempt = int(session.attempt)
+    if attempt >= users.habits.retries:
+        tally.gave_up += measured
+        end_session(users, s)
+        return
+    tally.retries += measured
+    who, turn, swipe = int(session.id), int(session.turn), int(session.swipe)
+    session.attempt = attempt + 1
+    file_after(users, s, now, backoff_s(users.habits, users.seed, who, turn, swipe, attempt))
 
 
 def next_turn(users: Users, s: int, end: int) -> None:

@@ -11,7 +11,7 @@ from kaiju_sim.workload.sessions import Users
 
 DONE, NEED_REQUESTS, NEED_SESSIONS, NEED_NODES, NEED_LOG = range(5)
 """Why `run_until` returned: all done, or an array has to grow (or be emptied) first."""
-COMPLETED, FAILED, IN_FLIGHT, SHED = range(4)
+COMPLETED, FAILED, IN_FLIGHT, SHED, CANCELLED = range(5)
 """Fate of a message, in the log."""
 
 LOG = np.dtype(

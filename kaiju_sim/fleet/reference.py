@@ -12,7 +12,7 @@ from kaiju_sim.engine.layout import World
 from kaiju_sim.engine.loop import enqueue, enqueue_centrally
 from kaiju_sim.engine.reference import ReferenceLoop
 from kaiju_sim.fleet.cell import end_warming, prepare, reports, route
-from kaiju_sim.fleet.outcomes import answered
+from kaiju_sim.fleet.outcomes import answered, give_up
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.fleet.rows import Rows
 
@@ -56,6 +56,7 @@ def run_until(cell: Cell, loop: ReferenceLoop, until: int) -> int:
         if short != 0:
             return short
         if not clock.warming:
+            give_up(cell, now)
             reports(cell, now)
         route(cell)
         if clock.warming:

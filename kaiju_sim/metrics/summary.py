@@ -96,7 +96,8 @@ def fates(pool: Pool) -> dict[str, int]:
     """What became of the cohort; asserts that nothing is lost."""
     arrived = pool.tally("arrived")
     completed, failed, shed = (pool.tally(name) for name in ("completed", "failed", "shed"))
-    in_flight = arrived - completed - failed - shed
+    cancelled = pool.tally("cancelled")
+    in_flight = arrived - completed - failed - shed - cancelled
     if pool.exact:
         log = pool.log
         low, high = pool.cells[0].start.time_ns, pool.cells[0].stop.time_ns
@@ -109,7 +110,7 @@ def fates(pool: Pool) -> dict[str, int]:
         "blocked_pre": 0,
         "shed": shed,
         "failed": failed,
-        "cancelled": 0,
+        "cancelled": cancelled,
         "completed": completed,
         "blocked_post": 0,
         "in_flight": in_flight,
@@ -313,6 +314,8 @@ def realised(plant: "Plant", pool: Pool, requests: dict[str, int]) -> Summary:
             pool.tally("swiped"), requests["completed"] - pool.tally("abandoned")
         ),
         "realised.abandoned": pool.tally("abandoned"),
+        "realised.retries": pool.tally("retries"),
+        "realised.gave_up": pool.tally("gave_up"),
     }
 
 
@@ -322,12 +325,12 @@ def verdict(pool: Pool, stated_per_s: float | None) -> str:
     Overloaded: the window ends with more messages in the system than it began with, by over 2 % of
     what arrived and three standard deviations of a Poisson count, half of it waiting; or (closed
     loop, where waiting users send less) under 90 % of the stated messages are served while a second
-    of work waits; or over 1 % of the cohort failed. Backlogged: not so, but what waits when
-    arrivals end would take over five seconds to serve, or so much still waits after the drain that
-    it was not served in five seconds (answers that are under way are no backlog).
+    of work waits; or over 1 % of the cohort failed, was shed or given up. Backlogged: not so, but
+    what waits when arrivals end would take over five seconds to serve, or so much still waits after
+    the drain that it was not served in five seconds (answers that are under way are no backlog).
     """
     arrived = max(1, pool.during("arrived"))
-    lost = pool.tally("failed") + pool.tally("shed")
+    lost = sum(pool.tally(name) for name in ("failed", "shed", "cancelled"))
     if lost > 0.01 * max(1, pool.tally("arrived")):
         return "overloaded"
     growth = pool.change("in_system")

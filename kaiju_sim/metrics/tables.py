@@ -12,7 +12,7 @@ from kaiju_sim.scenario.schema import Scenario
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STATUS = np.array(["completed", "failed", "in_flight", "shed"], dtype=object)
+STATUS = np.array(["completed", "failed", "in_flight", "shed", "cancelled"], dtype=object)
 TIERS = np.array(["paid", "free"], dtype=object)
 
 

@@ -9,7 +9,7 @@ verdict | Verdict |  | text
   overloaded: the measured window ends with more messages in the system than it began with, by
   over 2 % of what arrived and three standard deviations of a Poisson count, at least half of them
   waiting, or under 90 % of the stated messages are served while over a second of work waits, or
-  over 1 % of the cohort failed or was shed; the
+  over 1 % of the cohort failed, was shed or given up; the
   quantiles then depend on how long one looks. backlogged: not so, but what waits when arrivals end
   takes over five seconds to serve, or still waits after five seconds of drain. stable: neither.
 profile.id | Step-time profile |  | text
@@ -59,7 +59,8 @@ requests.shed | Shed | messages | count
 requests.failed | Failed | messages | count
   Accepted but impossible to serve: for one, a prompt longer than engine.max_context.
 requests.cancelled | Cancelled | messages | count
-  Given up by the user. 0 as long as impatience is not modelled.
+  Given up by the user, whose client got no first token in time (traffic.client.timeout). Each
+  attempt is a message of its own.
 requests.completed | Completed | messages | count
   Got their last token.
 requests.blocked_post | Blocked after the model | messages | count
@@ -195,6 +196,10 @@ realised.swipe_rate | Swipe rate | of finished answers | fraction
 realised.abandoned | Users who left | dialogues | count
   Messages of the cohort whose user left for good while the answer streamed. They count as
   completed, with the tokens that were streamed.
+realised.retries | Retries | messages | count
+  Messages of the cohort that were given up and sent again later.
+realised.gave_up | Users who gave up | dialogues | count
+  Messages of the cohort that were given up for good: their user left after the last retry.
 realised.answers_cut | Answers cut | messages | count
   Answers of the cohort that engine.max_context cut short.
 realised.turns_delayed | Turns delayed | messages | count

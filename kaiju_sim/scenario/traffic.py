@@ -179,6 +179,22 @@ class Sessions(Part):
     """Probability, for each message, that the user leaves for good while the answer streams."""
 
 
+class Client(Part):
+    """What the user's client does when no first token comes."""
+
+    timeout: PositiveSeconds | None = None
+    """It gives a message up when no first token has come this long after sending (acts at the next
+    epoch's start); none: it waits for ever."""
+    retries: int = Field(default=0, ge=0, le=100)
+    """How often a message that was given up is sent again; then the user leaves for good."""
+    backoff: Seconds = 2.0
+    """Pause before the first retry (at least one epoch)."""
+    backoff_factor: float = Field(default=2.0, ge=1, le=100)
+    """Each further pause is this many times longer."""
+    jitter: Fraction = 0.0
+    """Spread of the pauses: each is shortened by a uniform draw of up to this part of it."""
+
+
 class Diurnal(Part):
     """Shape of the day: rate = messages_per_s x shape(hour) / mean(shape), linear between hours."""
 
@@ -231,6 +247,8 @@ class Traffic(Part):
     """Stated time from turn to turn of one dialogue; checked against the realised one."""
     sessions: Sessions = Sessions()
     """Closed-loop behaviour."""
+    client: Client = Client()
+    """Time-outs and retries."""
     output_tokens: Distribution = Constant(value=140)
     """Tokens of an answer (at least 1; the engine does not know it in advance)."""
     paid_share: Fraction = 0.0

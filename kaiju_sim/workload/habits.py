@@ -19,6 +19,14 @@ class Habits(NamedTuple):
     """Probability, after each finished answer, that another one to the same turn is asked for."""
     leave_rate: float
     """Probability, for each message, that the user leaves while the answer streams."""
+    retries: int
+    """How often a message that got no answer is sent again."""
+    backoff_s: float
+    """Pause before the first retry."""
+    backoff_factor: float
+    """Each further pause is this many times longer."""
+    jitter: float
+    """Largest part of a pause that a draw takes off."""
 
 
 def ask_key(turn: int, swipe: int) -> int:
@@ -45,3 +53,12 @@ def heard(h: Habits, seed: int, who: int, turn: int, swipe: int, out: int) -> in
     if not leaves(h, seed, who, turn, swipe):
         return out
     return 1 + int(rng.uniform(seed, rng.LEAVE_TOKENS, who, ask_key(turn, swipe)) * out)
+
+
+def backoff_s(h: Habits, seed: int, who: int, turn: int, swipe: int, attempt: int) -> float:
+    """Pause before the retry that follows attempt 0, 1, ...: exponential, less a uniform part."""
+    pause = h.backoff_s
+    for _ in range(attempt):
+        pause = min(pause * h.backoff_factor, 1e9)
+    u = rng.uniform(seed, rng.BACKOFF, who, ask_key(turn, swipe) + (attempt << 40))
+    return pause * (1.0 - h.jitter * u)

@@ -244,6 +244,11 @@ class Memory:
         self.give_up_window(end)
         self.let_go(message)
 
+    def withdraw(self, message: Message) -> None:
+        """A message is given up while its prompt is computed: nothing new gets a name."""
+        self.give_up_window(None)
+        self.let_go(message)
+
     def requeue(self, message: Message, made: int) -> None:
         """After a preemption what it has said is prompt; cached only where answers are."""
         message.prompt += made

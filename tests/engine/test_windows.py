@@ -33,6 +33,7 @@ def test_windows_equal_the_specification_after_every_operation(kind: str) -> Non
         counts.update(workload.counts)
         counts["dropped"] += sum(memory.windows_evicted for memory in workload.memories)
     assert counts["admitted"] > 300
+    assert counts["withdrawn"] > 15
     assert (counts["hit"] > 20) == rules.retain
     assert (counts["dropped"] > 50) == (rules.retain and kind != "roomy")
 

@@ -8,6 +8,7 @@ from tree_state import all_blocks, all_windows, small_engine
 
 from kaiju_sim.engine.layout import Engine
 from kaiju_sim.engine.policy import batching
+from kaiju_sim.engine.policy.withdraw import drop_prefill
 
 REPLICAS = 2
 STRIDE = 4
@@ -94,7 +95,8 @@ class Workload:
         self.filling: list[Life] = []
         self.running: list[Life] = []
         self.counts = dict.fromkeys(
-            ("admitted", "refused", "hit", "adopted", "preempted", "left", "given_up"), 0
+            ("admitted", "refused", "hit", "adopted", "preempted", "left", "given_up", "withdrawn"),
+            0,
         )
 
     def run(self, operations: int) -> None:
@@ -116,6 +118,8 @@ class Workload:
     def operate(self) -> None:
         """One of them, compared."""
         kinds = [self.submit, self.try_admit, self.compute, self.decode, self.decode, self.finish]
+        if self.draw.random() < 0.03:
+            kinds = [self.withdraw]
         self.draw.choice(kinds)()
         self.compare()
 
@@ -225,6 +229,15 @@ class Workload:
         batching.leave(self.engine, life.replica, life.slot, life.context, held)
         self.memories[life.replica].leave(life.message, life.context)
         self.slots.append(life.slot)
+
+    def withdraw(self) -> None:
+        """A message is given up before its prompt is computed."""
+        life = self.pick(self.filling)
+        if life is not None:
+            drop_prefill(self.engine, life.replica, life.slot)
+            self.memories[life.replica].withdraw(life.message)
+            self.slots.append(life.slot)
+            self.counts["withdrawn"] += 1
 
     # Comparison
 
