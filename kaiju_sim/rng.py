@@ -29,6 +29,7 @@ SAMPLE = 14
 TWO_CHOICES = 30
 GATE = 31
 MOVE = 32
+HOME = 33
 
 
 def mix(x: int) -> int:

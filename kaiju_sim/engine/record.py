@@ -29,7 +29,7 @@ def record_completion(w: World, q: int, end: int) -> None:
     v = w.engine.requests[q]
     fate = w.fates[q]
     arrival = int(v.arrival)
-    if not in_cohort(w, arrival):
+    if v.session < 0 or not in_cohort(w, arrival):
         return
     tally = w.tally[0]
     ttft = int(fate.first) - arrival
@@ -54,9 +54,17 @@ def record_completion(w: World, q: int, end: int) -> None:
         tally.goodput += 1
 
 
-def record_prompt(w: World, q: int) -> None:
-    """Message q was admitted for the first time and its prompt computed."""
+def record_prompt(w: World, r: Rec, q: int) -> None:
+    """Message q was admitted for the first time, its prompt computed and its first token is out.
+
+    A shadow counts nowhere: its token is discarded, and nobody asked for its prompt.
+    """
     v = w.engine.requests[q]
+    if v.session < 0:
+        return
+    r.tokens += 1
+    r.prompt += v.prompt
+    r.hit += v.cached
     if in_cohort(w, int(v.arrival)):
         tally = w.tally[0]
         tally.prompt += w.fates[q].prompt
@@ -69,7 +77,7 @@ def deliver(w: World, r: Rec, q: int, t: int) -> None:
     """Completion on replica record r at time t: totals and the list of what is done."""
     count_load(r, int(r.load), t)
     r.load -= 1
-    r.done += 1
+    r.done += 1 if w.engine.requests[q].session >= 0 else 0
     r.blocked = 0
     record_completion(w, q, t)
     i = int(w.done_count[0])

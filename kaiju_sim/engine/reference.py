@@ -77,9 +77,11 @@ class ReferenceLoop:
         if batch.rows + batch.decodes == 0:
             r.end = NEVER
             return
-        r.fixed = fixed_ns(e.curves, batch.rows + batch.decodes, batch.decodes + int(r.filling))
+        group = int(r.group)
+        rows = batch.rows + batch.decodes
+        r.fixed = fixed_ns(e.curves, rows, batch.decodes + int(r.filling), group)
         decode = self._decode_time(k) if batch.decodes else 0.0
-        prefill = prefill_ns(e.curves, batch.pairs, batch.near)
+        prefill = prefill_ns(e.curves, batch.pairs, batch.near, group)
         dt = duration_ns(w, k, int(r.steps), float(r.fixed), decode, prefill)
         r.begin = t
         r.end = t + dt
@@ -91,7 +93,7 @@ class ReferenceLoop:
         e = self.world.engine
         context = sum(s.context for s in self.running[k])
         near = sum(min(s.context, e.limits.window) for s in self.running[k])
-        return decode_ns(e.curves, context, near)
+        return decode_ns(e.curves, context, near, int(e.replicas[k].group))
 
     def _end(self, k: int, t: int) -> None:
         r = self.world.engine.replicas[k]
@@ -166,13 +168,11 @@ class ReferenceLoop:
         v = w.engine.requests[q]
         fate = w.fates[q]
         end_prefill(w.engine, k, q)
-        r.tokens += 1
         if fate.first < 0:
             fate.first = t
-            r.prompt += v.prompt
-            r.hit += v.cached
-            record_prompt(w, q)
+            record_prompt(w, r, q)
         else:
+            r.tokens += 1
             record_gap(w, t - self.last_ns.pop(q), 1)
         left = self.left.pop(q, int(fate.out)) - 1
         s = Sequence(q, int(v.prompt) + 1, left, int(v.blocks), t)

@@ -18,15 +18,10 @@ from kaiju_sim.engine.loop import (
     enqueue_centrally,
     first_event,
 )
-from kaiju_sim.engine.policy.batching import (
-    admit,
-    blocks_of,
-    end_prefill,
-    leave,
-)
-from kaiju_sim.engine.policy.routing import choose, see_report, take_report
+from kaiju_sim.engine.policy.routing import choose, see_report, shadow_of, take_report
+from kaiju_sim.engine.policy.warmth import forget_released, remember
 from kaiju_sim.engine.record import in_cohort
-from kaiju_sim.fleet.prompts import compose, compose_past, compose_row
+from kaiju_sim.fleet.prompts import compose, compose_past, compose_row, copy_request
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.workload.laws import draw
 from kaiju_sim.workload.sessions import Users, add_due, end_session, gather, put_in_wheel
@@ -169,14 +164,20 @@ def route(cell: Cell) -> None:
             give_request(cell, q)
         else:
             into_inbox(e, k, q)
+            if cell.routing.state[0].shadowing != 0:
+                shadow(cell, q, shadow_of(e, cell.routing, int(session.character), key, k))
 
 
-def remember(e: Engine, k: int, q: int) -> None:
-    """Leave request q's prompt in replica k's cache, as if its answer had just ended."""
-    if admit(e, k, q, 0):
-        end_prefill(e, k, q)
-        context = int(e.requests[q].prompt) + 1
-        leave(e, k, q, context, blocks_of(context, e.limits.shift))
+def shadow(cell: Cell, q: int, k: int) -> None:
+    """Send a copy of message q to replica k (-1: none): one token, which nobody will see."""
+    if k < 0:
+        return
+    c = take_request(cell)
+    copy_request(cell.world.engine, q, c)
+    fill_fate(cell, c, 1)
+    cell.routing.sent[k] += 1
+    cell.desk[0].shadows += 1
+    into_inbox(cell.world.engine, k, c)
 
 
 def run_units(w: World, until: int) -> None:
@@ -220,6 +221,9 @@ def answered(cell: Cell) -> None:
         q = int(w.done[i].request)
         end = int(w.done[i].end)
         s = int(w.engine.requests[q].session)
+        if s < 0:
+            give_request(cell, q)
+            continue
         log_message(cell, s, q, end, 0)
         session = users.sessions[s]
         session.history += w.fates[q].out
@@ -264,6 +268,8 @@ def shortage(cell: Cell) -> int:
     e = cell.world.engine
     desk = cell.desk[0]
     due = int(cell.users.clock[0].due)
+    if cell.routing.state[0].shadowing != 0:
+        due *= 2
     if desk.spare < due:
         return 1
     busy = e.requests.size - int(desk.spare) + due
@@ -317,6 +323,7 @@ def run_until(cell: Cell, until: int) -> int:
     lent = lend(cell)
     users = lent.users
     clock = users.clock[0]
+    forget_released(lent.world.engine)
     while clock.now < until:
         now = int(clock.now)
         stop = min((now // users.epoch_ns + 1) * users.epoch_ns, until)

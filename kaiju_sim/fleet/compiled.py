@@ -7,7 +7,7 @@ from types import ModuleType
 
 from kaiju_sim import rng, sketch
 from kaiju_sim.engine import compiled, layout, loop, record, sequences
-from kaiju_sim.engine.policy import batching, prefix, routing, windows
+from kaiju_sim.engine.policy import batching, prefix, routing, warmth, windows
 from kaiju_sim.fleet import cell, prompts, records
 from kaiju_sim.fleet.cell import run_until
 from kaiju_sim.fleet.records import Cell
@@ -56,6 +56,7 @@ def modules() -> tuple[ModuleType, ...]:
         windows,
         batching,
         routing,
+        warmth,
         record,
         sequences,
         loop,

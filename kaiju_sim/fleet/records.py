@@ -42,6 +42,7 @@ DESK = np.dtype(
         ("cut", "i8"),
         ("prompt", "i8"),
         ("messages", "i8"),
+        ("shadows", "i8"),
     ],
     align=True,
 )

@@ -72,7 +72,7 @@ def next_waiting(e: Engine, r: Rec) -> int:
 
     A replica that is being drained takes no more from the central queue.
     """
-    if r.wait >= 0 or r.active <= 0:
+    if r.wait >= 0 or r.active == 0:
         return int(r.wait)
     return int(e.hub[0].wait)
 
