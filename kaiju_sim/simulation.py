@@ -5,20 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.catalog.models import find_model
 from kaiju_sim.errors import UserError
 from kaiju_sim.executor import run_tasks
 from kaiju_sim.fleet.build import Plant
 from kaiju_sim.fleet.control import CellResult, CellRun, Plane
+from kaiju_sim.fleet.groups import build_groups
 from kaiju_sim.metrics import warmup
 from kaiju_sim.metrics.result import RunResult
 from kaiju_sim.metrics.series import series_table
 from kaiju_sim.metrics.summary import summarise
 from kaiju_sim.metrics.tables import event_table, replica_table, request_table
 from kaiju_sim.scenario.schema import Scenario
-from kaiju_sim.steptime.build import build_step_time
-from kaiju_sim.steptime.memory import kv_plan
 from kaiju_sim.workload.replay import Rows, load_rows
 
 MOST_TICK_ROWS = 2e7
@@ -72,7 +70,7 @@ def result_of(plant: Plant, cells: Sequence[CellResult]) -> RunResult:
     return RunResult(
         summary=summarise(plant, cells) | found.figures(scenario),
         requests=request_table(scenario, cells),
-        replicas=replica_table(cells),
+        replicas=replica_table(scenario, cells),
         series=series_table(cells, scenario.results.tick, scenario.fleet.shard_replicas),
         events=event_table(cells),
     )
@@ -81,12 +79,12 @@ def result_of(plant: Plant, cells: Sequence[CellResult]) -> RunResult:
 def build_plant(scenario: Scenario, base_dir: Path) -> Plant:
     """GPU, model, step time, memory plan and trace that the scenario names."""
     check_size(scenario)
-    gpu = find_gpu(scenario.gpu)
     model = find_model(scenario.model)
-    step_time = build_step_time(scenario, base_dir)
-    kv = kv_plan(scenario, gpu, model, step_time.kv_blocks)
+    groups = build_groups(scenario, base_dir)
     rows = load_rows(scenario, base_dir)
-    return Plant(ends_with(scenario, rows), gpu, model, step_time, kv, rows)
+    first = groups[0]
+    s = ends_with(scenario, rows)
+    return Plant(s, first.gpu, model, first.step_time, first.kv, rows, groups)
 
 
 def ends_with(s: Scenario, rows: Rows | None) -> Scenario:
@@ -102,8 +100,8 @@ def ends_with(s: Scenario, rows: Rows | None) -> Scenario:
 def check_size(s: Scenario) -> None:
     """UserError for intervals so short that a run would never end or fill the memory."""
     length = s.run.horizon + s.run.drain
-    rows = length / s.results.tick * s.fleet.replicas
-    least_s = length * s.fleet.replicas / MOST_TICK_ROWS
+    rows = length / s.results.tick * s.fleet.most_replicas
+    least_s = length * s.fleet.most_replicas / MOST_TICK_ROWS
     if rows > MOST_TICK_ROWS:
         raise UserError(
             f"results.tick of {s.results.tick:g} s makes {rows:.3g} rows of replicas.parquet; at"

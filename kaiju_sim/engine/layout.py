@@ -19,8 +19,6 @@ Arr = NDArray[Any]
 
 OPEN = 1 << 30
 """Gate of a replica (`REPLICA.active`) that takes every message; 0: none; between: a share."""
-SHADOW = -1
-"""Gate of a replica that takes only copies of messages."""
 NEVER = 1 << 61
 """A time that does not come (twice it still fits 64 bits)."""
 
@@ -78,10 +76,10 @@ POOL = np.dtype(
     align=True,
 )
 
-# What the engine knows of a message. `todo`: prompt tokens still to compute; `chunk`: of these, in
-# the current step; `hit`: cached prompt tokens at the last admission, `cached`: at the first;
-# `named`: leading blocks of its path that are in the tree and held; `blocks`: blocks held in all;
-# `tier`: 0 paid, 1 free.
+# What the engine knows of a message. `session`: -1 is a shadow, whose answer nobody gets; `todo`:
+# prompt tokens still to compute; `chunk`: of these, in the current step; `hit`: cached prompt
+# tokens at the last admission, `cached`: at the first; `named`: leading blocks of its path that are
+# in the tree and held; `blocks`: blocks held in all; `tier`: 0 paid, 1 free.
 REQUEST = np.dtype(
     [
         ("arrival", "i8"),
@@ -121,6 +119,7 @@ FATE = np.dtype(
     ],
     align=True,
 )
+# `active`: its gate; `group`: its kind; `wipe`: it was given back, its cache is to be forgotten.
 REPLICA = np.dtype(
     [
         ("end", "i8"),
@@ -149,6 +148,8 @@ REPLICA = np.dtype(
         ("fresh", "i4"),
         ("active", "i4"),
         ("shed", "i4"),
+        ("group", "i4"),
+        ("wipe", "i4"),
         ("pad", "i4"),
         # running totals
         ("busy", "i8"),
@@ -323,7 +324,7 @@ def make_pool() -> Arr:
     return pool
 
 
-def make_caches(replicas: int, blocks: int, windows: int) -> Arr:
+def make_caches(replicas: int, blocks: int | Arr, windows: int | Arr) -> Arr:
     """Caches of `replicas`, all memory free."""
     caches = np.zeros(replicas, CACHE)
     caches["free"] = blocks
@@ -350,9 +351,16 @@ def make_replicas(count: int) -> Arr:
 
 
 def make_engine(
-    limits: Limits, curves: Curves, blocks: int, *, requests: int, nodes: int, central: bool = False
+    limits: Limits,
+    curves: Curves,
+    blocks: int | Arr,
+    *,
+    requests: int,
+    nodes: int,
+    windows: Arr | None = None,
+    central: bool = False,
 ) -> Engine:
-    """An empty engine: `blocks` global KV blocks per replica, pools for requests and nodes."""
+    """An empty engine: global KV `blocks` (and `windows`) per replica, pools for the rest."""
     hub = np.zeros(1, HUB)
     for field in LINES:
         hub[field] = -1
@@ -364,7 +372,7 @@ def make_engine(
         replicas=make_replicas(limits.replicas),
         requests=np.zeros(requests, REQUEST),
         segments=np.zeros(requests * limits.stride, SEGMENT),
-        caches=make_caches(limits.replicas, blocks, limits.windows),
+        caches=make_caches(limits.replicas, blocks, limits.windows if windows is None else windows),
         nodes=np.zeros(nodes, NODE),
         node_index=make_index(nodes),
         node_pool=make_pool(),

@@ -66,14 +66,15 @@ def start_step(w: World, k: int, t: int) -> None:
     r.decoding = batch.decodes
     if r.shed >= 0:
         hand_over_shed(w, r, t)
+    g = int(r.group)
     if batch.rows + batch.decodes == 0:
         r.end = NEVER
         return
-    r.fixed = fixed_ns(e.curves, batch.rows + batch.decodes, batch.decodes + int(r.filling))
+    r.fixed = fixed_ns(e.curves, batch.rows + batch.decodes, batch.decodes + int(r.filling), g)
     decode = 0.0
     if batch.decodes > 0:
-        decode = decode_ns(e.curves, int(r.context), int(r.window))
-    prefill = prefill_ns(e.curves, batch.pairs, batch.near)
+        decode = decode_ns(e.curves, int(r.context), int(r.window), g)
+    prefill = prefill_ns(e.curves, batch.pairs, batch.near, g)
     dt = duration_ns(w, k, int(r.steps), r.fixed, decode, prefill)
     if batch.decodes > 0:
         r.decode_ns += dt
@@ -165,13 +166,11 @@ def first_token(w: World, k: int, q: int, t: int) -> None:
     v = w.engine.requests[q]
     fate = w.fates[q]
     end_prefill(w.engine, k, q)
-    r.tokens += 1
     if fate.first < 0:
         fate.first = t
-        r.prompt += v.prompt
-        r.hit += v.cached
-        record_prompt(w, q)
+        record_prompt(w, r, q)
     else:
+        r.tokens += 1
         record_gap(w, gap_of(w.fates, q, t), 1)
     fate.left -= 1
     if fate.left > 0:
@@ -205,7 +204,8 @@ def pure_decode(w: World, k: int, until: int) -> None:
     step, context, window = int(r.step), int(r.context), int(r.window)
     begin, end, steps = int(r.begin), int(r.end), int(r.steps)
     first = step
-    fixed = fixed_ns(e.curves, running, running)
+    g = int(r.group)
+    fixed = fixed_ns(e.curves, running, running, g)
     busy = 0
     while end < until and w.ring[base + ((step + 1) & (p.ring - 1))] < 0:
         need = int(w.cross[(k << p.shift) + ((step + 1) & block)])
@@ -217,7 +217,7 @@ def pure_decode(w: World, k: int, until: int) -> None:
         step += 1
         context += running
         window += r.growing
-        dt = duration_ns(w, k, steps, fixed, decode_ns(e.curves, context, window), 0.0)
+        dt = duration_ns(w, k, steps, fixed, decode_ns(e.curves, context, window, g), 0.0)
         steps += 1
         busy += dt
         begin = end
@@ -279,10 +279,10 @@ def enqueue(w: World, k: int, q: int) -> None:
     v = e.requests[q]
     t = int(v.arrival)
     v.replica = k
-    r.arrived += 1
+    r.arrived += 1 if v.session >= 0 else 0
     if full(e, int(r.load) - int(r.running) - int(r.filling)):
         gone = who_goes(e, r, q)
-        r.turned += 1
+        r.turned += 1 if e.requests[gone].session >= 0 else 0
         hand_over(w, gone, t, 1)
         if gone == q:
             return

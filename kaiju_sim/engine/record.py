@@ -36,7 +36,7 @@ def record_completion(w: World, q: int, end: int) -> None:
     fate = w.fates[q]
     arrival = int(v.arrival)
     segment = segment_of(w, arrival)
-    if segment < 0:
+    if v.session < 0 or segment < 0:
         return
     tally = w.tally[segment]
     ttft = int(fate.first) - arrival
@@ -66,11 +66,19 @@ def record_completion(w: World, q: int, end: int) -> None:
         tally.free_goodput += good
 
 
-def record_prompt(w: World, q: int) -> None:
-    """Message q was admitted for the first time and its prompt computed."""
+def record_prompt(w: World, r: Rec, q: int) -> None:
+    """Message q was admitted for the first time, its prompt computed and its first token is out.
+
+    A shadow counts nowhere: its token is discarded, and nobody asked for its prompt.
+    """
+    v = w.engine.requests[q]
+    if v.session < 0:
+        return
     if w.engine.limits.timeout_ns > 0:
         end_patience(w, q)
-    v = w.engine.requests[q]
+    r.tokens += 1
+    r.prompt += v.prompt
+    r.hit += v.cached
     segment = segment_of(w, int(v.arrival))
     if segment >= 0:
         tally = w.tally[segment]
@@ -84,7 +92,7 @@ def deliver(w: World, r: Rec, q: int, t: int) -> None:
     """Completion on replica record r at time t: totals and the list of what is done."""
     count_load(r, int(r.load), t)
     r.load -= 1
-    r.done += 1
+    r.done += 1 if w.engine.requests[q].session >= 0 else 0
     r.blocked = 0
     record_completion(w, q, t)
     hand_over(w, q, t, 0)

@@ -80,11 +80,13 @@ class ReferenceLoop:
         if batch.rows + batch.decodes == 0:
             r.end = NEVER
             return
-        r.fixed = fixed_ns(e.curves, batch.rows + batch.decodes, batch.decodes + int(r.filling))
+        group = int(r.group)
+        rows = batch.rows + batch.decodes
+        r.fixed = fixed_ns(e.curves, rows, batch.decodes + int(r.filling), group)
         decode = 0.0
         if batch.decodes:
-            decode = decode_ns(e.curves, int(r.context), int(r.window))
-        prefill = prefill_ns(e.curves, batch.pairs, batch.near)
+            decode = decode_ns(e.curves, int(r.context), int(r.window), group)
+        prefill = prefill_ns(e.curves, batch.pairs, batch.near, group)
         dt = duration_ns(w, k, int(r.steps), float(r.fixed), decode, prefill)
         if batch.decodes:
             r.decode_ns += dt
@@ -168,13 +170,11 @@ class ReferenceLoop:
         v = w.engine.requests[q]
         fate = w.fates[q]
         end_prefill(w.engine, k, q)
-        r.tokens += 1
         if fate.first < 0:
             fate.first = t
-            r.prompt += v.prompt
-            r.hit += v.cached
-            record_prompt(w, q)
+            record_prompt(w, r, q)
         else:
+            r.tokens += 1
             record_gap(w, t - self.last_ns.pop(q), 1)
         left = self.left.pop(q, int(fate.out)) - 1
         s = Sequence(q, int(v.prompt) + 1, left, int(v.blocks), t)

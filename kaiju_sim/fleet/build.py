@@ -12,11 +12,12 @@ from kaiju_sim.engine.layout import NEVER, Arr, Limits, make_engine, make_world,
 from kaiju_sim.engine.policy import routing
 from kaiju_sim.engine.policy.routing import ROUTER, Routing
 from kaiju_sim.errors import UserError
+from kaiju_sim.fleet.groups import Group, group_of, message_costs
 from kaiju_sim.fleet.prompts import Prompts
 from kaiju_sim.fleet.records import DESK, LOG, Cell
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.scenario.traffic import Constant, Distribution
-from kaiju_sim.steptime.build import StepTime
+from kaiju_sim.steptime.build import StepTime, stacked
 from kaiju_sim.steptime.memory import KvPlan
 from kaiju_sim.workload.arrivals import rate_curve
 from kaiju_sim.workload.characters import definition_tokens
@@ -47,6 +48,20 @@ class Plant:
     step_time: StepTime
     kv: KvPlan
     rows: Rows | None
+    groups: tuple[Group, ...]
+    """Kinds of replicas; GPU, step time and memory above are the first one's."""
+
+    def group_of(self) -> Arr:
+        """The group of each replica of a cell."""
+        return group_of(self.scenario, self.groups)
+
+    def global_blocks(self) -> Arr:
+        """Global KV blocks of each replica of a cell."""
+        return np.array([group.kv.global_blocks for group in self.groups])[self.group_of()]
+
+    def local_windows(self) -> Arr:
+        """Windows of each replica of a cell."""
+        return np.array([group.kv.local_windows for group in self.groups])[self.group_of()]
 
 
 def ns(seconds: float) -> int:
@@ -73,14 +88,14 @@ def make_limits(plant: Plant, stride: int) -> Limits:
     segments, segment_ns = cohort_segments(s)
     longest = mean_of(s.traffic.output_tokens) if s.traffic.kind != "replay" else 512
     return Limits(
-        replicas=s.fleet.replicas // s.fleet.cells,
+        replicas=s.fleet.most_replicas // s.fleet.cells,
         seed=s.seed,
         policy=("decode_first", "prefill_first", "ttft_aware").index(s.engine.policy),
         token_budget=s.engine.token_budget,
         max_seqs=s.engine.max_seqs,
         shift=s.kv.block_tokens.bit_length() - 1,
         window=window,
-        windows=plant.kv.local_windows,
+        windows=max(group.kv.local_windows for group in plant.groups),
         retain=RETAIN[s.kv.local_retention] if s.kv.prefix_cache else 0,
         prefix_cache=int(s.kv.prefix_cache),
         cache_generated=int(s.kv.cache_generated and s.traffic.kind != "replay"),
@@ -224,7 +239,7 @@ def make_prompts(plant: Plant) -> Prompts:
 def make_routing(plant: Plant, report_epochs: int, delay_epochs: int) -> Routing:
     """The router of a cell, knowing nothing yet."""
     s = plant.scenario
-    n = s.fleet.replicas // s.fleet.cells
+    n = s.fleet.most_replicas // s.fleet.cells
     rows = delay_epochs // report_epochs + 2
     if rows * n > MOST_REPORTS:
         raise UserError(
@@ -234,7 +249,7 @@ def make_routing(plant: Plant, report_epochs: int, delay_epochs: int) -> Routing
     characters = s.characters.count if plant.rows is None else plant.rows.characters
     copies = min(s.router.max_copies, n // s.fleet.shard_replicas)
     state = np.zeros(1, ROUTER)
-    state["active"] = n
+    state["active"] = s.fleet.replicas // s.fleet.cells
     affinity = s.router.policy == "affinity"
     return Routing(
         policy=routing.POLICIES.index(s.router.policy),
@@ -253,7 +268,7 @@ def make_routing(plant: Plant, report_epochs: int, delay_epochs: int) -> Routing
         table=np.zeros((characters if affinity else 1, copies), np.int32),
         copies=np.zeros(characters if affinity else 1, np.int32),
         moves=np.zeros((characters if affinity else 1, 2), np.int32),
-        cost=np.ones(n, np.int64),
+        cost=message_costs(s, plant.groups)[plant.group_of()],
     )
 
 
@@ -284,12 +299,15 @@ def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
     users = make_users(plant, cell, versions)
     engine = make_engine(
         limits,
-        plant.step_time.curves,
-        plant.kv.global_blocks,
+        stacked([group.step_time.curves for group in plant.groups]),
+        plant.global_blocks(),
+        windows=plant.local_windows(),
         requests=requests,
         nodes=power_of_two(16 * requests + 4 * users.sessions.size),
         central=s.router.queue == "central",
     )
+    engine.replicas["group"] = plant.group_of()
+    engine.replicas["active"][s.fleet.replicas // s.fleet.cells :] = 0
     report_epochs = max(1, math.ceil(s.router.report_interval / s.run.epoch - 1e-9))
     delay_epochs = math.ceil(s.router.report_delay / s.run.epoch - 1e-9)
     desk = np.zeros(1, DESK)

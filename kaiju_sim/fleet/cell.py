@@ -18,19 +18,15 @@ from kaiju_sim.engine.loop import (
     first_event,
 )
 from kaiju_sim.engine.patience import start_patience
-from kaiju_sim.engine.policy.batching import (
-    admit,
-    blocks_of,
-    end_prefill,
-    leave,
-)
-from kaiju_sim.engine.policy.routing import choose, see_report, take_report
+from kaiju_sim.engine.policy.routing import choose, see_report, shadow_of, take_report
+from kaiju_sim.engine.policy.warmth import forget_released, remember
 from kaiju_sim.engine.record import segment_of
 from kaiju_sim.fleet.outcomes import answered, give_request, give_up, refuse
 from kaiju_sim.fleet.prompts import (
     compose,
     compose_past,
     compose_row,
+    copy_request,
     dialogue_key,
     is_paid,
 )
@@ -140,14 +136,20 @@ def route(cell: Cell) -> None:
             give_request(cell, q)
         else:
             into_inbox(e, k, q)
+            if cell.routing.state[0].shadowing != 0:
+                shadow(cell, q, shadow_of(e, cell.routing, int(session.character), key, k))
 
 
-def remember(e: Engine, k: int, q: int) -> None:
-    """Leave request q's prompt in replica k's cache, as if its answer had just ended."""
-    if admit(e, k, q, 0):
-        end_prefill(e, k, q)
-        context = int(e.requests[q].prompt) + 1
-        leave(e, k, q, context, blocks_of(context, e.limits.shift))
+def shadow(cell: Cell, q: int, k: int) -> None:
+    """Send a copy of message q to replica k (-1: none): one token, which nobody will see."""
+    if k < 0:
+        return
+    c = take_request(cell)
+    copy_request(cell.world.engine, q, c)
+    fill_fate(cell, c, 1)
+    cell.routing.sent[k] += 1
+    cell.desk[0].shadows += 1
+    into_inbox(cell.world.engine, k, c)
 
 
 def run_units(w: World, until: int) -> None:
@@ -203,6 +205,8 @@ def shortage(cell: Cell) -> int:
     e = cell.world.engine
     desk = cell.desk[0]
     due = int(cell.users.clock[0].due)
+    if cell.routing.state[0].shadowing != 0:
+        due *= 2
     if desk.spare < due:
         return 1
     busy = e.requests.size - int(desk.spare) + due
@@ -257,6 +261,7 @@ def run_until(cell: Cell, until: int) -> int:
     lent = lend(cell)
     users = lent.users
     clock = users.clock[0]
+    forget_released(lent.world.engine)
     while clock.now < until:
         now = int(clock.now)
         stop = min((now // users.epoch_ns + 1) * users.epoch_ns, until)

@@ -7,7 +7,16 @@ from types import ModuleType
 
 from kaiju_sim import rng, sketch
 from kaiju_sim.engine import compiled, layout, loop, patience, record, sequences
-from kaiju_sim.engine.policy import batching, pacing, prefix, queues, routing, windows, withdraw
+from kaiju_sim.engine.policy import (
+    batching,
+    pacing,
+    prefix,
+    queues,
+    routing,
+    warmth,
+    windows,
+    withdraw,
+)
 from kaiju_sim.fleet import cell, log, outcomes, prompts, records
 from kaiju_sim.fleet.cell import run_until
 from kaiju_sim.fleet.records import Cell
@@ -66,6 +75,7 @@ def modules() -> tuple[ModuleType, ...]:
         withdraw,
         patience,
         routing,
+        warmth,
         record,
         sequences,
         loop,

@@ -6,7 +6,7 @@ instant, step completions come first (the data plane is advanced up to and inclu
 control events in the order in which they were scheduled, then arrivals and step starts.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,10 @@ import simpy
 from kaiju_sim import rng
 from kaiju_sim.engine.layout import Arr
 from kaiju_sim.fleet.build import Plant, build_cell, ns
+from kaiju_sim.fleet.elastic.autoscale import Autoscaler
+from kaiju_sim.fleet.elastic.recovery import Table
+from kaiju_sim.fleet.elastic.shards import Billed, Shards
+from kaiju_sim.fleet.elastic.story import Story
 from kaiju_sim.fleet.grow import grown
 from kaiju_sim.fleet.records import NEED_LOG, Cell
 from kaiju_sim.metrics.collect import Series, Totals, in_flight_rows, take_totals
@@ -23,7 +27,6 @@ from kaiju_sim.workload.popularity import pick
 
 Plane = Callable[[Cell, int], int]
 """Advances a cell to a time: the compiled loop or the reference."""
-Story = Generator[simpy.Event, Any, None]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class CellResult:
     """The measured cohort begins with this segment."""
     states: dict[str, Arr] = field(default_factory=dict)
     """Final caches and replicas, for conservation checks."""
+    billed: list[Billed] = field(default_factory=list)
+    """What was paid for, shard by shard."""
 
     @property
     def start(self) -> Totals:
@@ -88,6 +93,9 @@ class CellRun:
         self.end_ns = self.horizon_ns + ns(run.drain)
         self.tick_ns = ns(plant.scenario.results.tick)
         self.ticked_ns = 0
+        self.blocks, self.windows = plant.global_blocks(), plant.local_windows()
+        self.shards = Shards(self)
+        self.table = Table(self)
 
     def run(self, progress: Callable[[float], None] | None = None) -> CellResult:
         """Simulate to the end of the drain, or until the last message has finished."""
@@ -95,10 +103,24 @@ class CellRun:
         self.env.process(self._ticks(progress))
         if self.plant.scenario.characters.edits_per_hour > 0:
             self.env.process(self._edits())
+        self._change()
         done = self.env.process(self._data_plane())
         self.env.run(until=done)
         self._tick()
         return self._result()
+
+    def _change(self) -> None:
+        """Start what changes the fleet."""
+        self.env.process(self.shards.plan())
+        if self.table.wanted():
+            self.env.process(self.table.snapshots())
+        rule = self.plant.scenario.fleet.autoscale
+        if rule is not None:
+            self.env.process(Autoscaler(self, rule).run())
+
+    def tell(self, kind: str, subject: str, detail: str) -> None:
+        """Note an event."""
+        self.events.append((int(self.env.now) * 1e-9, kind, subject, detail))
 
     def _data_plane(self) -> Story:
         """Advance the data plane from control event to control event."""
@@ -166,9 +188,10 @@ class CellRun:
 
     def _tick(self) -> None:
         """Add this instant to the time series, unless it is there: the last tick may be shorter."""
-        now, plan = int(self.env.now), self.plant.kv
+        now = int(self.env.now)
         if now > self.ticked_ns:
-            self.series.tick(self.cell, now, plan.global_blocks, plan.local_windows)
+            paid = self.shards.paid_since(self.ticked_ns)
+            self.series.tick(self.cell, now, self.blocks, self.windows, paid)
             self.ticked_ns = now
 
     def _edits(self) -> Story:
@@ -207,4 +230,5 @@ class CellRun:
                 "caches": np.asarray(w.engine.caches),
                 "replicas": np.asarray(w.engine.replicas),
             },
+            billed=self.shards.billed,
         )

@@ -40,6 +40,9 @@ def answered(cell: Cell) -> None:
         q = int(w.done[i].request)
         end = int(w.done[i].end)
         s = int(w.engine.requests[q].session)
+        if s < 0:  # a shadow
+            give_request(cell, q)
+            continue
         if w.done[i].code == 1:
             turned_away(cell, s, q, end)
             continue

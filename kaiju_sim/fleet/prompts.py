@@ -146,6 +146,14 @@ def fill_request(e: Engine, s: int, q: int, at: int, prompt: int) -> None:
         e.segments[q * e.limits.stride + i].n = 0
 
 
+def copy_request(e: Engine, q: int, c: int) -> None:
+    """Write the prompt of request q into record c, as a shadow: of no session."""
+    fill_request(e, -1, c, int(e.requests[q].arrival), int(e.requests[q].prompt))
+    for i in range(e.limits.stride):
+        e.segments[c * e.limits.stride + i].stream = e.segments[q * e.limits.stride + i].stream
+        e.segments[c * e.limits.stride + i].n = e.segments[q * e.limits.stride + i].n
+
+
 def write_path(
     e: Engine, p: Prompts, u: Users, session: Rec, q: int, head: int, prompt: int
 ) -> None:

@@ -43,6 +43,7 @@ DESK = np.dtype(
         ("spare", "i8"),
         ("failed", "i8"),
         ("messages", "i8"),
+        ("shadows", "i8"),
     ],
     align=True,
 )

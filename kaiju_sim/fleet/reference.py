@@ -10,6 +10,7 @@ import numpy as np
 
 from kaiju_sim.engine.layout import World
 from kaiju_sim.engine.loop import enqueue, enqueue_centrally
+from kaiju_sim.engine.policy.warmth import forget_released
 from kaiju_sim.engine.reference import ReferenceLoop
 from kaiju_sim.fleet.cell import end_warming, prepare, reports, route
 from kaiju_sim.fleet.outcomes import answered, give_up
@@ -49,6 +50,7 @@ class ReferencePlane:
 def run_until(cell: Cell, loop: ReferenceLoop, until: int) -> int:
     """Epochs up to `until` (ns), the last one cut there: 0, or what has to grow first."""
     clock = cell.users.clock[0]
+    forget_released(cell.world.engine)
     while clock.now < until:
         now = int(clock.now)
         stop = min((now // cell.users.epoch_ns + 1) * cell.users.epoch_ns, until)

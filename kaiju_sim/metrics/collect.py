@@ -79,12 +79,12 @@ class Series:
     last: dict[str, Arr] = field(default_factory=dict)
     ticks: list[dict[str, Any]] = field(default_factory=list)
 
-    def tick(self, cell: Any, now: int, blocks: int, windows: int) -> None:
-        """Add the state at `now` and what happened since the last tick."""
+    def tick(self, cell: Any, now: int, blocks: Arr, windows: Arr, paid: Arr) -> None:
+        """Add the state at `now` and what happened since the last tick, of replicas paid for."""
         e = cell.world.engine
         r, c = e.replicas, e.caches
         n = self.replicas
-        held = n * [windows] - c["windows_free"] - c["windows_kept"]
+        held = windows - c["windows_free"] - c["windows_kept"]
         row: dict[str, Any] = {
             "central": int(e.hub["length"].sum()),
             "time_s": np.full(n, now * 1e-9),
@@ -94,14 +94,14 @@ class Series:
             "running": r["running"].copy(),
             "kv_global_used": blocks - c["free"].astype(np.int64) - c["idle"],
             "kv_global_cached": c["idle"].astype(np.int64),
-            "kv_global_blocks": np.full(n, blocks),
+            "kv_global_blocks": blocks,
             "kv_local_used": np.asarray(held, np.int64),
             "kv_local_cached": c["windows_kept"].astype(np.int64),
-            "kv_local_windows": np.full(n, windows),
+            "kv_local_windows": windows,
         }
         for name, value in self._since_last(r, now).items():
             row[name] = value
-        self.ticks.append(row)
+        self.ticks.append(row if paid.all() else {k: v[paid] for k, v in row.items()})
 
     def _since_last(self, r: Arr, now: int) -> dict[str, Arr]:
         totals = {
@@ -123,6 +123,7 @@ def in_flight_rows(cell: Any) -> Arr:
     requests = cell.world.engine.requests
     used = np.ones(requests.size, bool)
     used[cell.spare[: int(cell.desk["spare"][0])]] = False
+    used &= requests["session"] >= 0  # not shadows
     q = np.flatnonzero(used)
     sessions = cell.users.sessions[requests["session"][q]]
     hashed = np.asarray(rng.hash_of(cell.users.seed, rng.SAMPLE, sessions["id"], 0))

@@ -5,12 +5,13 @@ not finish in the drain ranks as +infinity. Throughput, busy time and cost are o
 whenever its messages arrived.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kaiju_sim.engine.layout import E2E, QUEUE, TPOT, TTFT, Arr
+from kaiju_sim.metrics.provision import Provision
 from kaiju_sim.metrics.tables import measured
 from kaiju_sim.metrics.tiers import tiers
 from kaiju_sim.sketch import RELATIVE_ERROR, quantile_ns
@@ -72,17 +73,18 @@ def ratio(part: float, whole: float) -> float | None:
 def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
     """All keys of summary.json."""
     pool = Pool(cells)
+    provision = Provision(plant, cells)
     requests = fates(pool)
     summary: Summary = {"verdict": verdict(pool, stated(plant)["stated.messages_per_s"])}
     summary |= profile(plant)
-    summary |= fleet(plant)
+    summary |= fleet(plant, provision)
     summary |= {f"requests.{name}": count for name, count in requests.items()}
     summary |= latencies(plant, pool, requests["arrived"] - requests["completed"])
     summary |= tiers(pool, measured(plant.scenario, pool.log), QUANTILES, at_rank)
-    summary |= utilisation(plant, pool)
+    summary |= utilisation(plant, pool, provision)
     summary |= service(pool, requests)
-    summary |= throughput(plant, pool)
-    summary |= cost(plant, pool)
+    summary |= throughput(pool, provision)
+    summary |= cost(plant, pool, provision)
     summary |= stated(plant)
     summary |= realised(plant, pool, requests)
     if summary["verdict"] == "overloaded":
@@ -119,24 +121,34 @@ def fates(pool: Pool) -> dict[str, int]:
 
 def profile(plant: "Plant") -> Summary:
     """Which step times were used, and how far off they may be."""
-    t = plant.step_time
+    times = [group.step_time for group in plant.groups]
+    known = all(t.rel_error_low is not None for t in times)
     return {
-        "profile.id": t.id,
-        "profile.source": t.source,
-        "profile.rel_error_low": t.rel_error_low,
-        "profile.rel_error_high": t.rel_error_high,
+        "profile.id": together(t.id for t in times),
+        "profile.source": together(t.source for t in times),
+        "profile.rel_error_low": min(t.rel_error_low or 0.0 for t in times) if known else None,
+        "profile.rel_error_high": max(t.rel_error_high or 0.0 for t in times) if known else None,
     }
 
 
-def fleet(plant: "Plant") -> Summary:
-    """What is provisioned."""
-    f = plant.scenario.fleet
+def together(names: Iterable[str]) -> str:
+    """Names of the groups of a mixed fleet, each once."""
+    return " + ".join(dict.fromkeys(names))
+
+
+def fleet(plant: "Plant", provision: Provision) -> Summary:
+    """What is provisioned: at the start, and over the window."""
+    groups = plant.groups
+    ranks = {group.tensor_parallel for group in groups}
     return {
-        "fleet.gpus": f.replicas * f.tensor_parallel,
-        "fleet.replicas": f.replicas,
-        "fleet.tensor_parallel": f.tensor_parallel,
-        "fleet.cells": f.cells,
-        "fleet.gpu": plant.gpu.name,
+        "fleet.gpus": sum(group.replicas * group.tensor_parallel for group in groups),
+        "fleet.replicas": plant.scenario.fleet.replicas,
+        "fleet.replicas_mean": provision.mean_replicas(),
+        "fleet.replicas_max": provision.most_replicas(),
+        "fleet.gpu_hours": provision.gpu_hours(),
+        "fleet.tensor_parallel": ranks.pop() if len(ranks) == 1 else None,
+        "fleet.cells": plant.scenario.fleet.cells,
+        "fleet.gpu": together(group.gpu.name for group in groups),
         "fleet.model": plant.model.name,
     }
 
@@ -194,22 +206,22 @@ def gaps(pool: Pool) -> Summary:
     return found
 
 
-def utilisation(plant: "Plant", pool: Pool) -> Summary:
+def utilisation(plant: "Plant", pool: Pool, provision: Provision) -> Summary:
     """How full memory and GPUs are."""
     local = plant.kv.local_windows
     return {
         "prefix_hit_rate": ratio(pool.tally("cached"), pool.tally("prompt")),
         "prefix_hit_rate_shared": ratio(pool.tally("cached_head"), pool.tally("prompt")),
-        "kv_utilisation.global": mean_or_none(pool.ticks("kv_global_used"), plant.kv.global_blocks),
-        "kv_utilisation.local": mean_or_none(pool.ticks("kv_local_used"), local) if local else None,
-        "gpu_busy_fraction": pool.change("busy_ns")
-        / (pool.window_ns * plant.scenario.fleet.replicas),
+        "kv_utilisation.global": used(pool, "kv_global_used", "kv_global_blocks"),
+        "kv_utilisation.local": used(pool, "kv_local_used", "kv_local_windows") if local else None,
+        "gpu_busy_fraction": pool.change("busy_ns") / sum(provision.replica_ns),
     }
 
 
-def mean_or_none(values: Arr, whole: int) -> float | None:
-    """Mean of values as a fraction of the whole; None of no values."""
-    return float(values.mean() / whole) if values.size else None
+def used(pool: Pool, part: str, whole: str) -> float | None:
+    """Mean of a column of the time series as a fraction of another's; None of no ticks."""
+    values = pool.ticks(part)
+    return float(values.mean() / pool.ticks(whole).mean()) if values.size else None
 
 
 def service(pool: Pool, requests: dict[str, int]) -> Summary:
@@ -223,30 +235,26 @@ def service(pool: Pool, requests: dict[str, int]) -> Summary:
     }
 
 
-def throughput(plant: "Plant", pool: Pool) -> Summary:
+def throughput(pool: Pool, provision: Provision) -> Summary:
     """Rates over the window."""
-    f = plant.scenario.fleet
     tokens = pool.during("tokens") / pool.window_s
     return {
         "throughput.messages_per_s": pool.during("done") / pool.window_s,
         "throughput.output_tokens_per_s": tokens,
         "throughput.prompt_tokens_per_s": pool.during("prompt") / pool.window_s,
-        "throughput.output_tokens_per_gpu_s": tokens / (f.replicas * f.tensor_parallel),
+        "throughput.output_tokens_per_gpu_s": tokens / provision.mean_gpus(),
     }
 
 
-def cost(plant: "Plant", pool: Pool) -> Summary:
+def cost(plant: "Plant", pool: Pool, provision: Provision) -> Summary:
     """The GPU bill, and what it comes to per message and token."""
-    s = plant.scenario
-    stated = s.economics.gpu_price
-    price = plant.gpu.price.usd_per_hour if stated == "catalog" else stated
-    per_hour = price * s.fleet.replicas * s.fleet.tensor_parallel
+    per_hour = provision.usd_per_hour()
     bill = per_hour / 3600.0 * pool.window_s
     share = ratio(pool.during("prefill_rows_ns"), pool.change("busy_ns"))
     tokens, prompt = pool.during("tokens"), pool.during("prompt")
     per_message = ratio(bill, pool.during("done"))
     live = pool.change("live_area_ns") * 1e-9 / pool.window_s
-    sessions = s.traffic.kind == "sessions"
+    sessions = plant.scenario.traffic.kind == "sessions"
     return {
         "cost.usd_per_hour": per_hour,
         "cost.usd_per_message": per_message,
@@ -308,6 +316,7 @@ def realised(plant: "Plant", pool: Pool, requests: dict[str, int]) -> Summary:
         "realised.output_tokens_mean": ratio(pool.tally("tokens"), requests["completed"]),
         "realised.in_system_mean": pool.change("area_ns") * 1e-9 / pool.window_s,
         "realised.answers_cut": pool.tally("cut"),
+        "realised.shadow_messages": pool.desk("shadows"),
         "realised.turns_delayed": pool.change("clipped"),
         "realised.preemptions": pool.tally("preempted"),
         "realised.swipe_rate": ratio(

@@ -66,18 +66,18 @@ def request_table(scenario: Scenario, cells: Sequence[Any]) -> "pa.Table":
     return pa.table([pa.array(columns[n], type=schema.field(n).type) for n in schema.names], schema)
 
 
-def replica_table(cells: Sequence[Any]) -> "pa.Table":
+def replica_table(scenario: Scenario, cells: Sequence[Any]) -> "pa.Table":
     """One row per tick and replica, sorted by time, cell, replica."""
     import pyarrow as pa
 
     schema = table_schema(REPLICA_COLUMNS)
     parts = []
+    most = scenario.fleet.most_replicas // scenario.fleet.cells
     for c in cells:
         for row in c.ticks:
             n = row["replica"].size
-            whole = {**row, "cell": np.full(n, c.cell), "replica": row["replica"] + c.cell * n}
-            whole["replication"] = np.zeros(n, np.int32)
-            parts.append(whole)
+            place = {"cell": np.full(n, c.cell), "replica": row["replica"] + c.cell * most}
+            parts.append({**row, **place, "replication": np.zeros(n, np.int32)})
     if not parts:
         return schema.empty_table()
     merged = {name: np.concatenate([p[name] for p in parts]) for name in schema.names}

@@ -35,11 +35,17 @@ run.steady_state | Steady state |  | text
 
 [Fleet]
 fleet.gpus | GPUs | GPUs | count
-  GPUs provisioned: replicas x ranks.
+  GPUs provisioned: replicas x ranks; where the fleet changes, at the start.
 fleet.replicas | Replicas | replicas | count
-  Copies of the model.
+  Copies of the model; where the fleet changes, at the start.
+fleet.replicas_mean | Replicas, mean | replicas | number
+  Replicas paid for, from order to release, mean over the measured time.
+fleet.replicas_max | Replicas, most | replicas | count
+  Replicas paid for at once, at most, in the measured time.
+fleet.gpu_hours | GPU hours | GPU hours | number
+  GPUs paid for in the measured time x hours, from order to release, busy or not.
 fleet.tensor_parallel | GPUs per replica | GPUs | count
-  Ranks of one replica.
+  Ranks of one replica. Null where groups of a mixed fleet differ.
 fleet.cells | Cells | cells | count
   Independent parts of the fleet, each with a router of its own.
 fleet.gpu | GPU |  | text
@@ -148,7 +154,8 @@ throughput.output_tokens_per_gpu_s | Output tokens per GPU | tokens/s/GPU | rate
 
 [Cost]
 cost.usd_per_hour | Fleet | USD/h | usd
-  GPUs provisioned x price of one. Storage, network and people are not included.
+  GPUs provisioned x price of one, mean over the measured time. Storage, network and people are not
+  included.
 cost.usd_per_message | Per message | USD | usd
   Bill of the measured time / messages completed in it.
 cost.usd_per_million_output_tokens | Per million output tokens | USD | usd
@@ -202,6 +209,9 @@ realised.gave_up | Users who gave up | dialogues | count
   Messages of the cohort that were given up for good: their user left after the last retry.
 realised.answers_cut | Answers cut | messages | count
   Answers of the cohort that engine.max_context cut short.
+realised.shadow_messages | Shadow messages | messages | count
+  Copies of messages that warmed new shards, over the whole run: their answers are discarded and
+  they count in no other key but the GPUs' busy time.
 realised.turns_delayed | Turns delayed | messages | count
   Next messages put off to one epoch after the answer, over the measured time: if many, choose a
   shorter run.epoch.

@@ -82,11 +82,12 @@ def profile_hash(scenario: "Scenario", base_dir: Path) -> str:
     """SHA-256 over the step-time curves that the engine read: what counts, whatever its file."""
     import numpy as np
 
-    from kaiju_sim.steptime.build import build_step_time
+    from kaiju_sim.fleet.groups import build_groups
 
     digest = hashlib.sha256()
-    for part in build_step_time(scenario, base_dir).curves:
-        digest.update(np.ascontiguousarray(part, dtype=np.float64).tobytes())
+    for group in build_groups(scenario, base_dir):
+        for part in group.step_time.curves:
+            digest.update(np.ascontiguousarray(part, dtype=np.float64).tobytes())
     return digest.hexdigest()
 
 

@@ -149,7 +149,9 @@ def _extra(path: Path, tree: Node, root: Parts) -> str:
     outer = find_field(root, [step for step in path[:-1] if isinstance(step, str)])
     kind = tree.at((*path[:-1], "kind"))
     variants = parts_of(outer.annotation) if outer is not None else NO_PARTS
-    named = tuple(p for p in variants if kind and kind.value in choices_of(p.model_fields["kind"]))
+    named = tuple(
+        p for p in variants if not kind or kind.value in choices_of(p.model_fields.get("kind"))
+    )
     message = unknown_key(path, fields_of(named), named)
     return f"{message} for kind {kind.value}" if kind else message
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from kaiju_sim.scenario.base import Part
+from kaiju_sim.scenario.parts.fleet import Fleet
 from kaiju_sim.scenario.quantities import (
     Bytes,
     Fraction,
@@ -55,25 +56,6 @@ class Run(Part):
         return 0.0 if self.warm_up == "auto" else self.warm_up
 
 
-class Fleet(Part):
-    """How many copies of the model, on which GPUs."""
-
-    replicas: int = Field(default=1, ge=1, le=4000)
-    """Replicas in all cells together."""
-    tensor_parallel: int = Field(default=1, ge=1, le=16)
-    """GPUs (ranks) per replica."""
-    cells: int = Field(default=1, ge=1, le=256)
-    """Independent cells: each has its own router, its share of replicas and of users."""
-    shard_replicas: int = Field(default=1, ge=1)
-    """Replicas per shard, the group that one entry of the affinity table points at."""
-
-    @model_validator(mode="after")
-    def _divisible(self) -> "Fleet":
-        if self.replicas % (self.cells * self.shard_replicas):
-            raise ValueError("fleet.replicas must be a multiple of cells x shard_replicas")
-        return self
-
-
 class Router(Part):
     """Which replica a message goes to, and what the router knows."""
 
@@ -103,6 +85,14 @@ class Router(Part):
     """What rendezvous hashing hashes."""
     load_tokens: float = Field(default=1024.0, ge=0)
     """prefix_aware: one more message on a replica weighs as much as this many uncached tokens."""
+    recovery: Literal["relearn", "stored", "rebuild"] = "relearn"
+    """What follows the loss of the affinity table: `relearn`: characters are entered anew as their
+    messages come; `stored`: the last snapshot is put back; `rebuild`: the table is read off what
+    the replicas' caches hold."""
+    recovery_delay: Seconds = 60.0
+    """From the loss of the table until it is restored or rebuilt."""
+    snapshot_interval: PositiveSeconds = 300.0
+    """Time between snapshots of the table, for recovery `stored`."""
 
 
 class Engine(Part):
@@ -266,4 +256,22 @@ class Scenario(Part):
             raise ValueError("engine.shed is late: give slo.ttft")
         if self.engine.policy == "ttft_aware" and self.slo.ttft is None and self.slo.tpot is None:
             raise ValueError("engine.policy is ttft_aware: give slo.ttft or slo.tpot")
+        return self
+
+    @model_validator(mode="after")
+    def _routed(self) -> "Scenario":
+        fleet, router = self.fleet, self.router
+        scale = () if fleet.autoscale is None else (fleet.autoscale,)
+        if any(part.warm == "shadow" for part in (*fleet.changes, *scale)) and (
+            router.policy not in ("affinity", "rendezvous") or router.queue == "central"
+        ):
+            raise ValueError(
+                "warm: shadow needs router.policy affinity or rendezvous and router.queue replica:"
+                " only then is it known who will move to a new shard"
+            )
+        if any(change.action == "lose_table" for change in fleet.changes):
+            if router.policy != "affinity":
+                raise ValueError("lose_table: only router.policy affinity has a table")
+            if router.recovery == "rebuild" and self.traffic.kind == "replay":
+                raise ValueError("router.recovery: a trace does not say what caches hold of whom")
         return self

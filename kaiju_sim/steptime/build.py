@@ -1,5 +1,6 @@
 """From a scenario to its step time: the one place that knows the four kinds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,28 @@ def build_step_time(scenario: Scenario, folder: Path | None = None) -> StepTime:
     if kind == "profile":
         return _from_profile(scenario, folder)
     return _from_mean(scenario)
+
+
+def stacked(groups: Sequence[Curves]) -> Curves:
+    """The curves of a mixed fleet: its groups' tables one after the other.
+
+    Each group's host time is added to its rows, where it is the first term of the sum anyway.
+    """
+    first = groups[0]
+    if len(groups) == 1:
+        return first
+    assert {(c.kind, c.rows_ns.size, c.seqs_ns.size) for c in groups} == {
+        (first.kind, first.rows_ns.size, first.seqs_ns.size)
+    }
+    return first._replace(
+        host_ns=0.0,
+        rows_ns=np.concatenate([c.host_ns + c.rows_ns for c in groups]),
+        seqs_ns=np.concatenate([c.seqs_ns for c in groups]),
+        slope=np.concatenate([c.slope for c in groups]),
+        offset=np.concatenate([c.offset for c in groups]),
+        rows=first.rows_ns.size,
+        seqs=first.seqs_ns.size,
+    )
 
 
 def table_sizes(scenario: Scenario) -> tuple[int, int]:

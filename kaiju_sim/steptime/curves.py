@@ -28,7 +28,11 @@ SLOTS = SLOTS_PER_OCTAVE * OCTAVES
 
 
 class Curves(NamedTuple):
-    """Step time of one replica, in nanoseconds; see the module's text for the sum it stands for."""
+    """Step time of one replica, in nanoseconds; see the module's text for the sum it stands for.
+
+    In a mixed fleet the tables of its groups of replicas stand one after the other: `rows` and
+    `seqs` are their lengths then, and each group has four rows of slopes and offsets.
+    """
 
     kind: int
     mean_ns: float
@@ -37,10 +41,12 @@ class Curves(NamedTuple):
     seqs_ns: NDArray[np.float64]
     slope: NDArray[np.float64]
     offset: NDArray[np.float64]
+    rows: int = 0
+    seqs: int = 0
 
 
 def curve_ns(curves: Curves, which: int, x: int) -> float:
-    """Time of context curve `which` at x tokens or pairs: 0 at 0, else the line of x's slot."""
+    """Time of context curve `which` (four a group) at x tokens or pairs: 0 at 0, else linear."""
     if x <= 0:
         return 0.0
     mantissa, exponent = math.frexp(float(x))
@@ -51,25 +57,26 @@ def curve_ns(curves: Curves, which: int, x: int) -> float:
     return float(curves.offset[which, slot] + curves.slope[which, slot] * x)
 
 
-def fixed_ns(curves: Curves, rows: int, seqs: int) -> float:
+def fixed_ns(curves: Curves, rows: int, seqs: int, group: int = 0) -> float:
     """Time that does not depend on contexts: host, token rows, sampling sequences."""
     if curves.kind != 0:
         return curves.mean_ns
-    return float(curves.host_ns + curves.rows_ns[rows] + curves.seqs_ns[seqs])
+    of_rows = curves.rows_ns[group * curves.rows + rows]
+    return float(curves.host_ns + of_rows + curves.seqs_ns[group * curves.seqs + seqs])
 
 
-def decode_ns(curves: Curves, context: int, window: int) -> float:
+def decode_ns(curves: Curves, context: int, window: int, group: int = 0) -> float:
     """Decode attention: `context` tokens read by global layers, `window` by local ones."""
     if curves.kind != 0:
         return 0.0
-    return curve_ns(curves, 0, context) + curve_ns(curves, 1, window)
+    return curve_ns(curves, group * 4, context) + curve_ns(curves, group * 4 + 1, window)
 
 
-def prefill_ns(curves: Curves, pairs: int, window_pairs: int) -> float:
+def prefill_ns(curves: Curves, pairs: int, window_pairs: int, group: int = 0) -> float:
     """Prefill attention: query-key pairs of global layers, and pairs within the window."""
     if curves.kind != 0:
         return 0.0
-    return curve_ns(curves, 2, pairs) + curve_ns(curves, 3, window_pairs)
+    return curve_ns(curves, group * 4 + 2, pairs) + curve_ns(curves, group * 4 + 3, window_pairs)
 
 
 def step_ns(fixed: float, decode: float, prefill: float) -> int:

@@ -6,9 +6,9 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from tree_state import as_records, small_engine
 
-from kaiju_sim.engine.layout import OPEN, SHADOW
+from kaiju_sim.engine.layout import OPEN
 from kaiju_sim.engine.policy import routing
-from kaiju_sim.engine.policy.routing import ROUTER, Routing, choose, see_report, weight
+from kaiju_sim.engine.policy.routing import ROUTER, SHADOW, Routing, choose, see_report, weight
 
 BINS = 4000
 
@@ -85,7 +85,7 @@ def test_two_choices_are_better_than_one_and_worse_than_all() -> None:
     one = np.zeros(BINS, int)
     for turn in range(BINS):
         g.state[0].turn = turn
-        one[routing.drawn(e, g, 0, 0)] += 1
+        one[routing.drawn(e, g, 0, SHADOW)] += 1
     assert send("least_loaded", gates[:40], 40).max() == 1 < two < one.max()
 
 
@@ -95,7 +95,7 @@ def test_a_tie_goes_to_the_first_draw_and_no_gate_is_passed() -> None:
     e, g = engine(gates), router("power_of_two", 5)
     for turn in range(200):
         g.state[0].turn = turn
-        first, second = routing.drawn(e, g, 0, 0), routing.drawn(e, g, 1, 0)
+        first, second = (routing.drawn(e, g, i, SHADOW) for i in range(2))
         assert {first, second} <= {1, 3}
         k = choose(e, g, 0, 0, turn, -1)
         g.seen[:] = 0

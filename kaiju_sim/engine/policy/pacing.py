@@ -32,9 +32,10 @@ def near_pairs_of(start: int, n: int, window: int) -> int:
 def predicted_ns(e: Engine, r: Rec, rows: int, pairs: int, near: int) -> int:
     """Duration of a step of replica r with this prefill work and the decodes that go with it."""
     decodes = int(r.running) if e.limits.policy != 1 or rows == 0 else 0
-    decode = decode_ns(e.curves, int(r.context), int(r.window)) if decodes > 0 else 0.0
-    fixed = fixed_ns(e.curves, rows + decodes, decodes + int(r.filling))
-    return step_ns(fixed, decode, prefill_ns(e.curves, pairs, near))
+    group = int(r.group)
+    decode = decode_ns(e.curves, int(r.context), int(r.window), group) if decodes > 0 else 0.0
+    fixed = fixed_ns(e.curves, rows + decodes, decodes + int(r.filling), group)
+    return step_ns(fixed, decode, prefill_ns(e.curves, pairs, near, group))
 
 
 def too_late(e: Engine, r: Rec, q: int, t: int, rows: int, pairs: int, near: int) -> bool:

@@ -113,7 +113,7 @@ def shed_waiting(e: Engine, k: int, q: int, t: int) -> None:
     pop_waiting(e, k, q, t)
     count_load(r, int(r.load), t)
     r.load -= 1
-    r.turned += 1
+    r.turned += 1 if e.requests[q].session >= 0 else 0
     e.requests[q].next = r.shed
     r.shed = q
 

@@ -24,6 +24,9 @@ POLICIES = (
     "power_of_two",
 )
 
+SHADOW = 1
+"""Gate of a replica that takes only copies of messages; tickets are SHADOW or more."""
+
 # `turn` counts choices (where scans begin, so that ties do not all go to replica 0); `total` is
 # the sum of the view over active replicas, weighed. `ramping`, `shadowing`: replicas that are open
 # to a part of the dialogues only, or to copies of messages only.
@@ -77,10 +80,10 @@ def is_open(e: Engine, k: int, ticket: int) -> bool:
 
 
 def ticket_of(g: Routing, session: int) -> int:
-    """The dialogue's ticket, 30 hashed bits; drawn only while some gate is half open."""
+    """The dialogue's ticket, from SHADOW to OPEN - 1; drawn only while some gate is half open."""
     if g.state[0].ramping == 0:
-        return 0
-    return rng.hash_of(g.seed, rng.GATE, session, 0) >> 2
+        return SHADOW
+    return max(SHADOW, rng.hash_of(g.seed, rng.GATE, session, 0) >> 2)
 
 
 def weight(g: Routing, k: int) -> int:
@@ -127,6 +130,18 @@ def has_shard(e: Engine, g: Routing, character: int, shard: int, ticket: int) ->
     return False
 
 
+def new_home(g: Routing, character: int, session: int, last: int) -> int:
+    """The replica that a dialogue on replica `last` moves to with its character, or -1.
+
+    Its place in the new shard is hashed, so that shadows warm the cache that it will use.
+    """
+    slot = int(g.moves[character, 0]) - 1
+    if slot < 0 or last < 0 or g.table[character, slot] != last // g.shard_replicas + 1:
+        return -1
+    first = (int(g.moves[character, 1]) - 1) * g.shard_replicas
+    return first + rng.hash_of(g.seed, rng.HOME, session, 0) % g.shard_replicas
+
+
 def best_copy(e: Engine, g: Routing, character: int, ticket: int) -> int:
     """The least loaded open replica of the character's shards, or -1."""
     best = -1
@@ -138,7 +153,7 @@ def best_copy(e: Engine, g: Routing, character: int, ticket: int) -> int:
     return best
 
 
-def affinity(e: Engine, g: Routing, character: int, last: int, ticket: int) -> int:
+def affinity(e: Engine, g: Routing, character: int, session: int, last: int, ticket: int) -> int:
     """Character affinity: the dialogue's replica, else the least loaded of the character's shards.
 
     A character without a shard, or whose shards are all at the bound, gets the least loaded
@@ -147,6 +162,10 @@ def affinity(e: Engine, g: Routing, character: int, last: int, ticket: int) -> i
     stays = last >= 0 and is_open(e, last, ticket) and fits(g, last)
     if stays and has_shard(e, g, character, last // g.shard_replicas, ticket):
         return last
+    if g.state[0].ramping != 0:
+        home = new_home(g, character, session, last)
+        if home >= 0 and is_open(e, home, ticket) and fits(g, home):
+            return home
     copy = best_copy(e, g, character, ticket)
     if copy >= 0 and fits(g, copy):
         return copy
@@ -233,7 +252,7 @@ def choose(e: Engine, g: Routing, q: int, character: int, session: int, last: in
     """The replica for message q of this character and session, whose last one was `last` or -1."""
     ticket = ticket_of(g, session)
     if g.policy == 0:
-        k = affinity(e, g, character, last, ticket)
+        k = affinity(e, g, character, session, last, ticket)
     elif g.policy == 1:
         k = sticky(e, g, last, ticket)
     elif g.policy == 2:
@@ -253,6 +272,15 @@ def choose(e: Engine, g: Routing, q: int, character: int, session: int, last: in
     return k
 
 
+def shadow_of(e: Engine, g: Routing, character: int, session: int, last: int) -> int:
+    """The replica that gets a copy of a message sent to `last`, since it will move there, or -1."""
+    if g.policy == 2:
+        k = rendezvous(e, g, session if g.by_session else character, SHADOW - 1)
+    else:
+        k = new_home(g, character, session, last)
+    return k if k >= 0 and e.replicas[k].active == SHADOW else -1
+
+
 def take_report(e: Engine, g: Routing, row: int) -> None:
     """A load report is taken now: it stands in ring row `row` until it arrives."""
     for k in range(g.seen.size):
@@ -266,7 +294,7 @@ def see_report(e: Engine, g: Routing, row: int) -> None:
     active = 0
     for k in range(g.seen.size):
         g.seen[k] = g.reports[row, k] + g.sent[k] - g.sent_then[row, k]
-        if e.replicas[k].active > 0:
+        if e.replicas[k].active > SHADOW:
             total += int(g.seen[k]) * int(g.cost[k])
             active += 1
     g.state[0].total = total

@@ -1,0 +1,34 @@
+"""Warm and cold caches: what is put into a cache, or lost from it, outside of any engine step."""
+
+from kaiju_sim.engine.layout import Engine
+from kaiju_sim.engine.policy.batching import admit, blocks_of, end_prefill, leave
+from kaiju_sim.engine.policy.prefix import evict
+from kaiju_sim.engine.policy.windows import window_drop
+
+
+def remember(e: Engine, k: int, q: int) -> None:
+    """Leave request q's prompt in replica k's cache, as if its answer had just ended."""
+    if admit(e, k, q, 0):
+        end_prefill(e, k, q)
+        context = int(e.requests[q].prompt) + 1
+        leave(e, k, q, context, blocks_of(context, e.limits.shift))
+
+
+def forget(e: Engine, k: int) -> None:
+    """Replica k has been given back: its cache, of which nothing is in use, is gone."""
+    c = e.caches[k]
+    idle = int(c.idle)
+    evict(c, e.nodes, e.node_index, e.node_pool[0], idle)
+    c.evicted -= idle
+    c.free += idle
+    while c.windows_kept > 0:
+        window_drop(c, e.windows, e.window_index, e.window_pool[0], int(c.window_oldest))
+        c.windows_free += 1
+    e.replicas[k].wipe = 0
+
+
+def forget_released(e: Engine) -> None:
+    """Empty the caches of replicas that were given back since the last call."""
+    for k in range(e.limits.replicas):
+        if e.replicas[k].wipe != 0:
+            forget(e, k)

@@ -1,0 +1,1 @@
+"""A fleet that changes: shards that come and go, the affinity table, autoscaling."""

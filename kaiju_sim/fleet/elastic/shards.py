@@ -1,0 +1,200 @@
+"""The shards of a cell: ordered, loaded, warmed, serving, drained, given back.
+
+    off -> coming -> [shadow -> ramp ->] serving -> draining -> off
+
+A change acts on the gates of replicas (`REPLICA.active`) between two advances of the data plane.
+Who drains gets no new message, finishes those under way and is then given back, its cache lost.
+Whoever is taken back while it drains serves at once, its cache as it is. GPUs are billed from the
+order to the release.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from kaiju_sim.engine.layout import OPEN, Arr
+from kaiju_sim.engine.policy.routing import SHADOW
+from kaiju_sim.fleet.build import ns
+from kaiju_sim.fleet.elastic import table
+from kaiju_sim.fleet.elastic.story import Story
+from kaiju_sim.scenario.parts.fleet import Change, Fleet
+
+if TYPE_CHECKING:
+    from kaiju_sim.fleet.control import CellRun
+
+RAMP_STEPS = 20
+"""A ramp opens the gate in so many equal steps."""
+OFF, COMING, WARMING, SERVING, DRAINING = "off", "coming", "warming", "serving", "draining"
+
+
+class Billed(NamedTuple):
+    """A shard that is or was paid for, from its order to its release (-1: not yet)."""
+
+    shard: int
+    start_ns: int
+    stop_ns: int
+
+
+class Shards:
+    """What the control plane knows of a cell's shards, and what it does with them."""
+
+    def __init__(self, control: "CellRun") -> None:
+        self.control, self.env = control, control.env
+        self.fleet: Fleet = control.plant.scenario.fleet
+        self.epoch_ns = ns(control.plant.scenario.run.epoch)
+        self.size = self.fleet.shard_replicas
+        first = self.fleet.replicas // self.fleet.unit
+        count = self.fleet.most_replicas // self.fleet.unit
+        self.states = [SERVING] * first + [OFF] * (count - first)
+        self.orders = [0] * count  # a process lets go of a shard whose number has changed
+        self.billed = [Billed(shard, 0, -1) for shard in range(first)]
+
+    def of(self, *states: str) -> list[int]:
+        """Shards in one of these states."""
+        return [shard for shard, state in enumerate(self.states) if state in states]
+
+    def provisioned(self) -> int:
+        """Shards that serve or will."""
+        return len(self.of(COMING, WARMING, SERVING))
+
+    def paid_since(self, since_ns: int) -> Arr:
+        """Which replicas were paid for at some time after `since_ns`."""
+        paid = np.zeros(len(self.states), bool)
+        for row in self.billed:
+            paid[row.shard] |= row.stop_ns < 0 or row.stop_ns > since_ns
+        return np.repeat(paid, self.size)
+
+    def plan(self) -> Story:
+        """The planned changes, in order of time."""
+        for change in sorted(self.fleet.changes, key=lambda change: change.at):
+            at = ns(change.at)
+            if at >= self.control.end_ns:
+                return
+            yield self.env.timeout(at - int(self.env.now))
+            self._act(change)
+
+    def _act(self, change: Change) -> None:
+        if change.action == "lose_table":
+            self.env.process(self.control.table.lose())
+        elif change.action == "scale":
+            assert change.replicas is not None
+            self.resize(change.replicas // self.fleet.unit, change.warm)
+        elif change.action == "add_shards":
+            self.add(change.count or 0, change.warm)
+        elif change.shards:
+            self.remove(list(change.shards))
+        else:
+            self.shrink(change.count or 0)
+
+    def resize(self, count: int, warm: str) -> None:
+        """Add or remove shards until `count` are provisioned."""
+        more = count - self.provisioned()
+        if more > 0:
+            self.add(more, warm)
+        else:
+            self.shrink(-more)
+
+    def add(self, count: int, warm: str) -> None:
+        """Take back shards that drain, then order new ones."""
+        back = self.of(DRAINING)[:count]
+        for shard in back:
+            self._set([shard], SERVING, "taken back")
+            self._gate([shard], OPEN)
+            self.orders[shard] += 1
+        new = self.of(OFF)[: count - len(back)]
+        if new:
+            self._set(new, COMING, f"ordered ({warm})")
+            self.billed += [Billed(shard, int(self.env.now), -1) for shard in new]
+            self.env.process(self._come_up({s: self.orders[s] for s in new}, warm))
+
+    def shrink(self, count: int) -> None:
+        """Remove this many shards: those not yet serving first, highest numbers first."""
+        order = self.of(COMING)[::-1] + self.of(WARMING)[::-1] + self.of(SERVING)[::-1]
+        self.remove(order[:count])
+
+    def remove(self, shards: list[int]) -> None:
+        """Cancel or drain these shards; one that serves stays."""
+        for shard in shards:
+            if self.states[shard] == COMING:
+                self._release(shard, "cancelled")
+            elif self.states[shard] in (WARMING, SERVING):
+                if self.of(SERVING) == [shard]:
+                    self._tell(shard, "not drained: no other shard serves")
+                else:
+                    self._drain(shard)
+            else:
+                self._tell(shard, f"not drained: it is {self.states[shard]}")
+
+    def _come_up(self, orders: dict[int, int], warm: str) -> Story:
+        """From the order of shards to their service; those removed meanwhile drop out."""
+        yield self.env.timeout(ns(self.fleet.provisioning_delay) + ns(self.fleet.load_delay))
+        self._plan_moves(self._still(orders))
+        if warm == "shadow":
+            yield from self._warm_up(orders)
+        shards = self._still(orders)
+        table.settle_moves(self.control.cell.routing, shards)
+        self._set(shards, SERVING, "serves")
+        self._gate(shards, OPEN)
+
+    def _warm_up(self, orders: dict[int, int]) -> Story:
+        """Copies of messages, then a growing share of the dialogues that move."""
+        self._set(self._still(orders), WARMING, "shadow")
+        self._gate(self._still(orders), SHADOW)
+        yield self.env.timeout(ns(self.fleet.shadow_time))
+        self._set(self._still(orders), WARMING, "ramp")
+        for step in range(1, RAMP_STEPS):
+            self._gate(self._still(orders), OPEN // RAMP_STEPS * step)
+            yield self.env.timeout(ns(self.fleet.ramp_time) // (RAMP_STEPS - 1))
+
+    def _still(self, orders: dict[int, int]) -> list[int]:
+        """Those of these shards that were not removed since."""
+        return [shard for shard, order in orders.items() if self.orders[shard] == order]
+
+    def _plan_moves(self, shards: list[int]) -> None:
+        if not shards:
+            return
+        g = self.control.cell.routing
+        moved = table.plan_moves(g, shards, len(self.of(SERVING)), int(self.env.now))
+        if moved:
+            where = f"cell {self.control.index}"
+            self.control.tell("table", where, f"{moved} characters to new shards")
+
+    def _drain(self, shard: int) -> None:
+        self._set([shard], DRAINING, "drains")
+        self._gate([shard], 0)
+        table.drop_shards(self.control.cell.routing, [shard])
+        self.orders[shard] += 1
+        self.env.process(self._release_when_empty(shard, self.orders[shard]))
+
+    def _release_when_empty(self, shard: int, order: int) -> Story:
+        """Give the shard back at the first epoch's end at which nothing is under way on it."""
+        mine = slice(shard * self.size, (shard + 1) * self.size)
+        while self.control.cell.world.engine.replicas["load"][mine].any():
+            yield self.env.timeout(self.epoch_ns - int(self.env.now) % self.epoch_ns)
+            if self.orders[shard] != order:
+                return
+        self.control.cell.world.engine.replicas["wipe"][mine] = 1
+        self._release(shard, "released")
+
+    def _release(self, shard: int, how: str) -> None:
+        self._set([shard], OFF, how)
+        self.orders[shard] += 1
+        last = max(i for i, row in enumerate(self.billed) if row.shard == shard)
+        self.billed[last] = self.billed[last]._replace(stop_ns=int(self.env.now))
+
+    def _gate(self, shards: list[int], gate: int) -> None:
+        """Open or close the replicas of these shards."""
+        gates = self.control.cell.world.engine.replicas["active"]
+        for shard in shards:
+            gates[shard * self.size : (shard + 1) * self.size] = gate
+        state = self.control.cell.routing.state
+        state["ramping"] = ((gates > SHADOW) & (gates < OPEN)).sum()
+        state["shadowing"] = (gates == SHADOW).sum()
+
+    def _set(self, shards: list[int], state: str, detail: str) -> None:
+        for shard in shards:
+            self.states[shard] = state
+            self._tell(shard, detail)
+
+    def _tell(self, shard: int, detail: str) -> None:
+        self.control.tell("shard", f"cell {self.control.index} shard {shard}", detail)

@@ -1,0 +1,1 @@
+"""Larger parts of the scenario, one module each."""
