@@ -26,6 +26,7 @@ ROUTER = 11
 EDIT = 12
 PERSONA = 13
 SAMPLE = 14
+REPLICATION = 60
 
 
 def mix(x: int) -> int:

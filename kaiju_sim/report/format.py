@@ -4,7 +4,7 @@ Three significant digits, a unit that keeps them near 1, thousands separated. A 
 among messages that never got there is shown as an infinity sign, any other missing value as a dash.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kaiju_sim.report.glossary import Kind
@@ -24,20 +24,20 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:,.{max(decimals, 0)}f}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float, digits: int = 3) -> str:
     """Seconds in the unit that reads best: "312 ms", "1.24 s", "5.20 min", "3.10 h"."""
     size = abs(seconds)
     if size == 0:
         return "0 s"
     if size < 0.9995e-3:
-        return f"{significant(seconds * 1e6)} us"
+        return f"{significant(seconds * 1e6, digits)} us"
     if size < 0.9995:
-        return f"{significant(seconds * 1e3)} ms"
+        return f"{significant(seconds * 1e3, digits)} ms"
     if size < 120:
-        return f"{significant(seconds)} s"
+        return f"{significant(seconds, digits)} s"
     if size < 7200:
-        return f"{significant(seconds / 60)} min"
-    return f"{significant(seconds / 3600)} h"
+        return f"{significant(seconds / 60, digits)} min"
+    return f"{significant(seconds / 3600, digits)} h"
 
 
 def percent(fraction: float) -> str:
@@ -64,7 +64,7 @@ def rate(value: float) -> str:
     return significant(value) if abs(value) < 1000 else f"{value:,.0f}"
 
 
-_FORMATS = {
+_FORMATS: dict[str, Callable[[float], str]] = {
     "duration": duration,
     "fraction": percent,
     "count": count,
@@ -91,3 +91,15 @@ def show_key(summary: Mapping[str, Any], key: str, kind: Kind) -> str:
     if value is None and quantile and summary.get(f"{family}.count_inf"):
         return INFINITE
     return show(value, kind)
+
+
+def plus_minus(intervals: Mapping[str, Any], key: str, kind: Kind) -> str:
+    """Half the width of the figure's interval, to stand after it: " ±35 ms"; "" without one."""
+    half = intervals.get(key, {}).get("half_width")
+    if half is None:
+        return ""
+    if kind == "duration":
+        return f" ±{duration(half, 2)}"
+    if kind == "fraction":
+        return f" ±{significant(half * 100, 2)} %"
+    return f" ±{significant(half, 2)}"
