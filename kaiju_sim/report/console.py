@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kaiju_sim.report import headline
-from kaiju_sim.report.format import plus_minus, show, show_key
+from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Metric
 
 PLAIN_WIDTH = 100
@@ -71,7 +71,7 @@ def render(
         _head(summary, title),
         Padding(_latencies(summary, intervals), (1, 0, 0, 0)),
         Padding(_groups(summary, width, intervals), (1, 0, 0, 0)),
-        Padding(_pairs(summary), (1, 0, 0, 0)),
+        Padding(_pairs(summary, intervals), (1, 0, 0, 0)),
     )
 
 
@@ -98,10 +98,7 @@ def _latencies(summary: Values, intervals: Values) -> Table:
     table = _table("latency", "p50", "p90", "p99", "mean", "not reached")
     for family, label in _LATENCY_ROWS.items():
         keys = [f"{family}.{statistic}" for statistic in ("p50", "p90", "p99", "mean")]
-        cells = [
-            show_key(summary, key, "duration") + plus_minus(intervals, key, "duration")
-            for key in keys
-        ]
+        cells = [with_half(show_key(summary, key, "duration"), intervals, key) for key in keys]
         lost = show(summary.get(f"{family}.count_inf"), "count")
         table.add_row(label, *cells, lost)
     return table
@@ -131,27 +128,28 @@ def _group(summary: Values, name: str, intervals: Values) -> Table:
         value = summary.get(metric.key)
         if metric.group != name or (metric.key in _QUIET and not value):
             continue
-        half = plus_minus(intervals, metric.key, metric.kind)
-        table.add_row(metric.label, _with_unit(value, metric, half))
+        table.add_row(metric.label, _with_unit(value, metric, intervals))
     return table
 
 
-def _with_unit(value: Any, metric: Metric, half: str = "") -> str:
+def _with_unit(
+    value: Any, metric: Metric, intervals: Values = NO_INTERVALS, key: str | None = None
+) -> str:
     """The value and, where the words do not already say it, its unit."""
-    text = show(value, metric.kind) + half
+    text = with_half(show(value, metric.kind), intervals, key or metric.key)
     return f"{text} {metric.unit}" if value is not None and metric.kind in _UNITS else text
 
 
-def _pairs(summary: Values) -> Table:
+def _pairs(summary: Values, intervals: Values) -> Table:
     """What the scenario states beside what came out, for the quantities that have either."""
     table = _table("traffic", "stated", "realised")
     for metric in METRICS:
         keys = (metric.key, metric.key.replace("stated.", "realised."))
-        values = [summary.get(key) for key in keys]
-        if not metric.key.startswith("stated.") or values == [None, None]:
+        if not metric.key.startswith("stated.") or all(summary.get(key) is None for key in keys):
             continue
         label = metric.label.removesuffix(", stated")
-        table.add_row(label, *(_with_unit(value, metric) for value in values))
+        cells = (_with_unit(summary.get(key), metric, intervals, key) for key in keys)
+        table.add_row(label, *cells)
     return table
 
 

@@ -24,20 +24,20 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:,.{max(decimals, 0)}f}"
 
 
-def duration(seconds: float, digits: int = 3) -> str:
+def duration(seconds: float) -> str:
     """Seconds in the unit that reads best: "312 ms", "1.24 s", "5.20 min", "3.10 h"."""
     size = abs(seconds)
     if size == 0:
         return "0 s"
     if size < 0.9995e-3:
-        return f"{significant(seconds * 1e6, digits)} us"
+        return f"{significant(seconds * 1e6)} us"
     if size < 0.9995:
-        return f"{significant(seconds * 1e3, digits)} ms"
+        return f"{significant(seconds * 1e3)} ms"
     if size < 120:
-        return f"{significant(seconds, digits)} s"
+        return f"{significant(seconds)} s"
     if size < 7200:
-        return f"{significant(seconds / 60, digits)} min"
-    return f"{significant(seconds / 3600, digits)} h"
+        return f"{significant(seconds / 60)} min"
+    return f"{significant(seconds / 3600)} h"
 
 
 def percent(fraction: float) -> str:
@@ -93,13 +93,16 @@ def show_key(summary: Mapping[str, Any], key: str, kind: Kind) -> str:
     return show(value, kind)
 
 
-def plus_minus(intervals: Mapping[str, Any], key: str, kind: Kind) -> str:
-    """Half the width of the figure's interval, to stand after it: " ±35 ms"; "" without one."""
+def with_half(text: str, intervals: Mapping[str, Any], key: str) -> str:
+    """A shown value with half the width of its interval, in its own unit: "312 ±35 ms".
+
+    As it is where there is no interval, or one of no width (the value is the same in every run).
+    """
     half = intervals.get(key, {}).get("half_width")
-    if half is None:
-        return ""
-    if kind == "duration":
-        return f" ±{duration(half, 2)}"
-    if kind == "fraction":
-        return f" ±{significant(half * 100, 2)} %"
-    return f" ±{significant(half, 2)}"
+    if not half:
+        return text
+    number, _, unit = text.partition(" ")
+    return f"{number} ±{significant(half / _SCALES.get(unit, 1.0), 2)} {unit}".strip()
+
+
+_SCALES = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "%": 0.01}

@@ -12,7 +12,7 @@ import numpy as np
 
 import kaiju_sim
 from kaiju_sim.report import headline
-from kaiju_sim.report.format import plus_minus, show, show_key
+from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Kind, Metric, undocumented
 from kaiju_sim.report.html import charts, page
 from kaiju_sim.report.html.charts import Figure
@@ -127,22 +127,17 @@ def _warnings(summary: Mapping[str, Any]) -> str:
 def _cards(run: RunDirectory) -> str:
     """The few numbers of the first screen."""
     cards = [
-        f'<div class="card"><b>{page.escape(show_key(run.summary, key, kind))}</b>'
-        f"<span>{page.escape(_half(run, key, kind, label))}</span></div>\n"
+        f'<div class="card"><b>{page.escape(_shown(run, key, kind))}</b>'
+        f"<span>{page.escape(label)}</span></div>\n"
         for key, label, kind in _CARDS
         if key in run.summary
     ]
     return f'<div class="cards">\n{"".join(cards)}</div>\n'
 
 
-def _half(run: RunDirectory, key: str, kind: Kind, label: str) -> str:
-    """The label, after half the width of the figure's interval where there is one."""
-    return f"{plus_minus(run.intervals, key, kind)} {label}".strip()
-
-
 def _shown(run: RunDirectory, key: str, kind: Kind) -> str:
     """A figure for people, with half the width of its interval where there is one."""
-    return show_key(run.summary, key, kind) + plus_minus(run.intervals, key, kind)
+    return with_half(show_key(run.summary, key, kind), run.intervals, key)
 
 
 def _grid(places: range) -> str:
