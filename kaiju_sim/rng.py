@@ -37,6 +37,7 @@ GATE = 31
 MOVE = 32
 HOME = 33
 TIER = 40
+REPLICATION = 60
 
 
 def mix(x: int) -> int:

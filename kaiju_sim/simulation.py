@@ -1,6 +1,6 @@
 """The main path: from a scenario to a result, naming each part in the order in which it acts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,9 @@ from kaiju_sim.fleet.build import Plant
 from kaiju_sim.fleet.control import CellResult, CellRun, Plane
 from kaiju_sim.fleet.groups import build_groups
 from kaiju_sim.metrics import warmup
+from kaiju_sim.metrics.replications import joined, replication_seeds
 from kaiju_sim.metrics.result import RunResult
+from kaiju_sim.metrics.sampling import ALL, thinned
 from kaiju_sim.metrics.series import series_table
 from kaiju_sim.metrics.summary import summarise
 from kaiju_sim.metrics.tables import event_table, replica_table, request_table
@@ -49,36 +51,81 @@ def simulate(
     UserError for what only shows when parts meet (unknown names, memory that does not suffice).
     """
     plant = build_plant(scenario, base_dir)
-    if workers > 1 and engine == "compiled":
-        warm_up()
-    alone = workers <= 1 or scenario.fleet.cells == 1
-    inner = part_of(progress, scenario.fleet.cells) if alone else None
-    tasks = [CellTask(plant, i, engine, inner) for i in range(scenario.fleet.cells)]
-    cells = []
-    for result in run_tasks(run_cell, tasks, workers):
-        cells.append(result)
-        if progress is not None:
-            progress(len(cells) / len(tasks))
+    (cells,) = simulated([plant], workers, engine, progress)
     return result_of(plant, cells)
 
 
-def result_of(plant: Plant, cells: Sequence[CellResult]) -> RunResult:
-    """Summary and tables of a run, from what its cells left."""
+def replicate(
+    scenario: Scenario,
+    replications: int,
+    *,
+    base_dir: Path = Path(),
+    workers: int = 1,
+    progress: Progress | None = None,
+    engine: EngineName = "compiled",
+) -> RunResult:
+    """Independent replications of the scenario as one result: means, with 95 % intervals.
+
+    Replication 0 is `simulate(scenario)`, the others have seeds derived from the scenario's
+    (`replication_seeds`); cells and replications share one pool of `workers`.
+    """
+    if replications == 1:
+        return simulate(
+            scenario, base_dir=base_dir, workers=workers, progress=progress, engine=engine
+        )
+    plant = build_plant(scenario, base_dir, replications)
+    seeds = replication_seeds(scenario.seed, replications)
+    plants = [
+        replace(plant, scenario=plant.scenario.model_copy(update={"seed": seed})) for seed in seeds
+    ]
+    runs = zip(plants, simulated(plants, workers, engine, progress), strict=True)
+    return joined([result_of(p, cells, replications) for p, cells in runs], seeds)
+
+
+def simulated(
+    plants: Sequence[Plant], workers: int, engine: EngineName, progress: Progress | None
+) -> Iterator[list[CellResult]]:
+    """The cells of each plant, simulated: one after the other, or in one pool of processes."""
+    if workers > 1 and engine == "compiled":
+        warm_up()
+    per_plant = plants[0].scenario.fleet.cells
+    total = len(plants) * per_plant
+    inner = part_of(progress, total) if workers <= 1 or total == 1 else None
+    tasks = [CellTask(plant, i, engine, inner) for plant in plants for i in range(per_plant)]
+    cells: list[CellResult] = []
+    for done, result in enumerate(run_tasks(run_cell, tasks, workers), 1):
+        cells.append(result)
+        if progress is not None:
+            progress(done / total)
+        if len(cells) == per_plant:
+            yield cells
+            cells = []
+
+
+def result_of(plant: Plant, cells: Sequence[CellResult], replications: int = 1) -> RunResult:
+    """Summary and tables of a run, from what its cells left; it has its share of the rows."""
     found = warmup.detect(cells, plant.scenario)
     scenario, cells = warmup.resolved(plant.scenario, cells, found)
     plant = replace(plant, scenario=scenario)
+    share, requests = thinned(
+        cells[0].sample / ALL,
+        request_table(scenario, cells),
+        scenario.seed,
+        scenario.results.request_rows // replications,
+    )
+    stated = {"run.replications": 1, "results.sample_share": share}
     return RunResult(
-        summary=summarise(plant, cells) | found.figures(scenario),
-        requests=request_table(scenario, cells),
+        summary=summarise(plant, cells) | found.figures(scenario) | stated,
+        requests=requests,
         replicas=replica_table(scenario, cells),
         series=series_table(cells, scenario.results.tick, scenario.fleet.shard_replicas),
         events=event_table(cells),
     )
 
 
-def build_plant(scenario: Scenario, base_dir: Path) -> Plant:
+def build_plant(scenario: Scenario, base_dir: Path, replications: int = 1) -> Plant:
     """GPU, model, step time, memory plan and trace that the scenario names."""
-    check_size(scenario)
+    check_size(scenario, replications)
     model = find_model(scenario.model)
     groups = build_groups(scenario, base_dir)
     rows = load_rows(scenario, base_dir)
@@ -97,11 +144,12 @@ def ends_with(s: Scenario, rows: Rows | None) -> Scenario:
     return s.model_copy(update={"run": s.run.model_copy(update={"horizon": end_s})})
 
 
-def check_size(s: Scenario) -> None:
+def check_size(s: Scenario, replications: int = 1) -> None:
     """UserError for intervals so short that a run would never end or fill the memory."""
     length = s.run.horizon + s.run.drain
-    rows = length / s.results.tick * s.fleet.most_replicas
-    least_s = length * s.fleet.most_replicas / MOST_TICK_ROWS
+    replicas = s.fleet.most_replicas * replications
+    rows = length / s.results.tick * replicas
+    least_s = length * replicas / MOST_TICK_ROWS
     if rows > MOST_TICK_ROWS:
         raise UserError(
             f"results.tick of {s.results.tick:g} s makes {rows:.3g} rows of replicas.parquet; at"

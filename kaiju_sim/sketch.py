@@ -2,7 +2,8 @@
 
 256 linear bins an octave, from 1 microsecond to 2**46 ns (19.5 h); everything below is bin 0,
 everything above the last bin. A quantile read from the sketch is off by at most one bin:
-`RELATIVE_ERROR` of its value. Memory does not grow with the number of values.
+`RELATIVE_ERROR` of its value, or `FLOOR_NS` where that is more; durations of `TOP_NS` and longer
+count as just under it. Memory does not grow with the number of values.
 """
 
 import math
@@ -15,6 +16,8 @@ PER_OCTAVE = 256
 FIRST_OCTAVE = 10
 BINS = 36 * PER_OCTAVE
 RELATIVE_ERROR = 1.0 / PER_OCTAVE
+FLOOR_NS = 1028
+TOP_NS = 1 << 46
 
 
 def bin_of(duration_ns: int) -> int:

@@ -36,4 +36,4 @@ def unknown_name(kind: str, name: str, allowed: list[str]) -> NoReturn:
     starts = [entry for entry in allowed if name and entry.lower().startswith(name.lower())]
     near = starts or get_close_matches(name, allowed, n=1, cutoff=0.4)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise UserError(f"unknown {kind} {name[:60]!r}{hint}; allowed: {', '.join(allowed)}")
+    raise UserError(f"{kind}: unknown name {name[:60]!r}{hint}; allowed: {', '.join(allowed)}")

@@ -4,6 +4,7 @@ Results go to stdout, talk goes to stderr. Exit codes: 0 done; 1 our fault; 2 th
 130 interrupted.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -14,6 +15,10 @@ from kaiju_sim.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import typer
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing to stdout fails with when the disk behind it is full (all other files are written
+by code that makes it a UserError)."""
 
 DONE, OUR_FAULT, USER_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -30,12 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        return _reader_gone()
+        return _reader_gone(DONE)
+    except OSError as error:
+        if error.errno not in _FULL:
+            return _internal(error, words)
+        return _say(f"error: cannot write to stdout: {error.strerror}", _reader_gone(OUR_FAULT))
     except Exception as error:
-        if "--debug" in words:
-            traceback.print_exc()
-        what = one_line(f"{type(error).__name__}: {error}")
-        return _say(f"internal error: {what} (--debug shows where)", OUR_FAULT)
+        return _internal(error, words)
 
 
 def make_app() -> "typer.Typer":
@@ -85,7 +91,17 @@ def _say(line: str, code: int) -> int:
     return code
 
 
-def _reader_gone() -> int:
-    """Whoever read our stdout has read enough: not an error, and nothing more to say."""
+def _internal(error: Exception, words: list[str]) -> int:
+    """Our own fault: one line, and where it happened for those who ask."""
+    if "--debug" in words:
+        traceback.print_exc()
+    what = one_line(f"{type(error).__name__}: {error}")
+    return _say(f"internal error: {what} (--debug shows where)", OUR_FAULT)
+
+
+def _reader_gone(code: int) -> int:
+    """Nobody takes what is still in stdout's buffer (a reader that has read enough, a full disk):
+    it must not be tried again at exit.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return DONE
+    return code

@@ -14,9 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kaiju_sim.errors import UserError
+
 if TYPE_CHECKING:
     from kaiju_sim.metrics.result import RunResult
     from kaiju_sim.scenario.loader import Loaded
+
+
+MOST_REPLICATIONS = 10_000
 
 
 class Output(StrEnum):
@@ -52,6 +57,9 @@ def run(
         Output.TEXT
     ),
     workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes.")] = 1,
+    replications: Annotated[
+        int, typer.Option(min=1, max=MOST_REPLICATIONS, help="Independent runs, for intervals.")
+    ] = 1,
     engine: Annotated[Engine, typer.Option(help="Compiled loop, or its slow twin.")] = (
         Engine.COMPILED
     ),
@@ -71,8 +79,12 @@ def run(
         return
     target = _target(loaded, output)
     talk = _Talk(quiet)
-    result = _simulate(loaded, workers, engine, talk)
-    options = {"workers": workers, "engine": engine.value}
+    result = _simulate(loaded, replications, workers, engine, talk)
+    options: dict[str, Any] = {
+        "workers": workers,
+        "engine": engine.value,
+        "replications": replications,
+    }
     _write(loaded, result, target, started, options, report)
     _print(loaded, result, format)
     talk.say(f"written to {target}")
@@ -135,19 +147,25 @@ def _target(loaded: "Loaded", output: Path | None) -> Path:
     return check_target(Path("runs") / f"{slug}-{scenario.seed}" if output is None else output)
 
 
-def _simulate(loaded: "Loaded", workers: int, engine: Engine, talk: _Talk) -> "RunResult":
-    from kaiju_sim.simulation import simulate
+def _simulate(
+    loaded: "Loaded", replications: int, workers: int, engine: Engine, talk: _Talk
+) -> "RunResult":
+    from kaiju_sim.simulation import replicate
 
     if engine is Engine.COMPILED and not _warm():
         talk.say("compiling the engine loop: once, up to half a minute")
     with talk.progress(loaded.scenario.name) as progress:
-        return simulate(
-            loaded.scenario,
-            base_dir=loaded.base_dir,
-            workers=workers,
-            progress=progress,
-            engine=engine.value,
-        )
+        try:
+            return replicate(
+                loaded.scenario,
+                replications,
+                base_dir=loaded.base_dir,
+                workers=workers,
+                progress=progress,
+                engine=engine.value,
+            )
+        except UserError as error:
+            raise loaded.located(error) from error
 
 
 def _warm() -> bool:
@@ -189,4 +207,4 @@ def _print(loaded: "Loaded", result: "RunResult", format: Output) -> None:
     from kaiju_sim.report.console import print_summary
 
     title = f"{loaded.scenario.name}, seed {loaded.scenario.seed}"
-    print_summary(result.summary, sys.stdout, title)
+    print_summary(result.summary, sys.stdout, title, result.intervals)

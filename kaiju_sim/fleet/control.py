@@ -44,13 +44,19 @@ class CellResult:
     sketches: Arr
     tallies: Arr
     desk: dict[str, int]
-    logged_all: bool
+    sample: int
+    """Dialogues whose hash is below this are in the log."""
     first: int = 0
     """The measured cohort begins with this segment."""
     states: dict[str, Arr] = field(default_factory=dict)
     """Final caches and replicas, for conservation checks."""
     billed: list[Billed] = field(default_factory=list)
     """What was paid for, shard by shard."""
+
+    @property
+    def logged_all(self) -> bool:
+        """Whether the log holds every message."""
+        return self.sample >= 1 << 32
 
     @property
     def start(self) -> Totals:
@@ -225,7 +231,7 @@ class CellRun:
             sketches=np.asarray(w.sketch),
             tallies=np.asarray(w.tally),
             desk=desk,
-            logged_all=self.cell.sample >= 1 << 32,
+            sample=self.cell.sample,
             states={
                 "caches": np.asarray(w.engine.caches),
                 "replicas": np.asarray(w.engine.replicas),

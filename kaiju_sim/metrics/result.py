@@ -6,7 +6,7 @@ and stand in the names; a value that was never reached (the end of a message tha
 never a sentinel.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class RunResult:
     """Columns SERIES_COLUMNS, sorted by replication, time, level (fleet, cell, shard), part."""
     events: "pa.Table"
     """Columns EVENT_COLUMNS, sorted by replication, time."""
+    intervals: dict[str, Any] = field(default_factory=dict)
+    """With replications: each figure's mean, 95 % interval and values; else empty."""
 
 
 def table_schema(columns: dict[str, str]) -> "pa.Schema":

@@ -5,6 +5,7 @@ width is 100 and there is no colour, so that it can be kept in a file and compar
 """
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import IO, Any
 
 from rich import box
@@ -14,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from kaiju_sim.report import headline
-from kaiju_sim.report.format import show, show_key
+from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Metric
 
 PLAIN_WIDTH = 100
+Values = Mapping[str, Any]
+NO_INTERVALS: Values = MappingProxyType({})
 _VERDICT_STYLE = {"stable": "bold green", "backlogged": "bold yellow", "overloaded": "bold red"}
 _LATENCY_ROWS = {
     "ttft_s": "Time to first token",
@@ -44,28 +47,35 @@ def make_console(file: IO[str]) -> Console:
     return Console(file=file, width=PLAIN_WIDTH, no_color=True, highlight=False)
 
 
-def print_summary(summary: Mapping[str, Any], file: IO[str], title: str = "") -> None:
+def print_summary(
+    summary: Values, file: IO[str], title: str = "", intervals: Values = NO_INTERVALS
+) -> None:
     """Write the whole page for `summary` to `file`; missing keys become dashes."""
     console = make_console(file)
     if console.is_terminal:
-        console.print(render(summary, title, console.width))
+        console.print(render(summary, title, console.width, intervals))
         return
     with console.capture() as page:
-        console.print(render(summary, title))
+        console.print(render(summary, title, intervals=intervals))
     file.write("".join(f"{line.rstrip()}\n" for line in page.get().splitlines()))
 
 
-def render(summary: Mapping[str, Any], title: str = "", width: int = PLAIN_WIDTH) -> RenderableType:
-    """The page as one rich renderable; below 100 columns the groups stand under each other."""
+def render(
+    summary: Values, title: str = "", width: int = PLAIN_WIDTH, intervals: Values = NO_INTERVALS
+) -> RenderableType:
+    """The page as one rich renderable.
+
+    Below 100 columns, and with intervals, the groups stand under each other.
+    """
     return Group(
         _head(summary, title),
-        Padding(_latencies(summary), (1, 0, 0, 0)),
-        Padding(_groups(summary, width), (1, 0, 0, 0)),
-        Padding(_pairs(summary), (1, 0, 0, 0)),
+        Padding(_latencies(summary, intervals), (1, 0, 0, 0)),
+        Padding(_groups(summary, width, intervals), (1, 0, 0, 0)),
+        Padding(_pairs(summary, intervals), (1, 0, 0, 0)),
     )
 
 
-def _head(summary: Mapping[str, Any], title: str) -> Text:
+def _head(summary: Values, title: str) -> Text:
     """Title, answer, verdict, speed, source: five lines; then warnings."""
     text = Text()
     if title:
@@ -76,27 +86,29 @@ def _head(summary: Mapping[str, Any], title: str) -> Text:
     text.append(f": {headline.verdict(summary)}\n{headline.speed(summary)}\n")
     text.append(headline.source(summary), style="bold")
     text.append(f" ({headline.source_note(summary)})")
+    if runs := headline.replications(summary):
+        text.append(f"\n{runs}")
     for warning in headline.warnings(summary):
         text.append(f"\nwarning: {warning}", style="bold yellow")
     return text
 
 
-def _latencies(summary: Mapping[str, Any]) -> Table:
+def _latencies(summary: Values, intervals: Values) -> Table:
     """Rows of latency, columns of quantiles."""
     table = _table("latency", "p50", "p90", "p99", "mean", "not reached")
     for family, label in _LATENCY_ROWS.items():
-        cells = [show_key(summary, f"{family}.{s}", "duration") for s in ("p50", "p90", "p99")]
-        mean = show(summary.get(f"{family}.mean"), "duration")
+        keys = [f"{family}.{statistic}" for statistic in ("p50", "p90", "p99", "mean")]
+        cells = [with_half(show_key(summary, key, "duration"), intervals, key) for key in keys]
         lost = show(summary.get(f"{family}.count_inf"), "count")
-        table.add_row(label, *cells, mean, lost)
+        table.add_row(label, *cells, lost)
     return table
 
 
-def _groups(summary: Mapping[str, Any], width: int) -> RenderableType:
+def _groups(summary: Values, width: int, intervals: Values) -> RenderableType:
     """Messages, throughput and service on the left, cost, cache and GPUs on the right."""
-    left = [_group(summary, name) for name in ("Messages", "Throughput", "Service")]
-    right = [_group(summary, name) for name in ("Cost", "Cache and GPUs")]
-    if width < PLAIN_WIDTH:
+    left = [_group(summary, name, intervals) for name in ("Messages", "Throughput", "Service")]
+    right = [_group(summary, name, intervals) for name in ("Cost", "Cache and GPUs")]
+    if width < PLAIN_WIDTH or intervals:
         return _stack([*left, *right])
     grid = Table.grid(padding=(0, 6))
     grid.add_row(_stack(left), _stack(right))
@@ -109,33 +121,35 @@ def _stack(tables: Iterable[Table]) -> Group:
     return Group(first, *(Padding(table, (1, 0, 0, 0)) for table in rest))
 
 
-def _group(summary: Mapping[str, Any], name: str) -> Table:
+def _group(summary: Values, name: str, intervals: Values) -> Table:
     """All keys of one glossary group as label and value, but for those that are not modelled."""
     table = _table(name.lower(), "")
     for metric in METRICS:
         value = summary.get(metric.key)
         if metric.group != name or (metric.key in _QUIET and not value):
             continue
-        table.add_row(metric.label, _with_unit(value, metric))
+        table.add_row(metric.label, _with_unit(value, metric, intervals))
     return table
 
 
-def _with_unit(value: Any, metric: Metric) -> str:
+def _with_unit(
+    value: Any, metric: Metric, intervals: Values = NO_INTERVALS, key: str | None = None
+) -> str:
     """The value and, where the words do not already say it, its unit."""
-    text = show(value, metric.kind)
+    text = with_half(show(value, metric.kind), intervals, key or metric.key)
     return f"{text} {metric.unit}" if value is not None and metric.kind in _UNITS else text
 
 
-def _pairs(summary: Mapping[str, Any]) -> Table:
+def _pairs(summary: Values, intervals: Values) -> Table:
     """What the scenario states beside what came out, for the quantities that have either."""
     table = _table("traffic", "stated", "realised")
     for metric in METRICS:
         keys = (metric.key, metric.key.replace("stated.", "realised."))
-        values = [summary.get(key) for key in keys]
-        if not metric.key.startswith("stated.") or values == [None, None]:
+        if not metric.key.startswith("stated.") or all(summary.get(key) is None for key in keys):
             continue
         label = metric.label.removesuffix(", stated")
-        table.add_row(label, *(_with_unit(value, metric) for value in values))
+        cells = (_with_unit(summary.get(key), metric, intervals, key) for key in keys)
+        table.add_row(label, *cells)
     return table
 
 

@@ -22,6 +22,10 @@ profile.rel_error_low | Step-time error, low end | relative | fraction
   is 10 % faster). Null when nobody has measured it.
 profile.rel_error_high | Step-time error, high end | relative | fraction
   The true step time may be this much above the modelled one. Null when nobody has measured it.
+run.replications | Replications | runs | count
+  Independent runs, each with users of its own. With more than one, every figure here is the mean
+  over them (counts too: messages per run), null if it is null in any, and intervals.json has the
+  95 % Student-t interval and each run's value; of texts that differ, the worst stands here.
 run.warm_up_s | Warm-up |  | duration
   The cohort is what arrives from here to run.horizon: as stated, or (run.warm_up: auto) the
   detected end of the transient, rounded up to a twentieth of run.horizon.
@@ -217,6 +221,9 @@ realised.turns_delayed | Turns delayed | messages | count
   shorter run.epoch.
 
 [Accuracy]
+results.sample_share | Share of dialogues kept | of dialogues | fraction
+  requests.parquet holds every message of this share of the dialogues, chosen by a hash of the
+  dialogue's id; 1: all. The figures above cover all messages, whatever is kept.
 quantile_rel_error | Quantile error | relative | fraction
   Largest relative error of the quantiles above from the way they are counted; 0 when they are
   exact. Not the error of the model.

@@ -4,7 +4,7 @@ Three significant digits, a unit that keeps them near 1, thousands separated. A 
 among messages that never got there is shown as an infinity sign, any other missing value as a dash.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kaiju_sim.report.glossary import Kind
@@ -64,7 +64,7 @@ def rate(value: float) -> str:
     return significant(value) if abs(value) < 1000 else f"{value:,.0f}"
 
 
-_FORMATS = {
+_FORMATS: dict[str, Callable[[float], str]] = {
     "duration": duration,
     "fraction": percent,
     "count": count,
@@ -91,3 +91,18 @@ def show_key(summary: Mapping[str, Any], key: str, kind: Kind) -> str:
     if value is None and quantile and summary.get(f"{family}.count_inf"):
         return INFINITE
     return show(value, kind)
+
+
+def with_half(text: str, intervals: Mapping[str, Any], key: str) -> str:
+    """A shown value with half the width of its interval, in its own unit: "312 ±35 ms".
+
+    As it is where there is no interval, or one of no width (the value is the same in every run).
+    """
+    half = intervals.get(key, {}).get("half_width")
+    if not half:
+        return text
+    number, _, unit = text.partition(" ")
+    return f"{number} ±{significant(half / _SCALES.get(unit, 1.0), 2)} {unit}".strip()
+
+
+_SCALES = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "%": 0.01}

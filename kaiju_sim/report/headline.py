@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kaiju_sim.report.format import percent, rate, show_key, usd
+from kaiju_sim.report.format import count, percent, rate, show_key, usd
 
 _VERDICTS = {
     "stable": "The fleet keeps up",
@@ -30,10 +30,10 @@ def _fleet(summary: Mapping[str, Any]) -> str:
     if gpus is None:
         return "The fleet"
     name = summary.get("fleet.gpu")
-    words = f"{gpus:,} × {name}" if name else f"{gpus:,} GPUs"
+    words = f"{count(gpus)} × {name}" if name else f"{count(gpus)} GPUs"
     ranks = summary.get("fleet.tensor_parallel")
     if replicas is not None and ranks is not None:
-        words += f" ({replicas:,} replicas × {ranks})"
+        words += f" ({count(replicas)} replicas × {ranks})"
     return words
 
 
@@ -45,7 +45,7 @@ def verdict(summary: Mapping[str, Any]) -> str:
     sentence = _VERDICTS.get(str(word), str(word))
     arrived, completed = summary.get("requests.arrived"), summary.get("requests.completed")
     if arrived and completed is not None:
-        sentence += f"; {percent(completed / arrived)} of {arrived:,} messages completed"
+        sentence += f"; {percent(completed / arrived)} of {count(arrived)} messages completed"
     return sentence + "."
 
 
@@ -54,6 +54,14 @@ def speed(summary: Mapping[str, Any]) -> str:
     p50, p99 = (show_key(summary, f"ttft_s.{q}", "duration") for q in ("p50", "p99"))
     tpot = show_key(summary, "tpot_s.p50", "duration")
     return f"First token after {p50} (median), {p99} (p99); then a token every {tpot} (median)."
+
+
+def replications(summary: Mapping[str, Any]) -> str:
+    """What the figures are means of; "" for a single run."""
+    runs = summary.get("run.replications")
+    if runs is None or runs < 2:
+        return ""
+    return f"Means of {count(runs)} replications ± half their 95 % interval (Student's t)."
 
 
 def warnings(summary: Mapping[str, Any]) -> list[str]:

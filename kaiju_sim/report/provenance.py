@@ -41,6 +41,7 @@ def collect(
         "seed": seed,
         "scenario_sha256": text_hash(scenario_yaml),
         "profile": _profile(summary) | {"sha256": profile_sha256},
+        "sample_share": summary.get("results.sample_share"),
         "options": dict(options),
         "command": shlex.join(command),
         "python": platform.python_version(),

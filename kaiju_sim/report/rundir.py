@@ -2,6 +2,7 @@
 
     scenario.yaml      the resolved scenario
     summary.json       flat keys, see docs/metrics.md
+    intervals.json     with replications: mean, 95 % interval and values of each figure
     requests.parquet   one row per message (or a stated sample)
     replicas.parquet   one row per tick and replica
     series.parquet     one row per tick and part of the fleet (the whole, each cell, each shard)
@@ -15,7 +16,7 @@ It is written as a whole or not at all (`atomic`).
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,10 @@ from kaiju_sim.report.glossary import ordered
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCENARIO, SUMMARY, PROVENANCE, REPORT = (
+SCENARIO, SUMMARY, INTERVALS, PROVENANCE, REPORT = (
     "scenario.yaml",
     "summary.json",
+    "intervals.json",
     "provenance.json",
     "report.html",
 )
@@ -47,7 +49,7 @@ TABLES = {
     "events": EVENT_COLUMNS,
 }
 _REQUIRED = {SCENARIO, SUMMARY, PROVENANCE, *(f"{name}.parquet" for name in TABLES)}
-_KNOWN = _REQUIRED | {REPORT, "trace.json", "metrics.om"}
+_KNOWN = _REQUIRED | {REPORT, INTERVALS, "trace.json", "metrics.om"}
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
@@ -58,9 +60,9 @@ def summary_text(summary: Mapping[str, Any]) -> str:
 def check_target(path: Path) -> Path:
     """The absolute directory that a run may be written to; UserError if it may not.
 
-    Meant to be called before simulating. A missing parent is made, a missing grandparent is not
-    (it is more likely a slip). An existing directory is accepted if it is empty or a run
-    directory with nothing else in it. Left-overs of runs that were killed are cleared.
+    Meant to be called before simulating. Missing parents are made. An existing directory is
+    accepted if it is empty or a run directory with nothing else in it. Left-overs of runs that
+    were killed are cleared.
     """
     try:
         target = Path(path).resolve()
@@ -102,6 +104,8 @@ class RunDirectory:
     summary: dict[str, Any]
     provenance: dict[str, Any]
     scenario_yaml: str
+    intervals: dict[str, Any] = field(default_factory=dict)
+    """Of a run with replications."""
 
     def table(self, name: str, columns: list[str] | None = None) -> "pa.Table":
         """`requests`, `replicas`, `series` or `events`, all columns or those named."""
@@ -120,6 +124,7 @@ def read_run(path: Path) -> RunDirectory:
         _read_json(path / SUMMARY),
         _read_json(path / PROVENANCE),
         (path / SCENARIO).read_text(encoding="utf-8"),
+        _read_json(path / INTERVALS) if (path / INTERVALS).is_file() else {},
     )
 
 
@@ -128,6 +133,9 @@ def _write_files(
 ) -> None:
     (directory / SCENARIO).write_text(scenario_yaml, encoding="utf-8")
     (directory / SUMMARY).write_text(summary_text(result.summary), encoding="utf-8")
+    if result.intervals:
+        intervals = _json(ordered(result.intervals))
+        (directory / INTERVALS).write_text(intervals, encoding="utf-8")
     (directory / PROVENANCE).write_text(_json(provenance), encoding="utf-8")
     for name, columns in TABLES.items():
         _write_table(getattr(result, name), columns, directory / f"{name}.parquet")
@@ -178,11 +186,10 @@ def _reason(error: Exception) -> str:
 def _check_parent(parent: Path) -> None:
     if parent.is_dir():
         return
-    if parent.exists():
-        raise UserError(f"cannot write in {parent}: not a directory")
-    if not parent.parent.is_dir():
-        raise UserError(f"cannot write in {parent}: neither it nor its parent exists")
-    parent.mkdir(exist_ok=True)
+    nearest = next(folder for folder in (parent, *parent.parents) if folder.exists())
+    if not nearest.is_dir():
+        raise UserError(f"cannot write in {parent}: {nearest} is not a directory")
+    parent.mkdir(parents=True, exist_ok=True)
 
 
 def _check_replaceable(target: Path) -> None:

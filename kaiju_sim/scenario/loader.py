@@ -51,6 +51,20 @@ class Loaded:
     resolved: dict[str, Any]
     """All values, defaults included, as they are written in YAML (quantities with units)."""
 
+    def located(self, error: UserError) -> UserError:
+        """The error, with where the key was stated that its message begins with.
+
+        For what shows only when parts meet: "gpu: unknown ...", "results.tick of ...".
+        """
+        key = error.message.split(maxsplit=1)[0].rstrip(":") if error.message else ""
+        origin = self.origins.get(key, "default")
+        if error.file is not None or origin == "default":
+            return error
+        file, colon, line = origin.rpartition(":")
+        if colon and line.isdigit():
+            return UserError(error.message, file, int(line))
+        return UserError(f"{origin}: {error.message}")
+
     def to_yaml(self) -> str:
         """The resolved scenario as YAML; it loads to the same scenario."""
         return explain.to_yaml(self.resolved)

@@ -154,9 +154,11 @@ def test_unknown_names_name_the_nearest_and_all_allowed() -> None:
     with pytest.raises(UserError) as gpu:
         find_gpu("H100")
     assert str(gpu.value) == (
-        "unknown gpu 'H100' (did you mean 'H100-80GB'?); allowed: H100-80GB, H200, A100-80GB"
+        "gpu: unknown name 'H100' (did you mean 'H100-80GB'?); allowed: H100-80GB, H200, A100-80GB"
     )
-    with pytest.raises(UserError, match=r"unknown model 'kaiju-13B' \(did you mean 'kaiju-13b'"):
+    with pytest.raises(
+        UserError, match=r"model: unknown name 'kaiju-13B' \(did you mean 'kaiju-13b'"
+    ):
         find_model("kaiju-13B")
-    with pytest.raises(UserError, match=r"unknown model 'zzz'; allowed: kaiju-13b, "):
+    with pytest.raises(UserError, match=r"model: unknown name 'zzz'; allowed: kaiju-13b, "):
         find_model("zzz")

@@ -31,12 +31,19 @@ class FakeSimulation(ModuleType):
     def is_warm(self) -> bool:
         return self.warm
 
-    def simulate(
-        self, scenario: Any, *, progress: Callable[[float], None] | None = None, **options: Any
+    def replicate(
+        self,
+        scenario: Any,
+        replications: int,
+        *,
+        progress: Callable[[float], None] | None = None,
+        **options: Any,
     ) -> Any:
         from made_up_run import result
 
-        self.calls.append({"scenario": scenario, "progress": progress, **options})
+        self.calls.append(
+            {"scenario": scenario, "replications": replications, "progress": progress, **options}
+        )
         if self.error is not None:
             raise self.error
         if progress is not None:

@@ -22,10 +22,10 @@ sys.modules["kaiju_sim.simulation"] = module
 if sys.argv[1] == "wait":
     sys.argv.pop(1)
     import time
-    def simulate(*words, **options):
+    def replicate(*words, **options):
         print("there", flush=True)
         time.sleep(60)
-    module.simulate = simulate
+    module.replicate = replicate
 sys.exit(main())
 """
 HERE = str(Path(__file__).parent)
@@ -112,3 +112,20 @@ def test_control_c_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert said.splitlines()[-1] == b"interrupted"
     assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+
+
+def test_a_full_disk_under_stdout_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    """What was printed is lost, and said to be; the run directory is there."""
+    (tmp_path / "s.yaml").write_text(SCENARIO)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", FAKE, HERE, "run", "s.yaml", "-o", "out", "-q"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write to stdout: No space left on device\n"
+    assert (tmp_path / "out" / "summary.json").is_file()

@@ -105,7 +105,7 @@ def test_compiling_is_announced(folder: Path, fake: FakeSimulation, capsys: Capt
         (["small.yaml", "more.yaml"], "more.yaml"),
         (["small.yaml", "-o", "small.yaml"], "it is a file"),
         (["small.yaml", "-o", "small.yaml/x"], "not a directory"),
-        (["small.yaml", "-o", "no/where/x"], "neither it nor its parent exists"),
+        (["small.yaml", "-o", "small.yaml/no/where"], "not a directory"),
         (["small.yaml", "-o", "."], "current directory"),
         (["small.yaml", "-o", "/proc/x"], "cannot write"),
         (["."], "."),

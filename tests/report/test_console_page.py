@@ -66,6 +66,33 @@ def test_a_transient_in_the_cohort_is_warned_of(word: str, text: str) -> None:
     assert text in line.replace("3.33 min", "200 s")
 
 
+INTERVALS = {
+    "ttft_s.p50": {"half_width": 0.0123},
+    "ttft_s.p99": {"half_width": None},
+    "fleet.gpus": {"half_width": 0.0},
+    "prefix_hit_rate": {"half_width": 0.0042},
+    "cost.usd_per_message": {"half_width": 3.21e-8},
+    "realised.messages_per_s": {"half_width": 1.26},
+}
+
+
+def test_intervals_stand_beside_their_figures() -> None:
+    out = io.StringIO()
+    print_summary(summary(run__replications=8), out, "evening", INTERVALS)
+    text = out.getvalue()
+    assert "Means of 8 replications" in text
+    assert max(map(len, text.splitlines())) <= 100
+    for shown_value in (
+        "180 ±12 ms",
+        " 954 ms",
+        "93.1 ±0.42 %",
+        "0.00000578 ±0.000000032 USD",
+        "904 ±1.3 messages/s",
+    ):
+        assert shown_value in text, shown_value
+    assert "Means of" not in page(summary())
+
+
 def test_a_narrow_terminal_cuts_nothing_off() -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
     with console.capture() as shown_page:

@@ -80,10 +80,11 @@ def test_a_run_of_ours_is_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
-def test_an_empty_directory_and_a_missing_parent_are_fine(tmp_path: Path) -> None:
+def test_an_empty_directory_and_missing_parents_are_fine(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     assert names(write(tmp_path / "a")) == FILES
     assert names(write(tmp_path / "runs" / "b")) == FILES
+    assert names(write(tmp_path / "x" / "y" / "z" / "c")) == FILES
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:
@@ -97,14 +98,14 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     [
         (lambda d: (d / "a").write_text("x"), "a", "it is a file"),
         (lambda d: (d / "a").write_text("x"), "a/b", "not a directory"),
-        (lambda d: None, "a/b/c", "neither it nor its parent exists"),
+        (lambda d: (d / "a").write_text("x"), "a/b/c/d", "not a directory"),
         (lambda d: (d / "a/x").mkdir(parents=True), "a", "holds 'x'"),
         (lambda d: None, ".", "current directory"),
         (lambda d: None, "..", "current directory"),
         (lambda d: None, "n" * 300, "File name too long"),
         (lambda d: (d / "a").symlink_to(d / "a"), "a", "cannot write"),
     ],
-    ids=["file", "under-a-file", "no-parent", "foreign", "here", "above", "long", "loop"],
+    ids=["file", "under-a-file", "far-under-a-file", "foreign", "here", "above", "long", "loop"],
 )
 def test_a_bad_target_is_told_before_simulating(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: object, target: str, why: str

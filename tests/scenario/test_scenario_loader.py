@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenario_texts import VALID, Write
 
+from kaiju_sim.errors import UserError
 from kaiju_sim.scenario import explain
 from kaiju_sim.scenario.loader import ROOT, Loaded, load_scenario
 from kaiju_sim.scenario.schema import Scenario
@@ -240,3 +241,27 @@ def _replaces_twice(*trees: object) -> bool:
     keys = {key for tree in trees for key in tree}  # type: ignore[attr-defined]
     shared = [key for key in keys if all(key in tree for tree in trees)]  # type: ignore[operator]
     return any(_replaces_twice(*(tree[key] for tree in trees)) for key in shared)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("sets", "overrides", "place"),
+    [
+        ([], [], "s.yaml:6: "),
+        (["gpu=H300"], [], "--set: "),
+        ([], ["other"], "override other (s.yaml:8): "),
+    ],
+)
+def test_what_shows_when_parts_meet_is_located(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sets: list[str],
+    overrides: list[str],
+    place: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "schema_version: 1\nname: x\ntraffic:\n  kind: poisson\n  messages_per_s: 1\ngpu: H200\n"
+    Path("s.yaml").write_text(text + "overrides:\n  other: {gpu: H400}\n")
+    loaded = load_scenario("s.yaml", sets=sets, overrides=overrides)
+    assert str(loaded.located(UserError("gpu: unknown name"))) == f"{place}gpu: unknown name"
+    assert str(loaded.located(UserError("results.tick of 1 s"))) == "results.tick of 1 s"
+    assert str(loaded.located(UserError("gpu: x", "t.csv", 3))) == "t.csv:3: gpu: x"

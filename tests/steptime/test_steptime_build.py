@@ -76,8 +76,8 @@ def test_a_profile_for_something_else(
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"gpu": "H300"}, "unknown gpu 'H300'"),
-        ({"model": "kaiju"}, "unknown model 'kaiju'"),
+        ({"gpu": "H300"}, "gpu: unknown name 'H300'"),
+        ({"model": "kaiju"}, "model: unknown name 'kaiju'"),
         ({"fleet": {"tensor_parallel": 3}}, r"its heads \(64\) is not a multiple of 3"),
         ({"steptime": {"compute_efficiency": 0.002}}, "compute_efficiency must be at least 0.01"),
         ({"steptime": {"memory_efficiency": 0.001}}, "memory_efficiency must be at least 0.01"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kaiju_sim.report.html.series import Floats, Heat
+from kaiju_sim.report.html.series import Floats, Heat, Spread
 
 Figure = dict[str, Any]
 
@@ -75,6 +75,27 @@ def curve_figure(
     layout["xaxis"] |= {"type": "log", "dtick": 1}
     layout["yaxis"] |= {"rangemode": "tozero", "tickformat": ".0%"}
     return {"data": data, "layout": layout}
+
+
+def band_figure(
+    title: str,
+    spread: Spread,
+    source: str,
+    *,
+    axis: str,
+    cohort: tuple[float, float] | None = None,
+) -> Figure:
+    """The mean over time within a band from the least to the most; no axis name: a fraction."""
+    lines = {"least": spread.low, "most": spread.high, "mean": spread.mean}
+    figure = time_figure(
+        title, spread.time_s, lines, source, axis=axis, cohort=cohort, fraction=axis == ""
+    )
+    for edge in figure["data"][:2]:
+        edge["line"] = {"color": PALETTE[0], "width": 0}
+        edge["showlegend"] = False
+    figure["data"][1] |= {"fill": "tonexty", "fillcolor": "rgba(11,110,153,0.2)"}
+    figure["data"][2]["line"] = {"color": PALETTE[0], "width": 2}
+    return figure
 
 
 def heat_figure(title: str, heat: Heat, source: str) -> Figure:

@@ -12,11 +12,18 @@ import numpy as np
 
 import kaiju_sim
 from kaiju_sim.report import headline
-from kaiju_sim.report.format import show, show_key
+from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Kind, Metric, undocumented
 from kaiju_sim.report.html import charts, page
 from kaiju_sim.report.html.charts import Figure
-from kaiju_sim.report.html.series import FleetSeries, fleet_series, latency_cdf, load_heat
+from kaiju_sim.report.html.series import (
+    FleetSeries,
+    first_run,
+    fleet_series,
+    latency_cdf,
+    load_heat,
+    shard_spread,
+)
 from kaiju_sim.report.provenance import text_hash
 from kaiju_sim.report.rundir import REPORT, RunDirectory, read_run
 
@@ -42,6 +49,10 @@ _LATENCIES = {
     "itl_s": "Inter-token latency",
     "e2e_s": "End to end",
 }
+_SPREADS = (
+    ("Messages on a replica, by shard", "messages", "load"),
+    ("Prefix hit rate, by shard", "", "prefix_hit_rate"),
+)
 _EVENT_ROWS = 200
 _HELD = ("used", "cached")
 
@@ -61,17 +72,17 @@ def render(run: RunDirectory) -> str:
     first = len(latency)
     body = [
         _header(run.summary, title),
-        _cards(run.summary),
+        _cards(run),
         "<h2>Latency</h2>\n",
         _grid(range(first)),
         f'<p class="note">{page.escape(_sample_note(run.summary, requests))}</p>\n',
-        f'<div class="panel">{_latency_table(run.summary)}</div>\n',
+        f'<div class="panel">{_latency_table(run)}</div>\n',
         "<h2>Over time</h2>\n" if fleet else "",
         _grid(range(first, first + len(fleet))),
         "<h2>All values</h2>\n",
-        _values(run.summary),
+        _values(run),
         "<h2>Events</h2>\n",
-        _events(run.table("events")),
+        _events(first_run(run.table("events"))),
         "<h2>Scenario</h2>\n",
         page.details("scenario.yaml", f"<pre>{page.escape(run.scenario_yaml)}</pre>\n"),
         _footer(run),
@@ -100,7 +111,8 @@ def _header(summary: Mapping[str, Any], title: str) -> str:
 <p><span class="badge {page.escape(verdict)}">{page.escape(verdict)}</span>
 {page.escape(headline.verdict(summary))} {page.escape(headline.speed(summary))}</p>
 <p><span class="badge source">{page.escape(headline.source(summary))}</span>
-<span class="note">{page.escape(headline.source_note(summary))}</span></p>
+<span class="note">{page.escape(headline.source_note(summary))}
+{page.escape(headline.replications(summary))}</span></p>
 {_warnings(summary)}</header>
 """
 
@@ -112,15 +124,20 @@ def _warnings(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _cards(summary: Mapping[str, Any]) -> str:
+def _cards(run: RunDirectory) -> str:
     """The few numbers of the first screen."""
     cards = [
-        f'<div class="card"><b>{page.escape(show_key(summary, key, kind))}</b>'
+        f'<div class="card"><b>{page.escape(_shown(run, key, kind))}</b>'
         f"<span>{page.escape(label)}</span></div>\n"
         for key, label, kind in _CARDS
-        if key in summary
+        if key in run.summary
     ]
     return f'<div class="cards">\n{"".join(cards)}</div>\n'
+
+
+def _shown(run: RunDirectory, key: str, kind: Kind) -> str:
+    """A figure for people, with half the width of its interval where there is one."""
+    return with_half(show_key(run.summary, key, kind), run.intervals, key)
 
 
 def _grid(places: range) -> str:
@@ -144,7 +161,7 @@ def _latency_figures(run: RunDirectory, requests: "pa.Table") -> list[Figure]:
 
 def _fleet_figures(run: RunDirectory, requests: "pa.Table") -> list[Figure]:
     """The time series; none when the run recorded no ticks."""
-    replicas = run.table("replicas")
+    replicas = first_run(run.table("replicas"))
     if not replicas.num_rows:
         return []
     series, badge = fleet_series(replicas), headline.source(run.summary)
@@ -155,8 +172,22 @@ def _fleet_figures(run: RunDirectory, requests: "pa.Table") -> list[Figure]:
         )
         for title, axis, lines in _lines(series)
     ]
+    figures += _shard_figures(run, badge, cohort)
     heat = charts.heat_figure("Messages on each replica", load_heat(replicas), badge)
     return [*figures, heat]
+
+
+def _shard_figures(
+    run: RunDirectory, badge: str, cohort: tuple[float, float] | None
+) -> list[Figure]:
+    """How far the shards are apart; nothing with a single one."""
+    series = first_run(run.table("series"))
+    found = []
+    for title, axis, name in _SPREADS:
+        spread = shard_spread(series, name)
+        if spread is not None:
+            found.append(charts.band_figure(title, spread, badge, axis=axis, cohort=cohort))
+    return found
 
 
 def _lines(series: FleetSeries) -> list[tuple[str, str, dict[str, Any]]]:
@@ -196,43 +227,47 @@ def _sample_note(summary: Mapping[str, Any], requests: "pa.Table") -> str:
     """What the curves count, and whether they are drawn from a sample."""
     rows = int(np.sum(requests["measured"].to_numpy(zero_copy_only=False)))
     note = "Messages that never got there keep a curve from reaching 100 %."
-    arrived = summary.get("requests.arrived")
-    if arrived and rows < arrived:
+    runs = summary.get("run.replications") or 1
+    arrived = round((summary.get("requests.arrived") or 0) * runs)
+    if runs > 1:
+        note = f"Curves over time and events are of replication 0. {note}"
+    if rows < arrived:
         return f"Curves from a sample of {rows:,} of {arrived:,} messages. {note}"
     return f"Curves from all {rows:,} messages of the cohort. {note}"
 
 
-def _latency_table(summary: Mapping[str, Any]) -> str:
+def _latency_table(run: RunDirectory) -> str:
     rows = []
     for family, label in _LATENCIES.items():
-        cells = [show_key(summary, f"{family}.{s}", "duration") for s in ("p50", "p90", "p99")]
-        cells.append(show(summary.get(f"{family}.mean"), "duration"))
-        cells.append(show(summary.get(f"{family}.count_inf"), "count"))
+        statistics = ("p50", "p90", "p99", "mean")
+        cells = [_shown(run, f"{family}.{s}", "duration") for s in statistics]
+        cells.append(show(run.summary.get(f"{family}.count_inf"), "count"))
         rows.append([page.escape(cell) for cell in (label, *cells)])
     heads = ("", "p50", "p90", "p99", "mean of completed", "not reached")
     return page.table(heads, rows, ("name", *["number"] * 5))
 
 
-def _values(summary: Mapping[str, Any]) -> str:
+def _values(run: RunDirectory) -> str:
     """Every key of the summary with its definition, a folding part per group."""
+    summary = run.summary
     groups: dict[str, list[Metric]] = {}
     for metric in METRICS:
         if metric.key in summary:
             groups.setdefault(metric.group, []).append(metric)
     parts = [
-        page.details(name, _value_table(summary, metrics), unfolded=name == "Cost")
+        page.details(name, _value_table(run, metrics), unfolded=name == "Cost")
         for name, metrics in groups.items()
     ]
     others = [Metric(key, "", key, "", "text", "") for key in undocumented(summary)]
     if others:
-        parts.append(page.details("Others", _value_table(summary, others)))
+        parts.append(page.details("Others", _value_table(run, others)))
     return "".join(parts)
 
 
-def _value_table(summary: Mapping[str, Any], metrics: list[Metric]) -> str:
+def _value_table(run: RunDirectory, metrics: list[Metric]) -> str:
     rows = []
     for metric in metrics:
-        value = page.escape(show_key(summary, metric.key, metric.kind))
+        value = page.escape(_shown(run, metric.key, metric.kind))
         unit = page.escape(metric.unit if metric.kind in ("rate", "usd", "count", "number") else "")
         name = f"{page.escape(metric.label)}<br><code>{page.escape(metric.key)}</code>"
         rows.append([name, value, unit, page.escape(metric.text)])

@@ -106,6 +106,48 @@ def load_heat(replicas: "pa.Table", max_points: int = 240, max_rows: int = 100) 
     return Heat(times[columns] if times.size else times, labels, grid)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """The least, the mean and the most of a figure over the shards, over time."""
+
+    time_s: Floats
+    low: Floats
+    mean: Floats
+    high: Floats
+
+
+def first_run(table: "pa.Table") -> "pa.Table":
+    """The rows of replication 0."""
+    return table.filter(_column(table, "replication") == 0)
+
+
+def shard_spread(series: "pa.Table", name: str, max_points: int = MAX_POINTS) -> Spread | None:
+    """Spread over shards of a column, or of `load`: messages per replica; None below two shards."""
+    levels = np.array(series["level"].to_pylist(), dtype=object)
+    shards = series.filter(levels == "shard")
+    times, place = _ticks(shards)
+    parts = shards.num_rows // max(times.size, 1)
+    if parts < 2:
+        return None
+    if name == "load":
+        held = sum(_column(shards, column) for column in ("waiting", "prefilling", "running"))
+        values = np.asarray(held / _column(shards, "replicas"))
+    else:
+        values = _column(shards, name)
+    grid = values[np.argsort(place, kind="stable")].reshape(times.size, parts)
+    known = ~np.isnan(grid).all(axis=1)
+    grid, times = grid[known], times[known]
+    starts = _groups(times.size, max_points)
+    if not starts.size:
+        return None
+    return Spread(
+        times[np.append(starts[1:], times.size) - 1],
+        np.minimum.reduceat(np.nanmin(grid, axis=1), starts),
+        _group(np.nanmean(grid, axis=1), starts, "mean"),
+        np.maximum.reduceat(np.nanmax(grid, axis=1), starts),
+    )
+
+
 def latency_cdf(
     requests: "pa.Table", column: str, points: int = 400
 ) -> tuple[Floats, Floats, int, int]:
