@@ -176,20 +176,20 @@ def test_no_step_is_predicted_over_the_objective_and_none_could_be_larger(curves
     draw = Random(3)
     held_back = filled = 0
     for _ in range(400):
-        e = random_state(draw, curves, tpot_ns=draw.randrange(6_000_000, 14_000_000))
+        e = random_state(draw, curves, tpot_ns=draw.randrange(6_000_000, 18_000_000))
         r = e.replicas[0]
         batch = batching.form_batch(e, 0, 50 * MS)
         took = pacing.predicted_ns(e, r, batch.rows, batch.pairs, batch.near)
         if r.running == 0 or batch.rows == 0:
             continue
-        assert took <= e.limits.tpot_ns
+        assert took <= 0.95 * e.limits.tpot_ns
         todo = [q for q in line(e, r.pre) if e.requests[q].chunk < e.requests[q].todo]
         if todo and batch.rows + r.running < BUDGET:
             held_back += 1
             v = e.requests[todo[0]]
             one = v.prompt - v.todo + v.chunk + 1
             longer = pacing.predicted_ns(e, r, batch.rows + 1, batch.pairs + one, batch.near + 1024)
-            assert longer > e.limits.tpot_ns or one > 1024
+            assert longer > 0.95 * e.limits.tpot_ns - 1 or one > 1024
         filled += batch.rows + r.running == BUDGET
     assert min(held_back, filled) > 20
 
@@ -203,21 +203,14 @@ def test_decodes_that_take_the_whole_objective_hold_prefill_back(curves: Curves)
     assert batching.form_batch(e, 0, 0).rows == 100
 
 
-def test_the_bank_holds_what_was_saved_up_to_four_objectives(curves: Curves) -> None:
-    e = aware(curves, tpot_ns=10 * MS)
+def test_the_bank_holds_what_was_saved_up_to_four_paces(curves: Curves) -> None:
+    e = aware(curves, tpot_ns=20 * MS)
     r = e.replicas[0]
-    r.decode_steps, r.decode_ns = 3, 21 * MS
-    pacing.settle_bank(e, r)
-    assert r.bank == 9 * MS
-    r.decode_steps, r.decode_ns = 4, 34 * MS
-    pacing.settle_bank(e, r)
-    assert r.bank == 6 * MS
-    r.decode_steps, r.decode_ns = 104, 700 * MS
-    pacing.settle_bank(e, r)
-    assert r.bank == 40 * MS
-    r.decode_steps, r.decode_ns = 105, 800 * MS
-    pacing.settle_bank(e, r)
-    assert r.bank == 0
+    for steps, took_ms, bank_ms in ((3, 50, 7), (1, 25, 1), (100, 700, 4 * 19), (1, 99, 0)):
+        r.decode_steps += steps
+        r.decode_ns += took_ms * MS
+        pacing.settle_bank(e, r)
+        assert r.bank == bank_ms * MS
 
 
 @pytest.mark.parametrize(("ttft_ms", "in_haste"), [(5, False), (26, True), (2000, False)])

@@ -1,10 +1,11 @@
 """What the step-time model says of a step before it runs: how long, how large, for whom too late.
 
 The TTFT-aware policy makes a step as large as the TPOT objective allows: the prefill tokens beside
-the decodes whose predicted time stays within it. Time that decode steps saved against the objective
-is banked, up to `BANK_STEPS` objectives, so that a message of N + 1 tokens decodes at most
-BANK_STEPS / N above the objective on the bank's account. While somebody would be late at the
-objective's pace and in time at the token budget's, a step may draw on the bank.
+the decodes whose predicted time stays within the pace, 95 % of the objective (a message's TPOT is a
+mean, and its 99th percentile has to stay below). Time that decode steps saved against the pace is
+banked, up to `BANK_STEPS` paces, so that on the bank's account a message of N + 1 tokens decodes at
+most BANK_STEPS / N slower than the pace. While somebody would be late at the pace and in time at
+the token budget's, a step may draw on the bank.
 
 Predictions use what policy may see: batch, contexts, prompts, never how long an answer will be.
 """
@@ -16,6 +17,11 @@ from kaiju_sim.steptime.curves import decode_ns, fixed_ns, prefill_ns, step_ns
 BANK_STEPS = 4
 SLOWEST_NS = 1_000_000_000_000
 """A TPOT objective above this binds no step."""
+
+
+def pace_ns(e: Engine) -> int:
+    """How long a step with decodes should take at most (ns)."""
+    return e.limits.tpot_ns // 20 * 19
 
 
 def pairs_of(start: int, n: int) -> int:
@@ -70,37 +76,36 @@ def most_tokens(
 
 
 def settle_bank(e: Engine, r: Rec) -> None:
-    """Bank what the decode steps since the last time took less than the objective, or more."""
-    tpot = e.limits.tpot_ns
-    saved = (int(r.decode_steps) - int(r.bank_steps)) * tpot
+    """Bank what the decode steps since the last time took less than the pace, or more."""
+    pace = pace_ns(e)
+    saved = (int(r.decode_steps) - int(r.bank_steps)) * pace
     saved -= int(r.decode_ns) - int(r.bank_ns)
     r.bank_steps = r.decode_steps
     r.bank_ns = r.decode_ns
-    r.bank = min(BANK_STEPS * tpot, max(0, int(r.bank) + saved))
+    r.bank = min(BANK_STEPS * pace, max(0, int(r.bank) + saved))
 
 
 def longest_step(e: Engine, r: Rec, t: int, room: int) -> int:
     """How long a step with prefill may take (ns); NEVER: as long as the token budget makes it.
 
-    The objective binds where sequences decode and the chunk makes a difference to the step's time.
+    The pace binds where sequences decode and the chunk makes a difference to the step's time.
     """
-    tpot = e.limits.tpot_ns
-    if r.running == 0 or e.curves.kind != 0 or tpot > SLOWEST_NS:
+    if r.running == 0 or e.curves.kind != 0 or e.limits.tpot_ns > SLOWEST_NS:
         return NEVER
     settle_bank(e, r)
     if r.bank > 0 and haste_helps(e, r, t, room):
-        return tpot + int(r.bank)
-    return tpot
+        return pace_ns(e) + int(r.bank)
+    return pace_ns(e)
 
 
 def haste_helps(e: Engine, r: Rec, t: int, room: int) -> bool:
-    """Whether somebody is late at the objective's pace and in time at the token budget's.
+    """Whether somebody is late at the pace and in time in steps of the whole token budget.
 
     Looked at: each prefill under way behind those before it, the message to admit next, and the
     last of each line behind all, each with the uncached tokens of an average message.
     """
     start = typical_start(e, r, room)
-    slow = most_tokens(e, r, start, room, 0, 0, 0, e.limits.tpot_ns)
+    slow = most_tokens(e, r, start, room, 0, 0, 0, pace_ns(e))
     near = near_pairs_of(start, room, e.limits.window)
     fast_ns = predicted_ns(e, r, room, pairs_of(start, room), near)
     ahead = 0
@@ -145,10 +150,10 @@ def typical_start(e: Engine, r: Rec, room: int) -> int:
 def rescued(e: Engine, left_ns: int, tokens: int, slow: int, fast: int, fast_ns: int) -> bool:
     """Whether `tokens` of prefill are late in steps of `slow` tokens, in time in those of `fast`.
 
-    A slow step takes the TPOT objective, a fast one `fast_ns`; `left_ns` is the time left.
+    A slow step takes as long as the pace says, a fast one `fast_ns`; `left_ns` is the time left.
     """
     if left_ns > NEVER // 2:
         return False
     if (tokens + fast - 1) // fast * fast_ns > left_ns:
         return False
-    return slow == 0 or (tokens + slow - 1) // slow * e.limits.tpot_ns > left_ns
+    return slow == 0 or (tokens + slow - 1) // slow * pace_ns(e) > left_ns
