@@ -20,23 +20,26 @@ Arr = NDArray[Any]
 NEVER = 1 << 61
 """A time that does not come (twice it still fits 64 bits)."""
 
-# A run of KV blocks [start, start + n) of one stream, always touched together. `ref`: requests
-# that hold it; idle runs (ref == 0) are in their replica's recency list. `more`: another run of
-# the stream may begin where this one ends.
+# A run of KV blocks [start, start + n) of one stream, always touched together, of which the first
+# `hbm` are in HBM and the rest in host memory. `ref`: requests that hold it (all in HBM then); idle
+# runs (ref == 0) are in their replica's recency list. `more`: another run of the stream may begin
+# where this one ends.
 NODE = np.dtype(
     [
         ("stream", "i8"),
         ("start", "i4"),
         ("n", "i4"),
-        ("ref", "i4"),
+        ("hbm", "i4"),
         ("older", "i4"),
         ("newer", "i4"),
-        ("more", "i4"),
+        ("ref", "i2"),
+        ("more", "i2"),
     ],
     align=True,
 )
 # A retained local window: the KV of the last window tokens before block `end` of a stream.
-# `shared`: copied when resumed from (definition end), else handed over (turn end).
+# `shared`: copied when resumed from (definition end), else handed over (turn end). `host`: it is in
+# host memory.
 WINDOW = np.dtype(
     [
         ("stream", "i8"),
@@ -45,12 +48,15 @@ WINDOW = np.dtype(
         ("newer", "i4"),
         ("next", "i4"),
         ("shared", "i4"),
-        ("pad", "i4"),
+        ("host", "i4"),
     ],
     align=True,
 )
 # One replica's KV memory. Global pool: blocks = free + idle + held by requests. Local pool:
-# windows = windows_free + windows_kept + held by requests.
+# windows = windows_free + windows_kept + held by requests. What is older than `edge` and
+# `window_edge` in the recency lists is in host memory, which has `host` blocks and `host_windows`
+# windows. `out_blocks`, `out_windows`: left HBM at this instant and not yet on the link. Totals:
+# `evicted` from HBM (into host memory, if there is any), `dropped` from host memory, `loaded` back.
 CACHE = np.dtype(
     [
         ("free", "i4"),
@@ -61,10 +67,27 @@ CACHE = np.dtype(
         ("windows_kept", "i4"),
         ("window_oldest", "i4"),
         ("window_newest", "i4"),
+        ("edge", "i4"),
+        ("window_edge", "i4"),
+        ("host", "i4"),
+        ("host_free", "i4"),
+        ("host_windows", "i4"),
+        ("host_windows_free", "i4"),
+        ("out_blocks", "i4"),
+        ("out_windows", "i4"),
         ("evicted", "i8"),
         ("windows_evicted", "i8"),
+        ("dropped", "i8"),
+        ("windows_dropped", "i8"),
+        ("loaded", "i8"),
+        ("windows_loaded", "i8"),
     ],
     align=True,
+)
+# A link between host memory and the HBM of the replicas that share it: first in, first out in each
+# direction. `free`: when all that is queued has passed; `busy`: total time of what was queued.
+LINK = np.dtype(
+    [("in_free", "i8"), ("out_free", "i8"), ("in_busy", "i8"), ("out_busy", "i8")], align=True
 )
 # A piece of a path: the first n blocks of a stream, and the node that they begin with.
 SEGMENT = np.dtype([("stream", "i8"), ("n", "i4"), ("node", "i4")], align=True)
@@ -75,13 +98,15 @@ POOL = np.dtype(
 )
 
 # What the engine knows of a message. `todo`: prompt tokens still to compute; `chunk`: of these, in
-# the current step; `hit`: cached prompt tokens at the last admission, `cached`: at the first;
+# the current step; `hit`: cached prompt tokens at the last admission, `cached`: at the first,
+# `cached_host` of them in host memory; `ready`: when its KV memory holds them and may be written;
 # `named`: leading blocks of its path that are in the tree and held; `blocks`: blocks held in all.
 REQUEST = np.dtype(
     [
         ("arrival", "i8"),
         ("admit", "i8"),
         ("number", "i8"),
+        ("ready", "i8"),
         ("session", "i4"),
         ("prompt", "i4"),
         ("todo", "i4"),
@@ -93,7 +118,7 @@ REQUEST = np.dtype(
         ("next", "i4"),
         ("preempted", "i4"),
         ("replica", "i4"),
-        ("pad", "i4"),
+        ("cached_host", "i4"),
     ],
     align=True,
 )
@@ -146,6 +171,7 @@ REPLICA = np.dtype(
         ("tokens", "i8"),
         ("prompt", "i8"),
         ("hit", "i8"),
+        ("hit_host", "i8"),
         ("preempted", "i8"),
         ("area", "i8"),
         ("area_at", "i8"),
@@ -188,7 +214,8 @@ class Limits(NamedTuple):
     windows: int
     """Windows of the local pool (0: local KV lives and dies with the global blocks)."""
     retain: int
-    """Keep windows nowhere (0), at definition ends (1), at definition and turn ends (2)."""
+    """Keep windows nowhere (0), at definition ends (1), at turn ends too (2), at prompts' ends too
+    (3)."""
     prefix_cache: int
     cache_generated: int
     stride: int
@@ -202,6 +229,13 @@ class Limits(NamedTuple):
     """Objectives (NEVER: none)."""
     tpot_ns: int
     e2e_ns: int
+    link_replicas: int = 1
+    """Replicas that share one link to host memory."""
+    load_ns: float = 0.0
+    """Time on the link of one block into HBM; likewise of a window, and out of HBM."""
+    window_load_ns: float = 0.0
+    store_ns: float = 0.0
+    window_store_ns: float = 0.0
 
 
 class Engine(NamedTuple):
@@ -220,6 +254,7 @@ class Engine(NamedTuple):
     window_index: Arr
     window_pool: Arr
     hub: Arr
+    links: Arr
 
 
 class World(NamedTuple):
@@ -249,6 +284,7 @@ TALLY = np.dtype(
         ("prompt", "i8"),
         ("cached", "i8"),
         ("cached_head", "i8"),
+        ("cached_host", "i8"),
         ("tokens", "i8"),
         ("preempted", "i8"),
         ("itl", "i8"),
@@ -270,12 +306,16 @@ def make_pool() -> Arr:
     return pool
 
 
-def make_caches(replicas: int, blocks: int, windows: int) -> Arr:
+def make_caches(
+    replicas: int, blocks: int, windows: int, host: int = 0, host_windows: int = 0
+) -> Arr:
     """Caches of `replicas`, all memory free."""
     caches = np.zeros(replicas, CACHE)
     caches["free"] = blocks
     caches["windows_free"] = windows
-    for field in ("oldest", "newest", "window_oldest", "window_newest"):
+    caches["host"] = caches["host_free"] = host
+    caches["host_windows"] = caches["host_windows_free"] = host_windows
+    for field in ("oldest", "newest", "window_oldest", "window_newest", "edge", "window_edge"):
         caches[field] = -1
     return caches
 
@@ -297,20 +337,30 @@ def make_replicas(count: int) -> Arr:
 
 
 def make_engine(
-    limits: Limits, curves: Curves, blocks: int, *, requests: int, nodes: int, central: bool = False
+    limits: Limits,
+    curves: Curves,
+    blocks: int,
+    *,
+    requests: int,
+    nodes: int,
+    central: bool = False,
+    host: tuple[int, int] = (0, 0),
 ) -> Engine:
-    """An empty engine: `blocks` global KV blocks per replica, pools for requests and nodes."""
+    """An empty engine: `blocks` global KV blocks per replica, pools for requests and nodes.
+
+    `host`: blocks and windows of each replica's host memory.
+    """
     hub = np.zeros(1, HUB)
     hub["wait"] = hub["tail"] = -1
     hub["central"] = central
-    points = limits.windows * limits.replicas + 1
+    points = (limits.windows + host[1]) * limits.replicas + 1
     return Engine(
         limits=limits,
         curves=curves,
         replicas=make_replicas(limits.replicas),
         requests=np.zeros(requests, REQUEST),
         segments=np.zeros(requests * limits.stride, SEGMENT),
-        caches=make_caches(limits.replicas, blocks, limits.windows),
+        caches=make_caches(limits.replicas, blocks, limits.windows, *host),
         nodes=np.zeros(nodes, NODE),
         node_index=make_index(nodes),
         node_pool=make_pool(),
@@ -318,6 +368,7 @@ def make_engine(
         window_index=make_index(points),
         window_pool=make_pool(),
         hub=hub,
+        links=np.zeros(limits.replicas // limits.link_replicas, LINK),
     )
 
 

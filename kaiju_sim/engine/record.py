@@ -61,6 +61,7 @@ def record_prompt(w: World, q: int) -> None:
         tally = w.tally[0]
         tally.prompt += w.fates[q].prompt
         tally.cached += v.cached
+        tally.cached_host += v.cached_host
         head = int(w.engine.segments[q * w.engine.limits.stride].n) << w.engine.limits.shift
         tally.cached_head += min(int(v.cached), head)
 

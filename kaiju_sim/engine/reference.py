@@ -11,11 +11,13 @@ from kaiju_sim.engine.layout import NEVER, Rec, World
 from kaiju_sim.engine.loop import duration_ns
 from kaiju_sim.engine.policy.batching import (
     blocks_of,
+    computed,
     end_prefill,
     form_batch,
     leave,
     requeue,
     victim_before,
+    wake_time,
 )
 from kaiju_sim.engine.policy.prefix import take
 from kaiju_sim.engine.record import deliver, record_gap, record_prompt
@@ -76,6 +78,7 @@ class ReferenceLoop:
         r.decoding = batch.decodes
         if batch.rows + batch.decodes == 0:
             r.end = NEVER
+            r.pending = wake_time(e, k)
             return
         r.fixed = fixed_ns(e.curves, batch.rows + batch.decodes, batch.decodes + int(r.filling))
         decode = self._decode_time(k) if batch.decodes else 0.0
@@ -148,17 +151,15 @@ class ReferenceLoop:
         requeue(self.world.engine, k, q, made)
 
     def _end_prefills(self, k: int, r: Rec, t: int) -> None:
-        requests = self.world.engine.requests
+        e = self.world.engine
+        previous = -1
         q = int(r.pre)
-        while q >= 0 and requests[q].chunk > 0:
-            v = requests[q]
-            following = int(v.next)
-            v.todo -= v.chunk
-            v.chunk = 0
-            if v.todo == 0:
-                r.pre = following
-                r.filling -= 1
+        while q >= 0:
+            following = int(e.requests[q].next)
+            if computed(e, k, q, previous):
                 self._first_token(k, r, q, t)
+            else:
+                previous = q
             q = following
 
     def _first_token(self, k: int, r: Rec, q: int, t: int) -> None:
@@ -171,6 +172,7 @@ class ReferenceLoop:
             fate.first = t
             r.prompt += v.prompt
             r.hit += v.cached
+            r.hit_host += v.cached_host
             record_prompt(w, q)
         else:
             record_gap(w, t - self.last_ns.pop(q), 1)

@@ -27,7 +27,7 @@ from kaiju_sim.workload.sessions import CLOCK, SESSION, Users, next_arrival
 from kaiju_sim.workload.start import sessions_under_way
 
 NS = 1_000_000_000
-RETAIN = {"none": 0, "definition": 1, "turn_end": 2, "all": 0}
+RETAIN = {"none": 0, "definition": 1, "turn_end": 2, "prompt_end": 3, "all": 0}
 """`Limits.retain` of each retention; with `all` there are no windows of their own."""
 MOST_REPORTS = 10_000_000
 CLOSED_LOOP_STRIDE = 3
@@ -59,7 +59,9 @@ def ns_or_never(seconds: float | None) -> int:
 def make_limits(plant: Plant, stride: int) -> Limits:
     """Fixed numbers of a cell's replicas."""
     s = plant.scenario
+    kv = plant.kv
     window = plant.model.window or 0
+    load, store = link_rates(plant)
     longest = mean_of(s.traffic.output_tokens) if s.traffic.kind != "replay" else 512
     return Limits(
         replicas=s.fleet.replicas // s.fleet.cells,
@@ -69,7 +71,7 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         max_seqs=s.engine.max_seqs,
         shift=s.kv.block_tokens.bit_length() - 1,
         window=window,
-        windows=plant.kv.local_windows,
+        windows=kv.local_windows,
         retain=RETAIN[s.kv.local_retention] if s.kv.prefix_cache else 0,
         prefix_cache=int(s.kv.prefix_cache),
         cache_generated=int(s.kv.cache_generated and s.traffic.kind != "replay"),
@@ -80,7 +82,20 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         ttft_ns=ns_or_never(s.slo.ttft),
         tpot_ns=ns_or_never(s.slo.tpot),
         e2e_ns=ns_or_never(s.slo.e2e),
+        link_replicas=s.kv.link_replicas if kv.host_blocks + kv.host_windows > 0 else 1,
+        load_ns=kv.global_block_bytes / load * NS,
+        window_load_ns=kv.window_bytes / load * NS,
+        store_ns=kv.global_block_bytes / store * NS,
+        window_store_ns=kv.window_bytes / store * NS,
     )
+
+
+def link_rates(plant: Plant) -> tuple[float, float]:
+    """Bytes/s of the link to host memory, into HBM and out of it."""
+    stated = plant.scenario.kv.host_bandwidth
+    if stated == "catalog":
+        return plant.gpu.to_device_bytes_per_s, plant.gpu.to_host_bytes_per_s
+    return stated, stated
 
 
 def make_users(plant: Plant, cell: int, versions: Arr) -> Users:
@@ -238,6 +253,7 @@ def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
         requests=requests,
         nodes=power_of_two(16 * requests + 4 * users.sessions.size),
         central=s.router.queue == "central",
+        host=(plant.kv.host_blocks, plant.kv.host_windows),
     )
     report_epochs = max(1, math.ceil(s.router.report_interval / s.run.epoch - 1e-9))
     delay_epochs = math.ceil(s.router.report_delay / s.run.epoch - 1e-9)

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from kaiju_sim import rng, sketch
 from kaiju_sim.engine import compiled, layout, loop, record, sequences
-from kaiju_sim.engine.policy import batching, prefix, routing, windows
+from kaiju_sim.engine.policy import batching, host, index, prefix, routing, windows
 from kaiju_sim.fleet import cell, prompts, records
 from kaiju_sim.fleet.cell import run_until
 from kaiju_sim.fleet.records import Cell
@@ -22,11 +22,15 @@ OUTLINED = frozenset(
         "begin_session",
         "compose_row",
         "choose",
+        "copy_out",
+        "demote",
+        "drop",
         "drop_node",
         "end_prefill",
         "evict",
         "gather",
         "leave",
+        "fetch",
         "log_message",
         "name_rest",
         "next_arrival",
@@ -36,6 +40,7 @@ OUTLINED = frozenset(
         "rendezvous",
         "sort_due",
         "split",
+        "window_demote",
         "window_drop",
         "window_keep",
     }
@@ -52,8 +57,10 @@ def modules() -> tuple[ModuleType, ...]:
         laws,
         popularity,
         sessions,
+        index,
         prefix,
         windows,
+        host,
         batching,
         routing,
         record,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaiju_sim.engine.layout import E2E, QUEUE, TPOT, TTFT, Arr
+from kaiju_sim.metrics.host import host_memory
 from kaiju_sim.metrics.tables import measured
 from kaiju_sim.sketch import RELATIVE_ERROR, quantile_ns
 from kaiju_sim.workload.arrivals import rate_curve
@@ -37,6 +38,10 @@ class Pool:
     def during(self, name: str) -> int:
         """A running total of the replicas, over the window."""
         return sum(c.stop.sums[name] - c.start.sums[name] for c in self.cells)
+
+    def moved(self, name: str) -> int:
+        """Blocks or windows that changed their tier of memory, over the window."""
+        return sum(c.stop.moved[name] - c.start.moved[name] for c in self.cells)
 
     def change(self, name: str) -> Any:
         """A running total of the cells, over the window."""
@@ -72,6 +77,7 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
     summary |= {f"requests.{name}": count for name, count in requests.items()}
     summary |= latencies(plant, pool, requests["arrived"] - requests["completed"])
     summary |= utilisation(plant, pool)
+    summary |= host_memory(plant.scenario, plant.kv, pool)
     summary |= service(pool, requests)
     summary |= throughput(plant, pool)
     summary |= cost(plant, pool)
@@ -191,6 +197,7 @@ def utilisation(plant: "Plant", pool: Pool) -> Summary:
     return {
         "prefix_hit_rate": ratio(pool.tally("cached"), pool.tally("prompt")),
         "prefix_hit_rate_shared": ratio(pool.tally("cached_head"), pool.tally("prompt")),
+        "prefix_hit_rate_host": ratio(pool.tally("cached_host"), pool.tally("prompt")),
         "kv_utilisation.global": mean_or_none(pool.ticks("kv_global_used"), plant.kv.global_blocks),
         "kv_utilisation.local": mean_or_none(pool.ticks("kv_local_used"), local) if local else None,
         "gpu_busy_fraction": pool.change("busy_ns")

@@ -144,7 +144,7 @@ def prefix_aware(e: Engine, g: Routing, q: int) -> int:
         k = (start + i) % n
         if not e.replicas[k].active:
             continue
-        got, _ = match(e.nodes, e.node_index, k, e.segments, lo, lo + e.limits.stride)
+        got, _, _ = match(e.nodes, e.node_index, k, e.segments, lo, lo + e.limits.stride)
         cost = prompt - (got << e.limits.shift) + g.load_tokens * g.seen[k]
         if best < 0 or cost < least_cost:
             best = k
