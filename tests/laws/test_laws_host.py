@@ -37,7 +37,7 @@ def with_host(scenario: Scenario, times: float, **kv: object) -> Scenario:
 def test_compiled_equals_reference_with_host_memory(
     policy: str, queue: str, link_replicas: int
 ) -> None:
-    """On a slow link, which delays prefills and makes replicas that share it wait for each other."""
+    """On a slow link, which delays prefills and for which replicas that share it compete."""
     for times, retention in ((1.0, "turn_end"), (0.6, "prompt_end"), (3.0, "all")):
         rate = (0.01 if retention == "all" else 0.1) * GB
         slow = {"host_bandwidth": rate, "link_replicas": link_replicas}
@@ -76,7 +76,7 @@ def test_each_tier_is_conserved_and_what_it_gave_adds_up() -> None:
 
 
 def roomy(blocks: int, windows: int) -> Scenario:
-    """Dialogues on two replicas that never have to wait for memory, and forget where it is short."""
+    """Dialogues on two replicas that never wait for memory, and forget where it is short."""
     return scenario_of(
         {
             "run": {"horizon": 20.0},
