@@ -34,6 +34,11 @@ BYTE_UNITS: Final[Mapping[str, Decimal]] = {
 }
 """Size units, in bytes."""
 
+BANDWIDTH_UNITS: Final[Mapping[str, Decimal]] = {
+    f"{unit}/s": size for unit, size in BYTE_UNITS.items() if unit != "B"
+}
+"""Units of a bandwidth, in bytes per second."""
+
 PRICE_UNITS: Final[Mapping[str, Decimal]] = {"USD/h": Decimal(1)}
 """Units of a price by the hour, in USD per hour."""
 
@@ -59,6 +64,11 @@ def byte_count(text: str) -> int:
     if value != value.to_integral_value():
         raise ValueError(f"{text!r} is not a whole number of bytes")
     return int(value)
+
+
+def bytes_per_second(text: str) -> float:
+    """Bytes per second from "50GB/s"; ValueError says what is wrong."""
+    return float(_parse(text, BANDWIDTH_UNITS, "50GB/s"))
 
 
 def usd_per_hour(text: str) -> float:
@@ -91,6 +101,13 @@ def format_bytes(value: int) -> str:
     whole = [(value // int(size), unit) for unit, size in units if value % int(size) == 0]
     count, unit = whole[0] if value else (0, "B")
     return f"{count}{unit}"
+
+
+def format_bandwidth(value: float) -> str:
+    """A bandwidth, such as "50GB/s"; parses back exactly."""
+    exact = Decimal(repr(float(value)))
+    unit = next((u for u in ("TB/s", "GB/s", "MB/s") if exact >= BANDWIDTH_UNITS[u]), "kB/s")
+    return f"{_plain(exact / BANDWIDTH_UNITS[unit])}{unit}"
 
 
 def format_usd_per_hour(value: float) -> str:

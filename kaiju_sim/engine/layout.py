@@ -22,23 +22,26 @@ OPEN = 1 << 30
 NEVER = 1 << 61
 """A time that does not come (twice it still fits 64 bits)."""
 
-# A run of KV blocks [start, start + n) of one stream, always touched together. `ref`: requests
-# that hold it; idle runs (ref == 0) are in their replica's recency list. `more`: another run of
-# the stream may begin where this one ends.
+# A run of KV blocks [start, start + n) of one stream, always touched together, of which the first
+# `hbm` are in HBM and the rest in host memory. `ref`: requests that hold it (all in HBM then); idle
+# runs (ref == 0) are in their replica's recency list. `more`: another run of the stream may begin
+# where this one ends.
 NODE = np.dtype(
     [
         ("stream", "i8"),
         ("start", "i4"),
         ("n", "i4"),
-        ("ref", "i4"),
+        ("hbm", "i4"),
         ("older", "i4"),
         ("newer", "i4"),
-        ("more", "i4"),
+        ("ref", "i2"),
+        ("more", "i2"),
     ],
     align=True,
 )
 # A retained local window: the KV of the last window tokens before block `end` of a stream.
-# `shared`: copied when resumed from (definition end), else handed over (turn end).
+# `shared`: copied when resumed from (definition end), else handed over (turn end). `host`: it is in
+# host memory.
 WINDOW = np.dtype(
     [
         ("stream", "i8"),
@@ -47,12 +50,15 @@ WINDOW = np.dtype(
         ("newer", "i4"),
         ("next", "i4"),
         ("shared", "i4"),
-        ("pad", "i4"),
+        ("host", "i4"),
     ],
     align=True,
 )
 # One replica's KV memory. Global pool: blocks = free + idle + held by requests. Local pool:
-# windows = windows_free + windows_kept + held by requests.
+# windows = windows_free + windows_kept + held by requests. What is older than `edge` and
+# `window_edge` in the recency lists is in host memory, which has `host` blocks and `host_windows`
+# windows. `out_blocks`, `out_windows`: left HBM at this instant and not yet on the link. Totals:
+# `evicted` from HBM (into host memory, if there is any), `dropped` from host memory, `loaded` back.
 CACHE = np.dtype(
     [
         ("free", "i4"),
@@ -63,10 +69,27 @@ CACHE = np.dtype(
         ("windows_kept", "i4"),
         ("window_oldest", "i4"),
         ("window_newest", "i4"),
+        ("edge", "i4"),
+        ("window_edge", "i4"),
+        ("host", "i4"),
+        ("host_free", "i4"),
+        ("host_windows", "i4"),
+        ("host_windows_free", "i4"),
+        ("out_blocks", "i4"),
+        ("out_windows", "i4"),
         ("evicted", "i8"),
         ("windows_evicted", "i8"),
+        ("dropped", "i8"),
+        ("windows_dropped", "i8"),
+        ("loaded", "i8"),
+        ("windows_loaded", "i8"),
     ],
     align=True,
+)
+# A link between host memory and the HBM of the replicas that share it: first in, first out in each
+# direction. `free`: when all that is queued has passed; `busy`: total time of what was queued.
+LINK = np.dtype(
+    [("in_free", "i8"), ("out_free", "i8"), ("in_busy", "i8"), ("out_busy", "i8")], align=True
 )
 # A piece of a path: the first n blocks of a stream, and the node that they begin with.
 SEGMENT = np.dtype([("stream", "i8"), ("n", "i4"), ("node", "i4")], align=True)
@@ -78,13 +101,15 @@ POOL = np.dtype(
 
 # What the engine knows of a message. `session`: -1 is a shadow, whose answer nobody gets; `todo`:
 # prompt tokens still to compute; `chunk`: of these, in the current step; `hit`: cached prompt
-# tokens at the last admission, `cached`: at the first; `named`: leading blocks of its path that are
-# in the tree and held; `blocks`: blocks held in all; `tier`: 0 paid, 1 free.
+# tokens at the last admission, `cached`: at the first, `cached_host` of them in host memory;
+# `ready`: when its KV memory holds them and may be written; `named`: leading blocks of its path
+# that are in the tree and held; `blocks`: blocks held in all; `tier`: 0 paid, 1 free.
 REQUEST = np.dtype(
     [
         ("arrival", "i8"),
         ("admit", "i8"),
         ("number", "i8"),
+        ("ready", "i8"),
         ("session", "i4"),
         ("prompt", "i4"),
         ("todo", "i4"),
@@ -97,6 +122,8 @@ REQUEST = np.dtype(
         ("preempted", "i4"),
         ("replica", "i4"),
         ("tier", "i4"),
+        ("cached_host", "i4"),
+        ("pad", "i4"),
     ],
     align=True,
 )
@@ -159,6 +186,7 @@ REPLICA = np.dtype(
         ("tokens", "i8"),
         ("prompt", "i8"),
         ("hit", "i8"),
+        ("hit_host", "i8"),
         ("preempted", "i8"),
         ("area", "i8"),
         ("area_at", "i8"),
@@ -241,6 +269,13 @@ class Limits(NamedTuple):
     timeout_ns: int = 0
     """How long users wait for a first token (0: for ever)."""
     epoch_ns: int = 1
+    link_replicas: int = 1
+    """Replicas that share one link to host memory."""
+    load_ns: float = 0.0
+    """Time on the link of one block into HBM; likewise of a window, and out of HBM."""
+    window_load_ns: float = 0.0
+    store_ns: float = 0.0
+    window_store_ns: float = 0.0
 
 
 class Engine(NamedTuple):
@@ -259,6 +294,7 @@ class Engine(NamedTuple):
     window_index: Arr
     window_pool: Arr
     hub: Arr
+    links: Arr
 
 
 class World(NamedTuple):
@@ -296,6 +332,7 @@ TALLY = np.dtype(
         ("prompt", "i8"),
         ("cached", "i8"),
         ("cached_head", "i8"),
+        ("cached_host", "i8"),
         ("tokens", "i8"),
         ("preempted", "i8"),
         ("itl", "i8"),
@@ -324,12 +361,16 @@ def make_pool() -> Arr:
     return pool
 
 
-def make_caches(replicas: int, blocks: int | Arr, windows: int | Arr) -> Arr:
+def make_caches(
+    replicas: int, blocks: int | Arr, windows: int | Arr, host: int = 0, host_windows: int = 0
+) -> Arr:
     """Caches of `replicas`, all memory free."""
     caches = np.zeros(replicas, CACHE)
     caches["free"] = blocks
     caches["windows_free"] = windows
-    for field in ("oldest", "newest", "window_oldest", "window_newest"):
+    caches["host"] = caches["host_free"] = host
+    caches["host_windows"] = caches["host_windows_free"] = host_windows
+    for field in ("oldest", "newest", "window_oldest", "window_newest", "edge", "window_edge"):
         caches[field] = -1
     return caches
 
@@ -359,20 +400,26 @@ def make_engine(
     nodes: int,
     windows: Arr | None = None,
     central: bool = False,
+    host: tuple[int, int] = (0, 0),
 ) -> Engine:
-    """An empty engine: global KV `blocks` (and `windows`) per replica, pools for the rest."""
+    """An empty engine: global KV `blocks` (and `windows`) per replica, pools for the rest.
+
+    `host`: blocks and windows of each replica's host memory.
+    """
     hub = np.zeros(1, HUB)
     for field in LINES:
         hub[field] = -1
     hub["central"] = central
-    points = limits.windows * limits.replicas + 1
+    points = (limits.windows + host[1]) * limits.replicas + 1
     return Engine(
         limits=limits,
         curves=curves,
         replicas=make_replicas(limits.replicas),
         requests=np.zeros(requests, REQUEST),
         segments=np.zeros(requests * limits.stride, SEGMENT),
-        caches=make_caches(limits.replicas, blocks, limits.windows if windows is None else windows),
+        caches=make_caches(
+            limits.replicas, blocks, limits.windows if windows is None else windows, *host
+        ),
         nodes=np.zeros(nodes, NODE),
         node_index=make_index(nodes),
         node_pool=make_pool(),
@@ -380,6 +427,7 @@ def make_engine(
         window_index=make_index(points),
         window_pool=make_pool(),
         hub=hub,
+        links=np.zeros(limits.replicas // limits.link_replicas, LINK),
     )
 
 

@@ -17,12 +17,15 @@ from kaiju_sim import rng
 from kaiju_sim.engine.layout import NEVER, Rec, World
 from kaiju_sim.engine.policy.batching import (
     blocks_of,
+    computed,
     end_prefill,
     form_batch,
     leave,
     may_admit,
     prefill_room,
+    wake_time,
 )
+from kaiju_sim.engine.policy.host import flush
 from kaiju_sim.engine.policy.prefix import take
 from kaiju_sim.engine.policy.queues import (
     count_load,
@@ -59,7 +62,10 @@ def duration_ns(w: World, k: int, step: int, fixed: float, decode: float, prefil
 
 
 def start_step(w: World, k: int, t: int) -> None:
-    """Form the batch at time t and run it; an empty batch leaves the replica idle."""
+    """Form the batch at time t and run it; an empty batch leaves the replica idle.
+
+    Idle, it wakes when the first of the loads that its prefills wait for is done.
+    """
     e = w.engine
     r = e.replicas[k]
     batch = form_batch(e, k, t)
@@ -69,6 +75,7 @@ def start_step(w: World, k: int, t: int) -> None:
     g = int(r.group)
     if batch.rows + batch.decodes == 0:
         r.end = NEVER
+        r.pending = wake_time(e, k)
         return
     r.fixed = fixed_ns(e.curves, batch.rows + batch.decodes, batch.decodes + int(r.filling), g)
     decode = 0.0
@@ -146,17 +153,14 @@ def grow(w: World, k: int, t: int) -> None:
 def end_prefills(w: World, k: int, t: int) -> None:
     """The prefill part of a step ends: prompts that are complete give their first token."""
     e = w.engine
-    r = e.replicas[k]
-    q = int(r.pre)
-    while q >= 0 and e.requests[q].chunk > 0:
-        v = e.requests[q]
-        following = int(v.next)
-        v.todo -= v.chunk
-        v.chunk = 0
-        if v.todo == 0:
-            r.pre = following
-            r.filling -= 1
+    previous = -1
+    q = int(e.replicas[k].pre)
+    while q >= 0:
+        following = int(e.requests[q].next)
+        if computed(e, k, q, previous):
             first_token(w, k, q, t)
+        else:
+            previous = q
         q = following
 
 
@@ -204,15 +208,17 @@ def pure_decode(w: World, k: int, until: int) -> None:
     step, context, window = int(r.step), int(r.context), int(r.window)
     begin, end, steps = int(r.begin), int(r.end), int(r.steps)
     first = step
+    alone = p.link_replicas == 1
     g = int(r.group)
     fixed = fixed_ns(e.curves, running, running, g)
     busy = 0
     while end < until and w.ring[base + ((step + 1) & (p.ring - 1))] < 0:
         need = int(w.cross[(k << p.shift) + ((step + 1) & block)])
         if need > 0:
-            if need > c.free + c.idle:
-                break
+            if need > c.free + c.idle or (need > c.free and not alone):
+                break  # nobody has a block, or replicas compete for the link
             take(c, e.nodes, e.node_index, e.node_pool[0], need)
+            flush(e, k, end)
         record_gap(w, end - begin, running)
         step += 1
         context += running
@@ -241,7 +247,8 @@ def steady(policy: int, r: Rec) -> bool:
 def advance(w: World, k: int, until: int, once: bool) -> None:
     """All that happens on replica k before `until`, and step completions at `until` itself.
 
-    With `once`, the next event only (which the caller knows to be in time).
+    With `once`, the next event only (which the caller knows to be in time), or steps that concern
+    nobody but this replica.
     """
     e = w.engine
     r = e.replicas[k]
@@ -254,13 +261,16 @@ def advance(w: World, k: int, until: int, once: bool) -> None:
             start_step(w, k, t)
             if once:
                 return
+            if r.pending >= 0:
+                continue
         if r.end > until:
             return
-        if not once and steady(e.limits.policy, r):
+        if steady(e.limits.policy, r):
             room = prefill_room(e.limits.policy, e.limits.token_budget, int(r.running))
             if not may_admit(e, r, room):
+                t = int(r.end)
                 pure_decode(w, k, until)
-                if r.end > until:
+                if r.end > until or (once and r.end != t):
                     return
         end_step(w, k)
         if once:
@@ -294,12 +304,20 @@ def enqueue(w: World, k: int, q: int) -> None:
         r.blocked = 0
     count_load(r, int(r.load), t)
     r.load += 1
-    if r.end == NEVER and r.pending < 0:
+    if asleep(r, t):
         r.pending = t
 
 
+def asleep(r: Rec, t: int) -> bool:
+    """Whether the replica is idle at time t (and wakes later, if it waits for a load)."""
+    return bool(r.end == NEVER and (r.pending < 0 or r.pending > t))
+
+
 def enqueue_centrally(w: World, q: int) -> None:
-    """Message q arrives at the central queue; the first idle replica, if any, will pull it."""
+    """Message q arrives at the central queue; the first idle replica, if any, will pull it.
+
+    If there is none, one that is idle until a load is done tries.
+    """
     e = w.engine
     hub = e.hub[0]
     t = int(e.requests[q].arrival)
@@ -311,14 +329,19 @@ def enqueue_centrally(w: World, q: int) -> None:
         drop_last(e.requests, hub)
         count_load(hub, int(hub.length), t)
         hub.length -= 1
+    e.requests[q].replica = -1
     stand_last(e.requests, hub, q, in_low_line(e, q))
     count_load(hub, int(hub.length), t)
     hub.length += 1
+    asks = -1
     for k in range(e.limits.replicas):
         r = e.replicas[k]
-        if r.active > 0 and r.end == NEVER and r.pending < 0:
-            r.pending = t
-            return
+        if r.active > 0 and asleep(r, t) and (asks < 0 or r.pending < 0):
+            asks = k
+            if r.pending < 0:
+                break
+    if asks >= 0:
+        e.replicas[asks].pending = t
 
 
 def beyond(r: Rec, until: int) -> bool:

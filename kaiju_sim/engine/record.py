@@ -79,11 +79,13 @@ def record_prompt(w: World, r: Rec, q: int) -> None:
     r.tokens += 1
     r.prompt += v.prompt
     r.hit += v.cached
+    r.hit_host += v.cached_host
     segment = segment_of(w, int(v.arrival))
     if segment >= 0:
         tally = w.tally[segment]
         tally.prompt += w.fates[q].prompt
         tally.cached += v.cached
+        tally.cached_host += v.cached_host
         head = int(w.engine.segments[q * w.engine.limits.stride].n) << w.engine.limits.shift
         tally.cached_head += min(int(v.cached), head)
 

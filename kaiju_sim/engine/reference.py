@@ -11,11 +11,13 @@ from kaiju_sim.engine.layout import NEVER, Rec, World
 from kaiju_sim.engine.loop import duration_ns
 from kaiju_sim.engine.policy.batching import (
     blocks_of,
+    computed,
     end_prefill,
     form_batch,
     leave,
     requeue,
     victim_before,
+    wake_time,
 )
 from kaiju_sim.engine.policy.prefix import take
 from kaiju_sim.engine.record import deliver, hand_over_shed, record_gap, record_prompt
@@ -79,6 +81,7 @@ class ReferenceLoop:
         hand_over_shed(w, r, t)
         if batch.rows + batch.decodes == 0:
             r.end = NEVER
+            r.pending = wake_time(e, k)
             return
         group = int(r.group)
         rows = batch.rows + batch.decodes
@@ -152,17 +155,15 @@ class ReferenceLoop:
         requeue(self.world.engine, k, q, made)
 
     def _end_prefills(self, k: int, r: Rec, t: int) -> None:
-        requests = self.world.engine.requests
+        e = self.world.engine
+        previous = -1
         q = int(r.pre)
-        while q >= 0 and requests[q].chunk > 0:
-            v = requests[q]
-            following = int(v.next)
-            v.todo -= v.chunk
-            v.chunk = 0
-            if v.todo == 0:
-                r.pre = following
-                r.filling -= 1
+        while q >= 0:
+            following = int(e.requests[q].next)
+            if computed(e, k, q, previous):
                 self._first_token(k, r, q, t)
+            else:
+                previous = q
             q = following
 
     def _first_token(self, k: int, r: Rec, q: int, t: int) -> None:

@@ -84,8 +84,10 @@ def priority_of(s: Scenario) -> int:
 def make_limits(plant: Plant, stride: int) -> Limits:
     """Fixed numbers of a cell's replicas."""
     s = plant.scenario
+    kv = plant.kv
     window = plant.model.window or 0
     segments, segment_ns = cohort_segments(s)
+    load, store = link_rates(plant)
     longest = mean_of(s.traffic.output_tokens) if s.traffic.kind != "replay" else 512
     return Limits(
         replicas=s.fleet.most_replicas // s.fleet.cells,
@@ -114,7 +116,20 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         shed_late=int(s.engine.shed == "late"),
         timeout_ns=ns(s.traffic.client.timeout or 0.0),
         epoch_ns=ns(s.run.epoch),
+        link_replicas=s.kv.link_replicas if kv.host_blocks + kv.host_windows > 0 else 1,
+        load_ns=kv.global_block_bytes / load * NS,
+        window_load_ns=kv.window_bytes / load * NS,
+        store_ns=kv.global_block_bytes / store * NS,
+        window_store_ns=kv.window_bytes / store * NS,
     )
+
+
+def link_rates(plant: Plant) -> tuple[float, float]:
+    """Bytes/s of the link to host memory, into HBM and out of it."""
+    stated = plant.scenario.kv.host_bandwidth
+    if stated == "catalog":
+        return plant.gpu.to_device_bytes_per_s, plant.gpu.to_host_bytes_per_s
+    return stated, stated
 
 
 def cohort_segments(s: Scenario) -> tuple[int, int]:
@@ -305,6 +320,7 @@ def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
         requests=requests,
         nodes=power_of_two(16 * requests + 4 * users.sessions.size),
         central=s.router.queue == "central",
+        host=(plant.kv.host_blocks, plant.kv.host_windows),
     )
     engine.replicas["group"] = plant.group_of()
     engine.replicas["active"][s.fleet.replicas // s.fleet.cells :] = 0

@@ -18,6 +18,7 @@ from kaiju_sim.engine.loop import (
     first_event,
 )
 from kaiju_sim.engine.patience import start_patience
+from kaiju_sim.engine.policy.host import settle
 from kaiju_sim.engine.policy.routing import choose, see_report, shadow_of, take_report
 from kaiju_sim.engine.policy.warmth import forget_released, remember
 from kaiju_sim.engine.record import segment_of
@@ -103,8 +104,9 @@ def arrive(cell: Cell, s: int) -> int:
 
 
 def into_inbox(e: Engine, k: int, q: int) -> None:
-    """Message q will be delivered to unit k at its arrival time."""
-    place = e.replicas[k]
+    """Message q will be delivered to replica k, through its unit's inbox, at its arrival time."""
+    e.requests[q].replica = k
+    place = e.replicas[k - k % e.limits.link_replicas]
     if place.inbox >= 0:
         e.requests[place.inbox_tail].next = q
     else:
@@ -155,21 +157,23 @@ def shadow(cell: Cell, q: int, k: int) -> None:
 def run_units(w: World, until: int) -> None:
     """Deliver each unit's inbox and run it to `until`, one unit after the other.
 
-    A unit is a replica; with the central queue it is the whole cell, whose inbox is replica 0's.
-    While messages wait in the central queue its replicas compete for them: events are taken in
+    A unit is a replica; a node, where replicas share a link to host memory; the whole cell with the
+    central queue. Its inbox is that of its first replica. While messages wait in the central queue
+    its replicas compete for them, and those of a node always for the link: events are taken in
     order of time, completions before starts, ties by replica. Otherwise they are independent.
     """
     e = w.engine
     central = e.hub[0].central != 0
-    for first in range(1 if central else e.limits.replicas):
-        last = e.limits.replicas if central else first + 1
+    size = e.limits.replicas if central else e.limits.link_replicas
+    for first in range(0, e.limits.replicas, size):
+        last = first + size
         q = int(e.replicas[first].inbox)
         e.replicas[first].inbox = -1
         while True:
             stop = until if q < 0 else int(e.requests[q].arrival)
             turn = first
             while True:
-                race = contested(w)
+                race = contested(w) or e.limits.link_replicas > 1
                 k = first_event(w, first, last) if race else turn
                 if k == last or (race and beyond(e.replicas[k], stop)):
                     break
@@ -181,7 +185,7 @@ def run_units(w: World, until: int) -> None:
             if central:
                 enqueue_centrally(w, q)
             else:
-                enqueue(w, first, q)
+                enqueue(w, int(e.requests[q].replica), q)
             q = following
 
 
@@ -238,6 +242,7 @@ def end_warming(cell: Cell) -> None:
     if clock.cold > 0:
         return
     clock.warming = 0
+    settle(cell.world.engine)
     for k in range(cell.world.engine.limits.replicas):
         cell.routing.sent[k] = 0
         cell.routing.seen[k] = 0

@@ -30,6 +30,7 @@ def log_message(cell: Cell, s: int, q: int, end: int, status: int) -> None:
     row.replica = v.replica
     row.prompt = fate.prompt
     row.cached = v.cached
+    row.cached_host = v.cached_host
     row.out = fate.out
     row.preempted = v.preempted
     row.status = status

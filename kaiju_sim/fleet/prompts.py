@@ -136,6 +136,7 @@ def fill_request(e: Engine, s: int, q: int, at: int, prompt: int) -> None:
     v.chunk = 0
     v.hit = 0
     v.cached = 0
+    v.cached_host = 0
     v.named = 0
     v.blocks = 0
     v.next = -1

@@ -28,11 +28,11 @@ LOG = np.dtype(
         ("replica", "i4"),
         ("prompt", "i4"),
         ("cached", "i4"),
+        ("cached_host", "i4"),
         ("out", "i4"),
         ("preempted", "i4"),
         ("status", "i4"),
         ("tier", "i4"),
-        ("pad", "i4"),
     ],
     align=True,
 )

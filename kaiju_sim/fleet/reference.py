@@ -76,16 +76,17 @@ def run_units(w: World, loop: ReferenceLoop, until: int) -> None:
     """Deliver each unit's inbox and run it to `until`."""
     e = w.engine
     central = bool(e.hub[0].central)
-    for k in range(1 if central else e.limits.replicas):
-        last = e.limits.replicas if central else k + 1
-        q = int(e.replicas[k].inbox)
-        e.replicas[k].inbox = -1
+    size = e.limits.replicas if central else e.limits.link_replicas
+    for first in range(0, e.limits.replicas, size):
+        last = first + size
+        q = int(e.replicas[first].inbox)
+        e.replicas[first].inbox = -1
         while q >= 0:
             following = int(e.requests[q].next)
-            loop.advance_unit(k, last, int(e.requests[q].arrival))
+            loop.advance_unit(first, last, int(e.requests[q].arrival))
             if central:
                 enqueue_centrally(w, q)
             else:
-                enqueue(w, k, q)
+                enqueue(w, int(e.requests[q].replica), q)
             q = following
-        loop.advance_unit(k, last, until)
+        loop.advance_unit(first, last, until)

@@ -10,6 +10,7 @@ from kaiju_sim import rng
 from kaiju_sim.engine.layout import ITL, NEVER, Arr
 
 SUMS = ("steps", "arrived", "done", "tokens", "prompt", "hit", "preempted", "prefill_rows_ns")
+MOVED = ("evicted", "dropped", "loaded", "windows_evicted", "windows_loaded")
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class Totals:
 
     time_ns: int
     sums: dict[str, int]
+    moved: dict[str, int]
+    """Blocks and windows that changed their tier of memory."""
+    loading_ns: int
+    storing_ns: int
+    """Busy time of the links to host memory, each way, all links."""
     busy_ns: int
     """Busy time up to the instant, all replicas (a step in flight counts in part)."""
     area_ns: int
@@ -45,6 +51,12 @@ def waiting_of(replicas: Arr) -> Arr:
     return np.asarray(replicas["load"] - replicas["running"] - replicas["filling"])
 
 
+def link_busy_by(links: Arr, way: str, now: int) -> int:
+    """Busy ns of all links up to `now`, one way: what is still queued then does not count."""
+    queued = np.maximum(0, links[f"{way}_free"] - now)
+    return int((links[f"{way}_busy"] - queued).sum())
+
+
 def area_by(record: Arr, load: str, now: int) -> int:
     """Integral of a load up to `now`."""
     return int((record["area"] + record[load] * (now - record["area_at"])).sum())
@@ -57,6 +69,9 @@ def take_totals(cell: Any, now: int) -> Totals:
     return Totals(
         time_ns=now,
         sums={name: int(r[name].sum()) for name in SUMS},
+        moved={name: int(w.engine.caches[name].sum()) for name in MOVED},
+        loading_ns=link_busy_by(w.engine.links, "in", now),
+        storing_ns=link_busy_by(w.engine.links, "out", now),
         busy_ns=int(busy_by(r, now).sum()),
         area_ns=area_by(r, "load", now) + area_by(hub, "length", now),
         live_area_ns=int(clock["live_area"]),
@@ -98,6 +113,8 @@ class Series:
             "kv_local_used": np.asarray(held, np.int64),
             "kv_local_cached": c["windows_kept"].astype(np.int64),
             "kv_local_windows": windows,
+            "kv_host_cached": c["host"].astype(np.int64) - c["host_free"],
+            "kv_host_blocks": c["host"].astype(np.int64),
         }
         for name, value in self._since_last(r, now).items():
             row[name] = value
@@ -111,6 +128,7 @@ class Series:
             "completed": r["done"].copy(),
             "prompt_tokens": r["prompt"].copy(),
             "cached_tokens": r["hit"].copy(),
+            "cached_host_tokens": r["hit_host"].copy(),
             "output_tokens": r["tokens"].copy(),
         }
         delta = {k: v - self.last.get(k, np.zeros_like(v)) for k, v in totals.items()}
@@ -133,7 +151,7 @@ def in_flight_rows(cell: Any) -> Arr:
     rows["session"] = sessions["id"]
     for name in ("turn", "swipe", "attempt", "character"):
         rows[name] = sessions[name]
-    for name in ("arrival", "admit", "replica", "cached", "preempted", "tier"):
+    for name in ("arrival", "admit", "replica", "cached", "cached_host", "preempted", "tier"):
         rows[name] = requests[name][q]
     fates = cell.world.fates[q]
     rows["first"], rows["prompt"], rows["out"] = fates["first"], fates["prompt"], fates["out"]

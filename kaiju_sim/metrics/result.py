@@ -29,6 +29,7 @@ REQUEST_COLUMNS: dict[str, str] = {
     "e2e_s": "float64",
     "prompt_tokens": "int32",
     "cached_tokens": "int32",
+    "cached_host_tokens": "int32",
     "output_tokens": "int32",
     "preemptions": "int32",
     "status": "string",
@@ -53,16 +54,19 @@ REPLICA_COLUMNS: dict[str, str] = {
     "kv_local_used": "int64",
     "kv_local_cached": "int64",
     "kv_local_windows": "int64",
+    "kv_host_cached": "int64",
+    "kv_host_blocks": "int64",
     "busy_s": "float64",
     "steps": "int64",
     "arrived": "int64",
     "completed": "int64",
     "prompt_tokens": "int64",
     "cached_tokens": "int64",
+    "cached_host_tokens": "int64",
     "output_tokens": "int64",
 }
 """One row per tick and replica. `time_s` is the end of the tick. From `waiting` to
-`kv_local_windows`: the state at that instant (`running` counts decoding messages, `used` blocks
+`kv_host_blocks`: the state at that instant (`running` counts decoding messages, `used` blocks
 are referenced by a message, `cached` ones are kept for reuse only). From `busy_s` on: totals of
 the tick that ends there."""
 

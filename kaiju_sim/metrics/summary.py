@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaiju_sim.engine.layout import E2E, QUEUE, TPOT, TTFT, Arr
+from kaiju_sim.metrics.host import host_memory
 from kaiju_sim.metrics.provision import Provision
 from kaiju_sim.metrics.tables import measured
 from kaiju_sim.metrics.tiers import tiers
@@ -41,6 +42,10 @@ class Pool:
     def during(self, name: str) -> int:
         """A running total of the replicas, over the window."""
         return sum(c.stop.sums[name] - c.start.sums[name] for c in self.cells)
+
+    def moved(self, name: str) -> int:
+        """Blocks or windows that changed their tier of memory, over the window."""
+        return sum(c.stop.moved[name] - c.start.moved[name] for c in self.cells)
 
     def change(self, name: str) -> Any:
         """A running total of the cells, over the window."""
@@ -82,6 +87,7 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
     summary |= latencies(plant, pool, requests["arrived"] - requests["completed"])
     summary |= tiers(pool, measured(plant.scenario, pool.log), QUANTILES, at_rank)
     summary |= utilisation(plant, pool, provision)
+    summary |= host_memory(plant.scenario, plant.kv, pool)
     summary |= service(pool, requests)
     summary |= throughput(pool, provision)
     summary |= cost(plant, pool, provision)
@@ -212,6 +218,7 @@ def utilisation(plant: "Plant", pool: Pool, provision: Provision) -> Summary:
     return {
         "prefix_hit_rate": ratio(pool.tally("cached"), pool.tally("prompt")),
         "prefix_hit_rate_shared": ratio(pool.tally("cached_head"), pool.tally("prompt")),
+        "prefix_hit_rate_host": ratio(pool.tally("cached_host"), pool.tally("prompt")),
         "kv_utilisation.global": used(pool, "kv_global_used", "kv_global_blocks"),
         "kv_utilisation.local": used(pool, "kv_local_used", "kv_local_windows") if local else None,
         "gpu_busy_fraction": pool.change("busy_ns") / sum(provision.replica_ns),

@@ -54,6 +54,7 @@ def request_table(scenario: Scenario, cells: Sequence[Any]) -> "pa.Table":
         "e2e_s": since(log["end"], log["arrival"], ended),
         "prompt_tokens": log["prompt"],
         "cached_tokens": log["cached"],
+        "cached_host_tokens": log["cached_host"],
         "output_tokens": np.where(ended, log["out"], 0).astype(np.int32),
         "preemptions": log["preempted"],
         "tier": pa.array(TIERS[log["tier"]], type=pa.string()),

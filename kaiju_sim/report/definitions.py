@@ -88,11 +88,30 @@ prefix_hit_rate | Prefix hit rate | of prompt tokens | fraction
 prefix_hit_rate_shared | Prefix hit rate, shared head | of prompt tokens | fraction
   The part of it that lies in the head that users share (date and definition); the rest is of the
   dialogue itself. 0 in a replay, where a trace does not say where the head ends.
+prefix_hit_rate_host | Prefix hit rate, host memory | of prompt tokens | fraction
+  The part of prefix_hit_rate that was found in host memory and loaded into HBM. 0 without host
+  memory.
 kv_utilisation.global | KV use, global pool | of blocks | fraction
   Blocks that messages hold / blocks, mean over replicas and over the measured time. Blocks kept
   for reuse only do not count: they can be had at once.
 kv_utilisation.local | KV use, local-window pool | of windows | fraction
   The same for the pool of local windows. Null when the model has no local layers.
+kv_utilisation.host | KV use, host memory | of blocks | fraction
+  Blocks kept in host memory / blocks that it holds, mean over replicas and over the measured time.
+  Null without host memory, like the keys that follow.
+host_memory.loaded_bytes | Loaded from host memory | bytes | number
+  KV copied into HBM over the measured time, all replicas and ranks.
+host_memory.stored_bytes | Stored in host memory | bytes | number
+  KV copied out of HBM over the measured time, all replicas and ranks.
+host_memory.loading_fraction | Link busy, into HBM | of time | fraction
+  Time in which the link between host memory and HBM loads / time, mean over links and over the
+  measured time.
+host_memory.storing_fraction | Link busy, out of HBM | of time | fraction
+  The same for the other direction.
+host_memory.blocks_demoted | Blocks demoted | blocks | count
+  Blocks evicted from HBM into host memory over the measured time.
+host_memory.blocks_dropped | Blocks dropped | blocks | count
+  Blocks dropped from host memory, because it was full, over the measured time.
 gpu_busy_fraction | GPU busy | of time | fraction
   Time in engine steps / time, mean over replicas and over the measured time. A busy GPU may
   still have room in its batch.

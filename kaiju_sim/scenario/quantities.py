@@ -72,6 +72,13 @@ class Quantity:
 
 TIME: Final = Quantity("time", units.TIME_UNITS, "500ms", units.seconds, units.format_seconds)
 SIZE: Final = Quantity("size", units.BYTE_UNITS, "80GiB", units.byte_count, units.format_bytes)
+BANDWIDTH: Final = Quantity(
+    "bandwidth",
+    units.BANDWIDTH_UNITS,
+    "50GB/s",
+    units.bytes_per_second,
+    units.format_bandwidth,
+)
 PRICE: Final = Quantity(
     "price", units.PRICE_UNITS, "2.35 USD/h", units.usd_per_hour, units.format_usd_per_hour
 )
@@ -105,6 +112,9 @@ PositiveSeconds = Annotated[float, Field(ge=1e-9, le=MAX_SECONDS), TIME]
 
 Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES), SIZE]
 """A size; plain bytes in Python."""
+
+BytesPerSecond = Annotated[float, Field(ge=1e3, le=1e18), BANDWIDTH]
+"""A bandwidth; plain bytes per second in Python."""
 
 UsdPerHour = Annotated[float, Field(ge=0, le=1e9), PRICE]
 """A price by the hour; plain USD per hour in Python."""

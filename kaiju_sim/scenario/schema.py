@@ -13,6 +13,7 @@ from kaiju_sim.scenario.base import Part
 from kaiju_sim.scenario.parts.fleet import Fleet
 from kaiju_sim.scenario.quantities import (
     Bytes,
+    BytesPerSecond,
     Fraction,
     NotBool,
     PositiveFraction,
@@ -136,8 +137,8 @@ class KvCache(Part):
     """Keep generated tokens' KV too, for the next turn."""
     local_retention: Literal["turn_end", "prompt_end", "definition", "all", "none"] = "turn_end"
     """Where local-window KV is kept so that a prefix can be resumed there: at definition ends and
-    turn ends, at these and where each prompt ends (for another answer to it), at definition ends
-    only, everywhere, or nowhere."""
+    turn ends; at prompts' ends too, for another answer to the same prompt; at definition ends only;
+    everywhere; or nowhere."""
     memory_utilisation: PositiveFraction = 0.9
     """Share of HBM that the engine may use."""
     activation_reserve: Bytes | Auto = "auto"
@@ -148,6 +149,14 @@ class KvCache(Part):
     """Blocks of the global pool per replica; `auto`: by memory arithmetic."""
     local_windows: Annotated[int, Field(ge=1, le=100_000_000)] | Auto = "auto"
     """Windows of the local pool per replica; `auto`: by memory arithmetic."""
+    host_memory: Bytes = 0
+    """Host memory per replica for KV that is evicted from HBM (0: it is dropped). Its ranks share
+    it, and it is divided between blocks and windows as HBM is."""
+    host_bandwidth: BytesPerSecond | Literal["catalog"] = "catalog"
+    """Rate of the link between host memory and one GPU, in each direction; `catalog`: measured
+    copies of the GPU's entry."""
+    link_replicas: int = Field(default=1, ge=1, le=64)
+    """Replicas that share one such link."""
 
 
 class StepTime(Part):
@@ -274,4 +283,10 @@ class Scenario(Part):
                 raise ValueError("lose_table: only router.policy affinity has a table")
             if router.recovery == "rebuild" and self.traffic.kind == "replay":
                 raise ValueError("router.recovery: a trace does not say what caches hold of whom")
+        return self
+
+    @model_validator(mode="after")
+    def _links(self) -> "Scenario":
+        if self.fleet.most_replicas // self.fleet.cells % self.kv.link_replicas:
+            raise ValueError("kv.link_replicas must divide the replicas of a cell")
         return self

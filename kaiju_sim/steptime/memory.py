@@ -23,6 +23,7 @@ from kaiju_sim.steptime.profile import KvBlocks
 
 LOGIT_BYTES = 4
 LOGIT_COPIES = 2
+MOST_HOST_BLOCKS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,10 @@ class KvPlan:
     """Memory left for KV by arithmetic (at least 0), whatever the pools were set to."""
     source: str
     """Where the pool sizes come from: memory, profile, or scenario (set explicitly)."""
+    host_blocks: int = 0
+    """Blocks of host memory."""
+    host_windows: int = 0
+    """Windows of host memory."""
 
 
 def kv_plan(scenario: Scenario, gpu: Gpu, model: Model, measured: KvBlocks | None = None) -> KvPlan:
@@ -73,6 +78,7 @@ def kv_plan(scenario: Scenario, gpu: Gpu, model: Model, measured: KvBlocks | Non
         activation_bytes=parts.activations,
         kv_bytes=max(parts.left, 0),
         source=source,
+        **_host_sizes(scenario, parts, blocks, windows),
     )
     _check_holds_one(scenario, gpu, model, plan)
     return plan
@@ -143,6 +149,19 @@ def _pool_sizes(
     blocks = blocks if kv.global_blocks == "auto" else kv.global_blocks
     windows = windows if kv.local_windows == "auto" else kv.local_windows
     return blocks, windows, source
+
+
+def _host_sizes(scenario: Scenario, parts: _Parts, blocks: int, windows: int) -> dict[str, int]:
+    """Blocks and windows of host memory, in the proportion of those in HBM.
+
+    Each rank has its share of host memory, for its part of the KV.
+    """
+    share = scenario.kv.host_memory // scenario.fleet.tensor_parallel
+    pools = max(1, blocks * parts.block + windows * parts.window)
+    sizes = {"host_blocks": blocks * share // pools, "host_windows": windows * share // pools}
+    if max(sizes.values()) > MOST_HOST_BLOCKS:
+        raise UserError(f"kv.host_memory ({_gb(scenario.kv.host_memory)}) is too large")
+    return sizes
 
 
 def _same_pools(measured: KvBlocks, block_tokens: int, parts: _Parts) -> bool:

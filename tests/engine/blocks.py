@@ -16,6 +16,12 @@ blocks are given out first, then idle ones, least recently used first.
 (stream, blocks before it); a message resumes at the last point of its path that has a window,
 among the blocks that it found. It takes the window of a turn's end; it copies a shared one. Free
 windows are given out first, then retained ones, least recently used first.
+
+**Host memory.** What HBM gives up, block or window, goes to host memory; when that is full, what
+has been there longest is dropped. A message that finds blocks there takes own ones and loads those
+that it can resume from; when they get their names the host copies are given up. A window that it
+resumes from in host memory is loaded into its own; a turn's end is gone from there then, a shared
+one is retained in HBM again, if HBM has another window to give.
 """
 
 from collections import OrderedDict
@@ -36,6 +42,8 @@ class Rules:
     windows: int = 0
     retain: bool = False
     prompt_ends: bool = False
+    host: int = 0
+    host_windows: int = 0
     prefix_cache: bool = True
     cache_generated: bool = False
 
@@ -49,6 +57,8 @@ class Message:
     named: list[Block] = field(default_factory=list)
     own: int = 0
     hit: int = 0
+    hit_host: int = 0
+    loads: tuple[int, int] = 0, 0
 
     @property
     def held(self) -> int:
@@ -79,6 +89,10 @@ class Memory:
         self.windows_free = rules.windows
         self.windows: OrderedDict[Point, bool] = OrderedDict()
         self.windows_evicted = 0
+        self.host: OrderedDict[Block, None] = OrderedDict()
+        self.host_windows: OrderedDict[Point, bool] = OrderedDict()
+        self.dropped = 0
+        self.windows_dropped = 0
 
     # Blocks
 
@@ -87,11 +101,12 @@ class Memory:
         return -(-tokens // self.rules.block_tokens)
 
     def match(self, path: Path) -> list[Block]:
-        """The leading blocks of a path that have a name."""
-        found = []
+        """The leading blocks of a path that have a name, those in host memory last."""
+        found: list[Block] = []
         for block in path_blocks(path):
-            if block not in self.holders and block not in self.idle:
+            if block not in self.holders and block not in self.idle and block not in self.host:
                 break
+            assert block in self.host or not found or found[-1] not in self.host
             found.append(block)
         return found
 
@@ -106,15 +121,21 @@ class Memory:
         for _ in range(count):
             if self.free > 0:
                 self.free -= 1
-            else:
-                self.idle.popitem(last=False)
-                self.evicted += 1
+                continue
+            block, _ = self.idle.popitem(last=False)
+            self.evicted += 1
+            if self.rules.host > 0:
+                self.host[block] = None
+            if len(self.host) > self.rules.host:
+                self.host.popitem(last=False)
+                self.dropped += 1
 
     def name(self, message: Message) -> None:
         """Name a message's own blocks along its path; give back those that exist by now."""
         for block in path_blocks(message.path)[len(message.named) :]:
             if block in self.holders or block in self.idle:
                 self.free += 1
+            self.host.pop(block, None)
             self.hold([block])
             message.own -= 1
             message.named.append(block)
@@ -138,7 +159,7 @@ class Memory:
             return found, None
         best: tuple[int, Point | None] = 0, None
         for position, (stream, i) in enumerate(path_blocks(path)[:found], start=1):
-            if (stream, i + 1) in self.windows:
+            if (stream, i + 1) in self.windows or (stream, i + 1) in self.host_windows:
                 best = position, (stream, i + 1)
         return best
 
@@ -147,25 +168,41 @@ class Memory:
         if self.windows_free > 0:
             self.windows_free -= 1
         elif self.windows:
-            self.windows.popitem(last=False)
+            point, shared = self.windows.popitem(last=False)
             self.windows_evicted += 1
+            if self.rules.host_windows > 0:
+                self.host_windows[point] = shared
+            if len(self.host_windows) > self.rules.host_windows:
+                self.host_windows.popitem(last=False)
+                self.windows_dropped += 1
         else:
             return False
         return True
 
-    def own_window(self, point: Point | None) -> None:
-        """Give a message its window: that of the point, a copy of it, or an empty one."""
+    def own_window(self, point: Point | None) -> int:
+        """Give a message its window: that of the point, a copy of it, or an empty one.
+
+        Windows that are loaded for it.
+        """
         if self.rules.windows == 0:
-            return
+            return 0
+        if point in self.host_windows:
+            shared = self.host_windows.pop(point)
+            assert self.take_window()
+            if shared and self.take_window():
+                self.windows[point] = True
+            return 1
         if point is not None and not self.windows[point]:
             del self.windows[point]
-            return
+            return 0
         if point is not None:
             self.windows.move_to_end(point)
         assert self.take_window()
+        return 0
 
     def retain_copy(self, point: Point, *, shared: bool) -> None:
         """Retain a copy of a message's window, unless there is one or no memory for it."""
+        self.host_windows.pop(point, None)
         if point in self.windows:
             self.windows.move_to_end(point)
         elif self.take_window():
@@ -181,6 +218,7 @@ class Memory:
             self.windows.move_to_end(point)
             self.windows_free += 1
         else:
+            self.host_windows.pop(point, None)
             self.windows[point] = False
 
     # A message's life
@@ -188,25 +226,27 @@ class Memory:
     def admit(self, message: Message) -> bool:
         """Give a message memory for its prompt and first token; False, and no change, if short."""
         found = self.match(message.path)
-        own = self.blocks_for(message.prompt + 1) - len(found)
-        if own > self.free + len(self.idle) - sum(block in self.idle for block in found):
+        near = [block for block in found if block not in self.host]
+        own = self.blocks_for(message.prompt + 1) - len(near)
+        if own > self.free + len(self.idle) - sum(block in self.idle for block in near):
             return False
         if self.rules.windows and self.windows_free + len(self.windows) == 0:
             return False
         usable, point = self.resume_point(message.path, len(found))
-        self.hold(found)
+        self.hold(near)
         self.allocate(own)
-        self.own_window(point)
-        message.named = found
+        message.loads = max(0, usable - len(near)), self.own_window(point)
+        message.named = near
         message.own = own
         message.hit = min(usable * self.rules.block_tokens, message.prompt - 1)
+        message.hit_host = max(0, message.hit - len(near) * self.rules.block_tokens)
         return True
 
     def computed(self, message: Message) -> None:
         """The prompt is computed: its blocks get names, the head's and the turn's window are kept.
 
-        The turn's window only where answers are not cached (else the answer's end is kept), or
-        where prompt ends are kept too.
+        The turn's window only where answers are not cached, else the answer's end is kept, or with
+        `prompt_ends`.
         """
         if not self.rules.prefix_cache:
             return
@@ -217,7 +257,8 @@ class Memory:
         if message.hit < n * self.rules.block_tokens:
             self.retain_copy((stream, n), shared=True)
         end = last_point(message.path)
-        if end is not None and (self.rules.prompt_ends or not self.rules.cache_generated):
+        kept = self.rules.prompt_ends or not self.rules.cache_generated
+        if kept and end is not None:
             self.retain_copy(end, shared=False)
 
     def can_grow(self) -> bool:

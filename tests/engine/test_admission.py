@@ -18,6 +18,9 @@ KINDS = {
     "roomy": Rules(blocks=400, cache_generated=True),
     "token blocks": Rules(blocks=30, block_tokens=1, cache_generated=True),
     "no prefix cache": Rules(blocks=24, prefix_cache=False),
+    "host memory": Rules(blocks=20, host=15),
+    "little host memory": Rules(blocks=14, host=3, cache_generated=True),
+    "much host memory": Rules(blocks=16, host=400, cache_generated=True),
 }
 
 
@@ -31,6 +34,7 @@ def test_memory_equals_the_specification_after_every_operation(kind: str) -> Non
     assert counts["admitted"] > 400
     if kind != "roomy":
         assert min(counts["refused"], counts["preempted"]) > 20
+    assert (counts["loaded"] > 50) == ("host" in kind)
     if kind != "no prefix cache":
         assert counts["hit"] > 100
         assert counts["adopted"] > 5

@@ -11,6 +11,7 @@ from tree_state import as_records
 from workloads import Workload
 
 from kaiju_sim.engine.layout import NODE, make_index, make_pool
+from kaiju_sim.engine.policy import index as store
 from kaiju_sim.engine.policy import prefix
 from kaiju_sim.fleet.grow import larger, rebuilt_index
 
@@ -30,7 +31,7 @@ def test_a_crowded_index_finds_exactly_what_is_in_it(toggled: list[tuple[int, in
             prefix.drop_node(nodes, index, pool, live.pop(key))
         else:
             live[key] = prefix.new_node(nodes, index, pool, *key, 1, 0)
-        assert {key: prefix.find(nodes, index, *key) for key in KEYS} == {
+        assert {key: store.find(nodes, index, *key) for key in KEYS} == {
             key: live.get(key, -1) for key in KEYS
         }
         assert np.count_nonzero(index >= 0) == pool.live == len(live)
@@ -54,22 +55,22 @@ def test_a_rebuilt_index_equals_a_fresh_one(count: int) -> None:
     nodes = random_nodes(count)
     index = make_index(nodes.size)
     for x in range(nodes.size):
-        prefix.index_add(nodes, index, x)
+        store.index_add(nodes, index, x)
     fresh = np.full(index.size * 2, -1, np.int32)
     for x in range(nodes.size):
-        prefix.index_add(nodes, fresh, x)
+        store.index_add(nodes, fresh, x)
     rebuilt = rebuilt_index(nodes, index)
     # Linear probing fills the same slots in any order; within a cluster the order may differ.
     assert rebuilt.dtype == fresh.dtype
     assert ((rebuilt >= 0) == (fresh >= 0)).all()
     assert sorted(rebuilt[rebuilt >= 0]) == list(range(nodes.size))
     for x in range(nodes.size):
-        assert prefix.find(nodes, rebuilt, int(nodes[x].stream), int(nodes[x].start)) == x
-    assert prefix.find(nodes, rebuilt, 1, 0) == -1
+        assert store.find(nodes, rebuilt, int(nodes[x].stream), int(nodes[x].start)) == x
+    assert store.find(nodes, rebuilt, 1, 0) == -1
     for x in range(0, nodes.size, 2):
-        prefix.index_remove(nodes, rebuilt, x)
+        store.index_remove(nodes, rebuilt, x)
     found = [
-        prefix.find(nodes, rebuilt, int(nodes[x].stream), int(nodes[x].start))
+        store.find(nodes, rebuilt, int(nodes[x].stream), int(nodes[x].start))
         for x in range(nodes.size)
     ]
     assert found == [x if x % 2 else -1 for x in range(nodes.size)]
@@ -95,8 +96,8 @@ def test_the_hash_of_a_key_is_the_same_for_one_and_for_many() -> None:
         for b in (0, 1, 2**31 - 1)
     ]
     streams, starts = np.array(keys, np.int64).T
-    many = prefix.home(streams, starts, 0xFFFFFFFF)
-    assert many.tolist() == [prefix.home(*key, 0xFFFFFFFF) for key in keys]
+    many = store.home(streams, starts, 0xFFFFFFFF)
+    assert many.tolist() == [store.home(*key, 0xFFFFFFFF) for key in keys]
     assert len(set(many.tolist())) == len(keys)
     assert MOST_STREAM < 1 << 62
 
@@ -104,9 +105,9 @@ def test_the_hash_of_a_key_is_the_same_for_one_and_for_many() -> None:
 def test_a_pool_that_is_too_small_says_so() -> None:
     nodes = np.zeros(2, NODE).view(np.recarray)
     pool = make_pool().view(np.recarray)[0]
-    assert [prefix.pool_take(pool, nodes) for _ in range(2)] == [0, 1]
-    prefix.pool_give(pool, nodes, 0)
-    assert prefix.pool_take(pool, nodes) == 0
+    assert [store.pool_take(pool, nodes) for _ in range(2)] == [0, 1]
+    store.pool_give(pool, nodes, 0)
+    assert store.pool_take(pool, nodes) == 0
     assert pool.overrun == 0
-    prefix.pool_take(pool, nodes)
+    store.pool_take(pool, nodes)
     assert pool.overrun == 1

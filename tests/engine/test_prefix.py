@@ -28,11 +28,11 @@ FORKS: list[Pieces] = [[(1, 5)], [(2, 5)], [(1, 2), (3, 5)], [(1, 0), (4, 3)]]
 class Pair:
     """A tree and its specification, driven through the functions of the tree alone."""
 
-    def __init__(self, blocks: int) -> None:
-        """Both empty, `blocks` free."""
-        self.engine = small_engine(blocks=blocks, replicas=1)
+    def __init__(self, blocks: int, host: int = 0) -> None:
+        """Both empty, `blocks` free, and `host` blocks of host memory."""
+        self.engine = small_engine(blocks=blocks, replicas=1, host=(host, 0))
         self.cache = self.engine.caches[0]
-        self.memory = Memory(Rules(blocks=blocks))
+        self.memory = Memory(Rules(blocks=blocks, host=host))
         self.inside: list[Message] = []
 
     @property
@@ -52,17 +52,18 @@ class Pair:
         return e.segments, 0, len(path)
 
     def look_up(self, path: Pieces) -> int:
-        """Leading blocks that are there; the idle ones among them are counted exactly."""
+        """Leading blocks in HBM; those in host memory and the idle ones are counted exactly."""
         e = self.engine
-        got, idle = prefix.match(e.nodes, e.node_index, 0, *self.write(path))
+        got, hbm, idle = prefix.match(e.nodes, e.node_index, 0, *self.write(path))
         found = self.memory.match(path)
         assert got == len(found)
+        assert got - hbm == sum(block in self.memory.host for block in found)
         assert idle == sum(block in self.memory.idle for block in found)
-        return got
+        return hbm
 
     def enter(self, path: Pieces) -> None:
         """Hold what is there and take the rest, if there is room."""
-        found = self.memory.match(path)
+        found = [block for block in self.memory.match(path) if block not in self.memory.host]
         got = self.look_up(path)
         own = sum(n for _, n in path) - got
         others = [block for block in self.memory.idle if block not in found]
@@ -98,7 +99,8 @@ class Pair:
 
     def compare(self) -> None:
         """Block by block."""
-        idle, holders = all_blocks(self.engine)[0]
+        far, idle, holders = all_blocks(self.engine)[0]
+        assert far == list(self.memory.host)
         assert idle == list(self.memory.idle)
         assert holders == self.memory.holders
         assert self.cache.free == self.memory.free
@@ -117,11 +119,11 @@ OPERATIONS = st.lists(
 
 
 @settings(max_examples=150)
-@given(blocks=st.integers(3, 20), operations=OPERATIONS)
+@given(blocks=st.integers(3, 20), host=st.sampled_from([0, 1, 4, 30]), operations=OPERATIONS)
 def test_tree_equals_the_specification_after_every_operation(
-    blocks: int, operations: list[tuple[str, int, int]]
+    blocks: int, host: int, operations: list[tuple[str, int, int]]
 ) -> None:
-    pair = Pair(blocks)
+    pair = Pair(blocks, host)
     for kind, which, n in operations:
         if kind == "enter":
             *front, (stream, most) = FORKS[which]
@@ -145,7 +147,7 @@ def test_two_that_compute_the_same_prompt_keep_one_copy() -> None:
     assert pair.cache.free == 1
     pair.commit(second, 0)
     assert pair.cache.free == 6
-    assert all_blocks(pair.engine)[0][1] == {(1, i): 2 for i in range(5)} | {(2, 0): 1}
+    assert all_blocks(pair.engine)[0][2] == {(1, i): 2 for i in range(5)} | {(2, 0): 1}
 
 
 def test_a_prompt_cannot_be_hit_before_it_is_computed() -> None:
@@ -163,7 +165,7 @@ def test_eviction_takes_the_leaf_of_the_least_recently_used_path() -> None:
         pair.release(pair.inside[0])
     pair.enter([(3, 4)])
     pair.compare()
-    assert all_blocks(pair.engine)[0][0] == [(1, 0), (2, 2), (2, 1), (2, 0)]
+    assert all_blocks(pair.engine)[0][1] == [(1, 0), (2, 2), (2, 1), (2, 0)]
 
 
 def test_a_dialogue_stays_one_node_whatever_its_turns() -> None:
@@ -190,7 +192,7 @@ def hits_of_tree(paths: Any, rows: int, capacity: int) -> list[int]:
         segments.stream[:count] = paths.run_stream[runs]
         segments.n[:count] = paths.run_blocks[runs]
         path = 0, segments, 0, count
-        got, _ = prefix.match(nodes, index, *path)
+        got, _, _ = prefix.match(nodes, index, *path)
         prefix.hold(*tree, *path, got)
         prefix.take(*tree, int(segments.n[:count].sum()) - got)
         prefix.commit(*tree, *path, got)

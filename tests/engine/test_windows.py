@@ -20,6 +20,21 @@ KINDS = {
     "prompt ends": Rules(blocks=60, windows=7, retain=True, cache_generated=True, prompt_ends=True),
     "roomy": Rules(blocks=300, windows=40, retain=True, cache_generated=True),
     "no prefix cache": Rules(blocks=24, windows=4, prefix_cache=False),
+    "host": Rules(blocks=30, windows=3, retain=True, cache_generated=True, host=60, host_windows=9),
+    "host, prompt ends": Rules(
+        blocks=24,
+        windows=3,
+        retain=True,
+        prompt_ends=True,
+        cache_generated=True,
+        host=30,
+        host_windows=2,
+    ),
+    "host, turn ends": Rules(blocks=24, windows=2, retain=True, host=50, host_windows=40),
+    "host, one window": Rules(
+        blocks=24, windows=1, retain=True, cache_generated=True, host=50, host_windows=40
+    ),
+    "host, blocks only": Rules(blocks=24, windows=7, retain=True, host=50),
 }
 
 
@@ -35,6 +50,7 @@ def test_windows_equal_the_specification_after_every_operation(kind: str) -> Non
     assert counts["admitted"] > 300
     assert counts["withdrawn"] > 15
     assert (counts["hit"] > 20) == rules.retain
+    assert (counts["loaded"] > 20) == ("host" in kind)
     assert (counts["dropped"] > 50) == (rules.retain and kind != "roomy")
 
 

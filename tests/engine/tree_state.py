@@ -7,11 +7,11 @@ import numpy as np
 from blocks import Block, Point
 
 from kaiju_sim.engine.layout import NEVER, Arr, Engine, Limits, make_engine
-from kaiju_sim.engine.policy.prefix import find, home
+from kaiju_sim.engine.policy.index import find, home
 from kaiju_sim.steptime.curves import Curves
 
-NODE_FIELDS = ("stream", "start", "n", "ref", "older", "newer")
-WINDOW_FIELDS = ("stream", "end", "older", "newer", "next", "shared")
+NODE_FIELDS = ("stream", "start", "n", "hbm", "ref", "older", "newer")
+WINDOW_FIELDS = ("stream", "end", "older", "newer", "next", "shared", "host")
 
 
 def as_records(parts: Any) -> Any:
@@ -42,6 +42,8 @@ def small_engine(
     windows: int = 0,
     retain: bool = False,
     prompt_ends: bool = False,
+    host: tuple[int, int] = (0, 0),
+    link_replicas: int = 1,
     prefix_cache: bool = True,
     cache_generated: bool = False,
 ) -> Engine:
@@ -71,8 +73,13 @@ def small_engine(
         priority=0,
         queue_limit=NEVER,
         shed_late=0,
+        link_replicas=link_replicas,
+        load_ns=10.0,
+        window_load_ns=100.0,
+        store_ns=20.0,
+        window_store_ns=200.0,
     )
-    engine = make_engine(limits, no_curves(), blocks, requests=requests, nodes=nodes)
+    engine = make_engine(limits, no_curves(), blocks, requests=requests, nodes=nodes, host=host)
     return as_records(engine)
 
 
@@ -144,8 +151,8 @@ def node_blocks(node: SimpleNamespace) -> list[Block]:
 
 def blocks_of_replica(
     e: Engine, k: int, nodes: list[SimpleNamespace], live: list[int]
-) -> tuple[list[Block], dict[Block, int]]:
-    """Idle blocks, oldest first, and the holders of the others."""
+) -> tuple[list[Block], list[Block], dict[Block, int]]:
+    """Blocks in host memory and idle ones in HBM, oldest first, and the holders of the others."""
     here = [x for x in live if nodes[x].stream % 4096 == k]
     idle = chain(nodes, int(e.caches["oldest"][k]), int(e.caches["newest"][k]))
     assert sorted(idle) == sorted(x for x in here if nodes[x].ref == 0)
@@ -155,12 +162,27 @@ def blocks_of_replica(
         for block in node_blocks(nodes[x]):
             assert block not in holders, "a block is in two nodes"
             holders[block] = nodes[x].ref
-    assert len(listed) == e.caches["idle"][k]
-    return listed, {block: ref for block, ref in holders.items() if ref}
+        assert nodes[x].ref == 0 or nodes[x].hbm == nodes[x].n
+    far = int(e.caches["host"][k] - e.caches["host_free"][k])
+    assert len(listed) == e.caches["idle"][k] + far
+    check_edge(nodes, idle, int(e.caches["edge"][k]), far)
+    return listed[:far], listed[far:], {block: ref for block, ref in holders.items() if ref}
 
 
-def all_blocks(e: Engine) -> list[tuple[list[Block], dict[Block, int]]]:
-    """Idle and held blocks of every replica."""
+def check_edge(nodes: list[SimpleNamespace], idle: list[int], edge: int, far: int) -> None:
+    """The `far` oldest idle blocks are in host memory, and `edge` is the first node that is not."""
+    first = -1
+    for x in idle:
+        away = min(far, nodes[x].n)
+        assert nodes[x].hbm == nodes[x].n - away
+        far -= away
+        if first < 0 < nodes[x].hbm:
+            first = x
+    assert edge == first
+
+
+def all_blocks(e: Engine) -> list[tuple[list[Block], list[Block], dict[Block, int]]]:
+    """Blocks in host memory, idle and held blocks of every replica."""
     nodes = rows_of(e.nodes, NODE_FIELDS, e.node_pool)
     live = live_nodes(e, nodes)
     assert all(nodes[x].stream % 4096 < e.limits.replicas for x in live)
@@ -182,7 +204,12 @@ def chained_windows(e: Engine, rows: list[SimpleNamespace]) -> list[int]:
 
 
 def all_windows(e: Engine) -> list[list[tuple[Point, bool]]]:
-    """Retained windows of every replica, oldest first, and whether they are shared."""
+    """Windows retained in HBM of every replica, oldest first, and whether they are shared."""
+    return [near for _, near in windows_by_tier(e)]
+
+
+def windows_by_tier(e: Engine) -> list[tuple[list[tuple[Point, bool]], list[tuple[Point, bool]]]]:
+    """The same, in host memory and in HBM."""
     rows = rows_of(e.windows, WINDOW_FIELDS, e.window_pool)
     live = chained_windows(e, rows)
     return [windows_of_replica(e, k, rows, live) for k in range(e.limits.replicas)]
@@ -190,9 +217,13 @@ def all_windows(e: Engine) -> list[list[tuple[Point, bool]]]:
 
 def windows_of_replica(
     e: Engine, k: int, rows: list[SimpleNamespace], live: list[int]
-) -> list[tuple[Point, bool]]:
-    """Retained windows of one replica, oldest first, and whether they are shared."""
+) -> tuple[list[tuple[Point, bool]], list[tuple[Point, bool]]]:
+    """Retained windows of one replica in both tiers, oldest first, and whether they are shared."""
     listed = chain(rows, int(e.caches["window_oldest"][k]), int(e.caches["window_newest"][k]))
     assert sorted(listed) == sorted(x for x in live if rows[x].stream % 4096 == k)
-    assert len(listed) == e.caches["windows_kept"][k]
-    return [((rows[x].stream // 4096, rows[x].end), bool(rows[x].shared)) for x in listed]
+    far = int(e.caches["host_windows"][k] - e.caches["host_windows_free"][k])
+    assert len(listed) == e.caches["windows_kept"][k] + far
+    assert [rows[x].host for x in listed] == [1] * far + [0] * (len(listed) - far)
+    assert e.caches["window_edge"][k] == (listed[far] if far < len(listed) else -1)
+    points = [((rows[x].stream // 4096, rows[x].end), bool(rows[x].shared)) for x in listed]
+    return points[:far], points[far:]

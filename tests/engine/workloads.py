@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from random import Random
 
 from blocks import Block, Memory, Message, Path, Rules
-from tree_state import all_blocks, all_windows, small_engine
+from tree_state import all_blocks, small_engine, windows_by_tier
 
 from kaiju_sim.engine.layout import Engine
 from kaiju_sim.engine.policy import batching
@@ -86,6 +86,7 @@ class Workload:
             windows=rules.windows,
             retain=rules.retain,
             prompt_ends=rules.prompt_ends,
+            host=(rules.host, rules.host_windows),
             prefix_cache=rules.prefix_cache,
             cache_generated=rules.cache_generated,
         )
@@ -95,7 +96,17 @@ class Workload:
         self.filling: list[Life] = []
         self.running: list[Life] = []
         self.counts = dict.fromkeys(
-            ("admitted", "refused", "hit", "adopted", "preempted", "left", "given_up", "withdrawn"),
+            (
+                "admitted",
+                "refused",
+                "hit",
+                "adopted",
+                "preempted",
+                "left",
+                "given_up",
+                "withdrawn",
+                "loaded",
+            ),
             0,
         )
 
@@ -151,11 +162,18 @@ class Workload:
 
     def admit(self, life: Life) -> None:
         """Both sides decide; a message that could never be admitted gives up."""
+        c = self.engine.caches[life.replica]
+        before = int(c.loaded), int(c.windows_loaded)
         admitted = batching.admit(self.engine, life.replica, life.slot, 0)
         assert admitted == self.memories[life.replica].admit(life.message)
         if admitted:
             v = self.engine.requests[life.slot]
             assert v.hit == life.message.hit
+            if not v.preempted:
+                assert v.cached_host == life.message.hit_host
+            loads = int(c.loaded) - before[0], int(c.windows_loaded) - before[1]
+            assert loads == life.message.loads
+            self.counts["loaded"] += sum(life.message.loads)
             assert v.todo == life.message.prompt - life.message.hit > 0
             self.waiting.remove(life)
             self.filling.append(life)
@@ -244,18 +262,21 @@ class Workload:
     def compare(self) -> None:
         """Everything that both sides know, and that nothing is lost."""
         blocks = all_blocks(self.engine)
-        windows = all_windows(self.engine)
+        windows = windows_by_tier(self.engine)
         for k, memory in enumerate(self.memories):
             c = self.engine.caches[k]
-            idle, holders = blocks[k]
+            far, idle, holders = blocks[k]
+            assert far == list(memory.host)
             assert idle == list(memory.idle)
             assert holders == memory.holders
             assert (c.free, c.idle, c.evicted) == (memory.free, len(idle), memory.evicted)
-            assert windows[k] == list(memory.windows.items())
+            assert c.dropped == memory.dropped
+            assert windows[k] == (list(memory.host_windows.items()), list(memory.windows.items()))
+            assert c.windows_dropped == memory.windows_dropped
             assert c.windows_free == memory.windows_free
             assert c.windows_evicted == memory.windows_evicted
             self.conserve(k)
-            self.closed(idle, holders)
+            self.closed(far + idle, holders)
         self.compare_messages()
 
     def compare_messages(self) -> None:
@@ -280,9 +301,11 @@ class Workload:
         c = e.caches[k]
         assert c.free + c.idle + len(named) + own == self.rules.blocks
         assert c.free >= 0
+        assert 0 <= c.host_free <= c.host == self.rules.host
         if self.rules.windows:
             assert c.windows_free + c.windows_kept + len(inside) == self.rules.windows
             assert c.windows_free >= 0
+            assert 0 <= c.host_windows_free <= c.host_windows == self.rules.host_windows
 
     def closed(self, idle: list[Block], holders: dict[Block, int]) -> None:
         """No block without its predecessor, none that was used later than its predecessor."""

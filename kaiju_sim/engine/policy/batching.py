@@ -9,7 +9,7 @@ block and none is free or idle.
 from typing import NamedTuple
 
 from kaiju_sim.engine.layout import NEVER, Arr, Engine, Rec
-from kaiju_sim.engine.policy import prefix, windows
+from kaiju_sim.engine.policy import host, prefix, windows
 from kaiju_sim.engine.policy.pacing import (
     longest_step,
     most_tokens,
@@ -88,18 +88,19 @@ def admit(e: Engine, k: int, q: int, t: int) -> bool:
     c = e.caches[k]
     lo = q * e.limits.stride
     hi = lo + e.limits.stride
-    got, idle = prefix.match(e.nodes, e.node_index, k, e.segments, lo, hi)
+    got, hbm, idle = prefix.match(e.nodes, e.node_index, k, e.segments, lo, hi)
     blocks = blocks_of(int(v.prompt) + 1, e.limits.shift)
-    if blocks - got > c.free + c.idle - idle:
+    if blocks - hbm > c.free + c.idle - idle:
         return False
     if e.limits.windows > 0 and c.windows_free + c.windows_kept == 0:
         return False
     usable, window = windows.resume_point(e, k, lo, hi, got)
     pool = e.node_pool[0]
-    prefix.hold(c, e.nodes, e.node_index, pool, k, e.segments, lo, hi, got)
-    prefix.take(c, e.nodes, e.node_index, pool, blocks - got)
-    windows.own_window(e, c, window)
-    v.named = got
+    prefix.hold(c, e.nodes, e.node_index, pool, k, e.segments, lo, hi, hbm)
+    prefix.take(c, e.nodes, e.node_index, pool, blocks - hbm)
+    loads = windows.own_window(e, c, window)
+    v.ready = host.fetch(e, k, t, max(0, usable - hbm), loads)
+    v.named = hbm
     v.blocks = blocks
     v.hit = usable_hit(usable, e.limits.shift, int(v.prompt))
     v.todo = v.prompt - v.hit
@@ -107,6 +108,7 @@ def admit(e: Engine, k: int, q: int, t: int) -> bool:
     if v.admit < 0:
         v.admit = t
         v.cached = v.hit
+        v.cached_host = max(0, int(v.hit) - (hbm << e.limits.shift))
     return True
 
 
@@ -138,9 +140,47 @@ def add_chunk(e: Engine, q: int, room: int, batch: Batch) -> Batch:
     return Batch(batch.rows + n, batch.pairs + pairs_of(start, n), batch.near + near, 0)
 
 
-def form_batch(e: Engine, k: int, t: int) -> Batch:
-    """Decide the next step of replica k at time t (ns); sets `chunk` of each prefill in it."""
+def wake_time(e: Engine, k: int) -> int:
+    """When the first of replica k's prefills, all of which wait for a load, can go on; -1: none."""
+    q = int(e.replicas[k].pre)
+    at = -1
+    while q >= 0:
+        ready = int(e.requests[q].ready)
+        if at < 0 or ready < at:
+            at = ready
+        q = int(e.requests[q].next)
+    return at
+
+
+def computed(e: Engine, k: int, q: int, previous: int) -> bool:
+    """The chunk of prefill q, after `previous` in the list (-1: the first), has been computed.
+
+    Whether that was its last one; it is taken out of the list then.
+    """
     r = e.replicas[k]
+    v = e.requests[q]
+    v.todo -= v.chunk
+    if v.chunk == 0 or v.todo > 0:
+        v.chunk = 0
+        return False
+    v.chunk = 0
+    if previous < 0:
+        r.pre = v.next
+    else:
+        e.requests[previous].next = v.next
+    if v.next < 0:
+        r.pre_tail = previous
+    r.filling -= 1
+    return True
+
+
+def form_batch(e: Engine, k: int, t: int) -> Batch:
+    """Decide the next step of replica k at time t (ns); sets `chunk` of each prefill in it.
+
+    A prefill whose memory is not ready is passed over.
+    """
+    r = e.replicas[k]
+    host.flush(e, k, t)
     room = prefill_room(e.limits.policy, e.limits.token_budget, int(r.running))
     batch = Batch(0, 0, 0, 0)
     if e.limits.policy == 2:
@@ -158,7 +198,8 @@ def in_turn(e: Engine, k: int, t: int, room: int) -> Batch:
     batch = Batch(0, 0, 0, 0)
     q = int(r.pre)
     while q >= 0 and batch.rows < room:
-        batch = add_chunk(e, q, room - batch.rows, batch)
+        if e.requests[q].ready <= t:
+            batch = add_chunk(e, q, room - batch.rows, batch)
         q = int(e.requests[q].next)
     while may_admit(e, r, room - batch.rows):
         q = next_waiting(e, r)
@@ -170,7 +211,8 @@ def in_turn(e: Engine, k: int, t: int, room: int) -> Batch:
             break
         pop_waiting(e, k, q, t)
         start_prefill(e, k, q, int(r.pre_tail) if r.pre >= 0 else -1)
-        batch = add_chunk(e, q, room - batch.rows, batch)
+        if e.requests[q].ready <= t:
+            batch = add_chunk(e, q, room - batch.rows, batch)
     return batch
 
 
@@ -205,6 +247,10 @@ def by_deadline(e: Engine, k: int, t: int, room: int, most_ns: int) -> Batch:
         if q < 0:
             break
         v = e.requests[q]
+        if v.ready > t:
+            before = q
+            q = int(v.next)
+            continue
         batch = add_chunk(e, q, fitting(e, r, q, room - batch.rows, batch, most_ns), batch)
         if v.chunk < v.todo:
             break

@@ -7,6 +7,11 @@ found by (replica, stream, start) in one open-addressing index; no parent or chi
 is released with its front newest, so the oldest block in the recency list is always a leaf, and
 leaf-first eviction is taking from the tail of the list's head.
 
+HBM and host memory are one such list, exclusive: what is older than the cursor `edge` is in host
+memory, where eviction from HBM moves it; the oldest of all is dropped. So along a path blocks are
+held, then idle in HBM, then in host memory. A request that finds blocks in host memory takes blocks
+of its own and loads them; when its prompt is computed they take the place of the host copies.
+
 Two hints save look-ups: a path's segment remembers its first node (set by `match` and `commit`,
 good while the path is held), and a node says whether another one may go on where it ends (`more`).
 
@@ -18,81 +23,12 @@ The specification is a block-by-block cache (tests/engine/blocks.py); every oper
 """
 
 from kaiju_sim.engine.layout import Arr, Rec
-from kaiju_sim.rng import mix
+from kaiju_sim.engine.policy.index import find, index_add, index_remove, pool_give, pool_take
 
 
 def local_stream(stream: int, k: int) -> int:
     """The stream's identity in replica k's cache (k < 4096)."""
     return int(stream) * 4096 + k
-
-
-def home(stream: int, start: int, mask: int) -> int:
-    """First slot to look at for (stream, start)."""
-    low = stream & 0xFFFFFFFF
-    high = (stream >> 32) * 0x2545F491 & 0xFFFFFFFF
-    return mix(low ^ high ^ (start * 0x1B873593 & 0xFFFFFFFF)) & mask
-
-
-def find(nodes: Arr, index: Arr, stream: int, start: int) -> int:
-    """The node that starts at block `start` of `stream`, or -1."""
-    mask = index.size - 1
-    j = home(stream, start, mask)
-    while True:
-        x = int(index[j])
-        if x < 0 or (nodes[x].stream == stream and nodes[x].start == start):
-            return x
-        j = (j + 1) & mask
-
-
-def index_add(nodes: Arr, index: Arr, x: int) -> None:
-    """Enter node x."""
-    mask = index.size - 1
-    j = home(int(nodes[x].stream), int(nodes[x].start), mask)
-    while index[j] >= 0:
-        j = (j + 1) & mask
-    index[j] = x
-
-
-def index_remove(nodes: Arr, index: Arr, x: int) -> None:
-    """Remove node x and close the gap, so that no tombstones are needed."""
-    mask = index.size - 1
-    j = home(int(nodes[x].stream), int(nodes[x].start), mask)
-    while index[j] != x:
-        j = (j + 1) & mask
-    i = j
-    while True:
-        i = (i + 1) & mask
-        y = int(index[i])
-        if y < 0:
-            break
-        wanted = home(int(nodes[y].stream), int(nodes[y].start), mask)
-        if ((i - wanted) & mask) >= ((i - j) & mask):
-            index[j] = y
-            j = i
-    index[j] = -1
-
-
-def pool_take(pool: Rec, records: Arr) -> int:
-    """An unused record; past the capacity, record 0 and `overrun` is set (checked outside)."""
-    pool.live += 1
-    pool.peak = max(pool.peak, pool.live)
-    x = int(pool.spare)
-    if x >= 0:
-        pool.spare = records[x].newer
-        return x
-    x = int(pool.used)
-    if x >= records.size:
-        pool.overrun = 1
-        return 0
-    pool.used += 1
-    return x
-
-
-def pool_give(pool: Rec, records: Arr, x: int) -> None:
-    """Return a record."""
-    records[x].newer = pool.spare
-    pool.spare = x
-    pool.live -= 1
 
 
 def new_node(nodes: Arr, index: Arr, pool: Rec, stream: int, start: int, n: int, ref: int) -> int:
@@ -102,6 +38,7 @@ def new_node(nodes: Arr, index: Arr, pool: Rec, stream: int, start: int, n: int,
     v.stream = stream
     v.start = start
     v.n = n
+    v.hbm = n
     v.ref = ref
     v.older = -1
     v.newer = -1
@@ -119,6 +56,8 @@ def drop_node(nodes: Arr, index: Arr, pool: Rec, x: int) -> None:
 def unlink(c: Rec, nodes: Arr, x: int) -> None:
     """Take a node out of the recency list."""
     v = nodes[x]
+    if c.edge == x:
+        c.edge = v.newer
     if v.older >= 0:
         nodes[v.older].newer = v.newer
     else:
@@ -143,6 +82,8 @@ def link_below(c: Rec, nodes: Arr, x: int, above: int) -> None:
         nodes[above].older = x
     else:
         c.newest = x
+    if c.edge == above and v.hbm > 0:  # -1: nothing in the list is in HBM
+        c.edge = x
 
 
 def split(c: Rec, nodes: Arr, index: Arr, pool: Rec, x: int, k: int) -> None:
@@ -150,25 +91,54 @@ def split(c: Rec, nodes: Arr, index: Arr, pool: Rec, x: int, k: int) -> None:
     v = nodes[x]
     y = new_node(nodes, index, pool, int(v.stream), int(v.start) + k, int(v.n) - k, int(v.ref))
     nodes[y].more = v.more
+    nodes[y].hbm = max(0, int(v.hbm) - k)
     v.more = 1
     v.n = k
+    v.hbm = min(int(v.hbm), k)
     if v.ref == 0:
         link_below(c, nodes, y, x)
 
 
-def evict(c: Rec, nodes: Arr, index: Arr, pool: Rec, k: int) -> None:
-    """Drop k idle blocks, oldest first, each run from its tail."""
-    c.idle -= k
-    c.evicted += k
+def drop(c: Rec, nodes: Arr, index: Arr, pool: Rec, k: int) -> None:
+    """Drop the k oldest idle blocks, each run from its tail."""
     while k > 0:
         x = int(c.oldest)
         v = nodes[x]
         m = min(k, int(v.n))
         v.n -= m
+        v.hbm = min(int(v.hbm), int(v.n))
         k -= m
         if v.n == 0:
             unlink(c, nodes, x)
             drop_node(nodes, index, pool, x)
+
+
+def demote(c: Rec, nodes: Arr, k: int) -> None:
+    """Move the k oldest idle blocks of HBM to host memory, each run from its tail."""
+    c.host_free -= k
+    c.out_blocks += k
+    while k > 0:
+        v = nodes[c.edge]
+        m = min(k, int(v.hbm))
+        v.hbm -= m
+        k -= m
+        if v.hbm == 0:
+            c.edge = v.newer
+
+
+def evict(c: Rec, nodes: Arr, index: Arr, pool: Rec, k: int) -> None:
+    """Free k idle blocks of HBM, oldest first: they go to host memory, or are dropped."""
+    c.idle -= k
+    c.evicted += k
+    if c.host == 0:
+        drop(c, nodes, index, pool, k)
+        return
+    demote(c, nodes, k)
+    over = -int(c.host_free)
+    if over > 0:
+        c.host_free = 0
+        c.dropped += over
+        drop(c, nodes, index, pool, over)
 
 
 def take(c: Rec, nodes: Arr, index: Arr, pool: Rec, k: int) -> None:
@@ -181,12 +151,13 @@ def take(c: Rec, nodes: Arr, index: Arr, pool: Rec, k: int) -> None:
         c.free -= k
 
 
-def match(nodes: Arr, index: Arr, k: int, segments: Arr, lo: int, hi: int) -> tuple[int, int]:
-    """Leading blocks of the path segments[lo:hi] in replica k's cache, and the idle ones of these.
+def match(nodes: Arr, index: Arr, k: int, segments: Arr, lo: int, hi: int) -> tuple[int, int, int]:
+    """Leading blocks of the path segments[lo:hi] that replica k has: all, in HBM, idle in HBM.
 
     Idle blocks are counted exactly: a run that is matched in part counts in part.
     """
     got = 0
+    hbm = 0
     idle = 0
     for s in range(lo, hi):
         want = int(segments[s].n)
@@ -201,25 +172,35 @@ def match(nodes: Arr, index: Arr, k: int, segments: Arr, lo: int, hi: int) -> tu
             if at == 0:
                 segments[s].node = x
             m = min(int(nodes[x].n), want - at)
+            near = min(int(nodes[x].hbm), m)
             at += m
+            hbm += near
             if nodes[x].ref == 0:
-                idle += m
+                idle += near
             if m < nodes[x].n:
                 break
         got += at
         if at < want:
             break
-    return got, idle
+    return got, hbm, idle
 
 
 def hold_run(c: Rec, nodes: Arr, index: Arr, pool: Rec, x: int, most: int) -> int:
-    """Hold the leading `most` blocks of node x (split there if it is longer): blocks held."""
+    """Hold the leading `most` blocks of node x (split there if it is longer): blocks held.
+
+    Those in host memory are given up for blocks of HBM, which are taken from the free ones.
+    """
     if nodes[x].n > most:
         split(c, nodes, index, pool, x, most)
     v = nodes[x]
     if v.ref == 0:
         unlink(c, nodes, x)
-        c.idle -= v.n
+        c.idle -= v.hbm
+        if v.hbm < v.n:
+            far = int(v.n) - int(v.hbm)
+            c.host_free += far
+            c.free -= far
+            v.hbm = v.n
     v.ref += 1
     return int(v.n)
 
@@ -227,7 +208,7 @@ def hold_run(c: Rec, nodes: Arr, index: Arr, pool: Rec, x: int, most: int) -> in
 def hold(
     c: Rec, nodes: Arr, index: Arr, pool: Rec, k: int, segments: Arr, lo: int, hi: int, got: int
 ) -> None:
-    """Hold the first `got` blocks of a path, all present."""
+    """Hold the first `got` blocks of a path, all in HBM."""
     for s in range(lo, hi):
         want = min(got, int(segments[s].n))
         got -= want
@@ -257,6 +238,7 @@ def name_rest(
         if x < 0:
             if last >= 0 and nodes[last].ref == 1:  # held by this request alone: the run goes on
                 nodes[last].n += n - at
+                nodes[last].hbm = nodes[last].n
             else:
                 x = new_node(nodes, index, pool, stream, at, n - at, 1)
                 if last >= 0:
@@ -278,7 +260,8 @@ def commit(
 ) -> int:
     """Name the blocks of a path after the first `named`, which are held: returns its length.
 
-    One's own blocks that another request has named meanwhile go back to the free ones.
+    One's own blocks that another request has named meanwhile go back to the free ones, but for
+    those that take the place of a copy in host memory.
     """
     before = 0
     for s in range(lo, hi):
@@ -286,7 +269,8 @@ def commit(
         if before + n > named and n > 0:
             stream = local_stream(segments[s].stream, k)
             held = max(0, named - before)
-            c.free += name_rest(c, nodes, index, pool, segments[s], stream, held, n)
+            adopted = name_rest(c, nodes, index, pool, segments[s], stream, held, n)
+            c.free += adopted
         before += n
     return before
 
@@ -320,6 +304,7 @@ def release(
                 nodes[run].more = v.more
                 drop_node(nodes, index, pool, x)
                 nodes[run].n += m
+                nodes[run].hbm += m
             else:
                 link_below(c, nodes, x, above)
                 above = x

@@ -213,7 +213,7 @@ def prefix_aware(e: Engine, g: Routing, q: int, ticket: int) -> int:
         k = (start + i) % n
         if not is_open(e, k, ticket):
             continue
-        got, _ = match(e.nodes, e.node_index, k, e.segments, lo, lo + e.limits.stride)
+        got, _, _ = match(e.nodes, e.node_index, k, e.segments, lo, lo + e.limits.stride)
         cost = (prompt - (got << e.limits.shift) + g.load_tokens * g.seen[k]) * g.cost[k]
         if best < 0 or cost < least_cost:
             best = k

@@ -2,7 +2,7 @@
 
 from kaiju_sim.engine.layout import Engine
 from kaiju_sim.engine.policy.batching import admit, blocks_of, end_prefill, leave
-from kaiju_sim.engine.policy.prefix import evict
+from kaiju_sim.engine.policy.prefix import drop
 from kaiju_sim.engine.policy.windows import window_drop
 
 
@@ -15,15 +15,19 @@ def remember(e: Engine, k: int, q: int) -> None:
 
 
 def forget(e: Engine, k: int) -> None:
-    """Replica k has been given back: its cache, of which nothing is in use, is gone."""
+    """Replica k has been given back: its cache in both tiers, unused by now, is gone."""
     c = e.caches[k]
-    idle = int(c.idle)
-    evict(c, e.nodes, e.node_index, e.node_pool[0], idle)
-    c.evicted -= idle
-    c.free += idle
-    while c.windows_kept > 0:
+    stored = int(c.host) - int(c.host_free)
+    drop(c, e.nodes, e.node_index, e.node_pool[0], int(c.idle) + stored)
+    c.free += c.idle
+    c.idle = 0
+    c.host_free = c.host
+    c.out_blocks = 0
+    c.out_windows = 0
+    while c.window_oldest >= 0:
+        kept = int(c.windows_kept)
         window_drop(c, e.windows, e.window_index, e.window_pool[0], int(c.window_oldest))
-        c.windows_free += 1
+        c.windows_free += kept - int(c.windows_kept)
     e.replicas[k].wipe = 0
 
 
