@@ -118,7 +118,9 @@ class Series:
         }
         for name, value in self._since_last(r, now).items():
             row[name] = value
-        self.ticks.append(row if paid.all() else {k: v[paid] for k, v in row.items()})
+        if not paid.all():
+            row = {k: v if k == "central" else v[paid] for k, v in row.items()}
+        self.ticks.append(row)
 
     def _since_last(self, r: Arr, now: int) -> dict[str, Arr]:
         totals = {

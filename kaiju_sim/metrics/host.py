@@ -15,7 +15,7 @@ def host_memory(s: Scenario, kv: KvPlan, pool: "Pool") -> dict[str, Any]:
     block, window = kv.global_block_bytes * ranks, kv.window_bytes * ranks
     loaded = pool.moved("loaded") * block + pool.moved("windows_loaded") * window
     stored = pool.moved("evicted") * block + pool.moved("windows_evicted") * window
-    links_ns = pool.window_ns * (s.fleet.replicas // s.kv.link_replicas)
+    links_ns = pool.window_ns * (s.fleet.most_replicas // s.kv.link_replicas)
     ticks = pool.ticks("kv_host_cached")
     found = {
         "kv_utilisation.host": float(ticks.mean() / max(1, kv.host_blocks)) if ticks.size else None,

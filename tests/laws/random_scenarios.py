@@ -10,14 +10,26 @@ from typing import Any
 
 from fleet_runs import constant, scenario_of
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from kaiju_sim.scenario.schema import Scenario
 
 Draw = random.Random
 Tree = dict[str, Any]
-POLICIES = ("affinity", "sticky", "rendezvous", "prefix_aware", "least_loaded", "round_robin")
+POLICIES = (
+    "affinity",
+    "affinity",
+    "sticky",
+    "rendezvous",
+    "prefix_aware",
+    "least_loaded",
+    "round_robin",
+    "power_of_two",
+)
 BLOCKS_PROMPT = 1400
 """Prompts of the trace with block ids go up to this; those of the others are a tenth of them."""
+PLANS = ([0.5], [0.0, 1.0], [0.3, 0.8, 2.2])
+"""Times of planned changes."""
 TRACES = ("blocks.jsonl", "sessions.jsonl", "plain.jsonl")
 
 
@@ -77,14 +89,29 @@ def traffic(draw: Draw) -> Tree:
     return {
         "kind": kind,
         "messages_per_s": draw.choice([40.0, 10.0]),
-        "sessions": sessions(draw),
+        "sessions": sessions(draw, closed=kind == "sessions"),
         "output_tokens": counts(draw, 60),
+        "client": client(draw),
+        "paid_share": draw.choice([0.0, 0.4]),
     }
 
 
-def sessions(draw: Draw) -> Tree:
+def client(draw: Draw) -> Tree:
+    """What users do who wait too long."""
+    return {
+        "timeout": draw.choice([None, None, 0.2, 1.0]),
+        "retries": draw.randint(0, 3),
+        "backoff": draw.choice([0.01, 0.4]),
+        "jitter": draw.choice([0.0, 0.5]),
+    }
+
+
+def sessions(draw: Draw, *, closed: bool) -> Tree:
     """How users behave."""
     return {
+        "swipe_rate": draw.choice([0.0, 0.3]) if closed else 0.0,
+        "swipe_delay": {"kind": "exponential", "mean": draw.choice([0.05, 0.5])},
+        "abandon_rate": draw.choice([0.0, 0.1]) if closed else 0.0,
         "live": draw.randint(0, 12),
         "turns": counts(draw, 8, whole=True),
         "think": {"kind": "exponential", "mean": draw.choice([0.05, 1.0])},
@@ -96,7 +123,7 @@ def sessions(draw: Draw) -> Tree:
 def memory(draw: Draw, context: int) -> Tree:
     """KV memory that holds one sequence and little more, or plenty."""
     tokens = draw.choice([1, 2, 4, 16, 32])
-    retention = draw.choice(["turn_end", "turn_end", "definition", "all", "none"])
+    retention = draw.choice(["turn_end", "prompt_end", "definition", "all", "none"])
     one = -(-context // tokens)
     kv: Tree = {
         "block_tokens": tokens,
@@ -104,6 +131,9 @@ def memory(draw: Draw, context: int) -> Tree:
         "cache_generated": draw.random() < 0.5,
         "local_retention": retention,
         "global_blocks": one + draw.choice([0, 1, one // 2, 2 * one, 40 * one]),
+        "host_memory": draw.choice([0, 0, 3_000_000, 60_000_000]),
+        "host_bandwidth": draw.choice([1e8, 1e10, "catalog"]),
+        "link_replicas": draw.choice([1, 1, 2]),
     }
     if retention != "all":
         kv["local_windows"] = draw.choice([1, 2, 5, 200])
@@ -126,6 +156,9 @@ def router(draw: Draw) -> Tree:
         "min_load": draw.randint(0, 3),
         "max_copies": draw.randint(1, 3),
         "rendezvous_key": draw.choice(["character", "session"]),
+        "recovery": draw.choice(["relearn", "stored", "rebuild"]),
+        "recovery_delay": draw.choice([0.0, 0.7]),
+        "snapshot_interval": 0.8,
     }
 
 
@@ -133,7 +166,10 @@ def engine(draw: Draw, context: int) -> Tree:
     """A batching policy with room for one sequence to many."""
     seqs = draw.choice([16, 8, 3, 2, 1])
     return {
-        "policy": draw.choice(["decode_first", "prefill_first"]),
+        "policy": draw.choice(["decode_first", "prefill_first", "ttft_aware"]),
+        "priority": draw.choice(["none", "paid_first", "deadline"]),
+        "queue_limit": draw.choice([None, None, 1, 4]),
+        "shed": draw.choice(["none", "none", "late"]),
         "max_seqs": seqs,
         "token_budget": draw.randint(max(16, seqs), 64) * (context // 150),
         "max_context": context,
@@ -170,9 +206,64 @@ def prompt(draw: Draw) -> Tree:
     }
 
 
+def objectives(draw: Draw) -> Tree:
+    """Objectives that some messages miss."""
+    return {
+        "ttft": draw.choice([0.1, 0.5, 3.0]),
+        "paid_ttft": draw.choice([None, 0.2]),
+        "tpot": draw.choice([None, 0.011, 0.03]),
+    }
+
+
+def change(draw: Draw, unit: int, at: float) -> Tree:
+    """A planned change of the fleet."""
+    action = draw.choice(["add_shards", "add_shards", "drain_shards", "scale", "lose_table"])
+    change: Tree = {"at": at, "action": action}
+    if action == "scale":
+        change["replicas"] = unit * draw.randint(1, 3)
+    elif action != "lose_table":
+        change["count"] = 1
+    return change | {"warm": draw.choice(["cold", "shadow"])}
+
+
+def elastic(draw: Draw, replicas: int, unit: int) -> Tree:
+    """A fleet of so many replicas: fixed, changed by plan, autoscaled, or of two kinds of GPU."""
+    delays = ("provisioning_delay", "load_delay", "shadow_time", "ramp_time")
+    fleet: Tree = {"replicas": replicas, **{name: draw.choice([0.0, 0.6]) for name in delays}}
+    kind = draw.choice(["fixed", "changes", "changes", "changes", "autoscale", "groups"])
+    if kind == "changes":
+        fleet["changes"] = [change(draw, unit, at) for at in draw.choice(PLANS)]
+    elif kind == "autoscale":
+        fleet["autoscale"] = {
+            "metric": draw.choice(["load", "waiting", "kv"]),
+            "target": draw.choice([0.3, 2.0]),
+            "min": unit,
+            "max": replicas + unit,
+            "interval": 0.4,
+            "scale_in_delay": draw.choice([0.0, 1.0]),
+            "warm": draw.choice(["cold", "shadow"]),
+        }
+    elif kind == "groups" and replicas > unit:
+        other = {"replicas": unit, "gpu": "H100-80GB", "memory_utilisation": 0.7}
+        fleet["groups"] = [{"replicas": replicas - unit}, other]
+    return fleet
+
+
 def fleet(number: int) -> Scenario:
-    """A small fleet of 1 to 3 cells, for a few seconds of traffic, drained to the end."""
-    draw = Draw(number)
+    """A small fleet of 1 to 3 cells, for a few seconds of traffic, drained to the end.
+
+    Draws that contradict each other are drawn anew.
+    """
+    for attempt in range(1000):
+        try:
+            return drawn(Draw(number * 1000 + attempt))
+        except ValidationError:
+            continue
+    raise AssertionError(f"no valid workload {number}")
+
+
+def drawn(draw: Draw) -> Scenario:
+    """The fleet of one series of draws."""
     shard = draw.choice([1, 1, 2])
     source = traffic(draw)
     cells = 1 if source["kind"] == "replay" else draw.randint(1, 3)
@@ -187,11 +278,13 @@ def fleet(number: int) -> Scenario:
             "traffic": source,
             "characters": characters(draw),
             "prompt": prompt(draw),
-            "fleet": {"cells": cells, "shard_replicas": shard, "replicas": replicas},
+            "fleet": {"cells": cells, "shard_replicas": shard}
+            | elastic(draw, replicas, cells * shard),
             "router": router(draw),
             "engine": engine(draw, context),
             "kv": memory(draw, context),
             "steptime": steps(draw),
+            "slo": objectives(draw),
             "results": {"tick": draw.choice([0.3, 1.0])},
         }
     )
