@@ -42,7 +42,7 @@ def scenario_values(trace: Trace) -> dict[str, Any]:
         "output_tokens": quantile_law(trace.output_tokens, KNOTS),
     }
     if trace.span_ns >= _DAY_S * _NS:
-        traffic["diurnal"] = _diurnal(trace)
+        traffic["diurnal"] = diurnal(trace)
     count = 1 if trace.character is None else len(np.unique(trace.character))
     return {
         "schema_version": 1,
@@ -70,18 +70,18 @@ def _open(trace: Trace) -> dict[str, Any]:
 
 def _sessions(trace: Trace, session: Ints) -> dict[str, Any]:
     """Dialogues: turns, pauses, what a turn adds, what a dialogue starts with."""
-    first, gaps, growth, turns, spans = _dialogues(trace, session)
+    first, gaps, growth, turns, spans = dialogues(trace, session)
     live = float(spans.sum() / max(trace.span_ns, 1))
     law: dict[str, Any] = {"live": round(live), "turns": quantile_law(turns, KNOTS)}
     if len(gaps):
         law["think"] = quantile_law(gaps / _NS, KNOTS, unit="s")
         law["user_tokens"] = quantile_law(np.maximum(growth, 0), KNOTS)
-    said = float(np.maximum(growth, 0).mean()) if len(gaps) else 0.0
+    said = float(np.median(np.maximum(growth, 0))) if len(gaps) else 0.0
     start = np.maximum(trace.prompt_tokens[first] - said, 0)
     return law | {"initial_history": quantile_law(start, KNOTS)}
 
 
-def _dialogues(trace: Trace, session: Ints) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+def dialogues(trace: Trace, session: Ints) -> tuple[Ints, Ints, Ints, Ints, Ints]:
     """First row of each; gaps and growth from turn to turn; turns and span of each."""
     order = np.argsort(session, kind="stable")
     same = session[order][1:] == session[order][:-1]
@@ -94,7 +94,7 @@ def _dialogues(trace: Trace, session: Ints) -> tuple[Ints, Ints, Ints, Ints, Int
     return order[starts], gaps, growth, ends - starts, spans
 
 
-def _diurnal(trace: Trace) -> dict[str, Any]:
+def diurnal(trace: Trace) -> dict[str, Any]:
     """Requests per hour of the day over the time that the trace spends in each hour."""
     start = trace.first_ns / _NS / 3600 + _CLOCK_HOUR.get(trace.format, 0.0)
     hour = (start + trace.arrival_ns / _NS / 3600) % 24
@@ -120,7 +120,7 @@ def _notes(trace: Trace) -> list[str]:
     ]
     if trace.session is None:
         return [*lines, "No dialogues in the trace: every message is new. Replay it for reuse."]
-    _, _, growth, _, _ = _dialogues(trace, trace.session)
+    _, _, growth, _, _ = dialogues(trace, trace.session)
     if len(growth) and float(np.median(growth)) < 0:
         lines.append(
             f"Prompts here do not grow by the answers (median {float(np.median(growth)):,.0f}"
