@@ -37,7 +37,7 @@ def test_chunks_hit_as_far_as_whole_kv_blocks_go(page: int, shared_data: Path) -
     cached = rows["cached_tokens"].to_numpy()
     hits = ideal_hits(trace.rows, file)
     alone = np.diff(rows["arrival_s"].to_numpy(), prepend=-100) > 20
-    assert alone.sum() > 50
+    assert alone.sum() > 30
     assert (cached[alone] == hits[alone] // page * page).all()
     assert (cached <= hits).all()
     whole = ideal_reuse(trace).token_hit * trace.lengths().sum()
@@ -59,12 +59,12 @@ def ideal_hits(rows: int, file: Path) -> np.ndarray:
 
 def test_fits_are_drawn_for_as_long_as_the_run_lasts(shared_data: Path) -> None:
     file = shared_data / "servegen" / "deepseek-r1.trace.parquet"
-    cut = ("run.horizon=20s", "traffic.trace.client_scale=0.2", "traffic.trace.start=20h")
+    cut = ("run.horizon=20s", "traffic.trace.client_scale=0.1", "traffic.trace.start=20h")
     s = replay(file, *cut)
     rows = load_rows(s, ROOT / "scenarios")
     assert rows is not None
     assert rows.arrival_ns[-1] < 20e9
-    assert rows.arrival_ns.size == pytest.approx(20 * 0.2 * 19, rel=0.5)
+    assert rows.arrival_ns.size == pytest.approx(20 * 0.1 * 19, rel=0.5)
     other = load_rows(s.model_copy(update={"seed": 2}), ROOT / "scenarios")
     assert other is not None
     assert other.arrival_ns.tolist() != rows.arrival_ns.tolist()
