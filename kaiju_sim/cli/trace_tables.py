@@ -69,7 +69,7 @@ def _curve_table(curve: dict[str, Any]) -> Table:
     for place, size in enumerate(curve["size"]):
         sizes = [f"{curve[name][place]:,g}" for name in names]
         block, token = curve["block_hit"][place], curve["token_hit"][place]
-        table.add_row(bar(token, 20), _text(size), *sizes, _text(block, 4), _text(token, 4))
+        table.add_row(bar(token, 14), _text(size), *sizes, _text(block, 4), _text(token, 4))
     return table
 
 

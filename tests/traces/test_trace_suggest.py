@@ -17,7 +17,7 @@ from kaiju_sim.simulation import simulate
 from kaiju_sim.workload.laws import mean_of
 from kaiju_sim.workload.traces import Trace, read_trace
 from kaiju_sim.workload.traces.quantiles import quantile_law
-from kaiju_sim.workload.traces.suggest import scenario_values, suggestion
+from kaiju_sim.workload.traces.suggest import burstiness, scenario_values, suggestion
 
 Write = Callable[[str, str | bytes], Path]
 SHORT = ["run.warm_up=1s", "run.horizon=20s", "run.drain=60s", "run.start=cold", "fleet.replicas=4"]
@@ -133,3 +133,19 @@ def test_a_long_tail_keeps_its_mean() -> None:
     )
     assert mean_of(law) == pytest.approx(data.mean(), rel=0.01)
     assert mean_of(straight) > 1.2 * data.mean()
+
+
+@pytest.mark.parametrize("cv", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("grid_s", [0, 3])
+def test_burstiness_is_the_variation_of_gaps_on_a_grid_too(cv: float, grid_s: int) -> None:
+    gaps = np.random.default_rng(1).gamma(1 / cv**2, cv**2 / 5, 40_000)
+    at_s = np.cumsum(gaps)
+    if grid_s:
+        at_s = at_s // grid_s * grid_s
+    at_ns = (at_s * 1e9).astype(np.int64)
+    assert burstiness(at_ns - at_ns[0]) == pytest.approx(cv, rel=0.05 if not grid_s else 0.35)
+
+
+def test_burstiness_of_too_few_arrivals_is_poisson() -> None:
+    assert burstiness(np.array([0])) == 1
+    assert burstiness(np.array([0, 0, 0])) == 1

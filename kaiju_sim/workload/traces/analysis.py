@@ -31,8 +31,13 @@ def index_of_dispersion(trace: Trace, window_s: int) -> float | None:
     Windows follow each other from the first arrival; the last, partial one is left out. `None`
     with fewer than two whole windows.
     """
-    windows = trace.span_ns // (window_s * _NS)
-    index = trace.arrival_ns // (window_s * _NS)
+    return dispersion(trace.arrival_ns, window_s * _NS)
+
+
+def dispersion(arrival_ns: Ints, window_ns: int) -> float | None:
+    """The same of arrival times, the first of which is 0."""
+    windows = int(arrival_ns[-1]) // window_ns
+    index = arrival_ns // window_ns
     # Counted by occupied windows only: a long, empty trace may have billions of others.
     _, counts = np.unique(index[index < windows], return_counts=True)
     total, squares = int(counts.sum()), int((counts**2).sum())

@@ -16,7 +16,10 @@ def quantile_law(data: NDArray[Any], knots: int, unit: str = "") -> dict[str, An
     ranked = np.sort(np.asarray(data, dtype=np.float64))
     if ranked[0] == ranked[-1]:
         return {"kind": "constant", "value": _shown(ranked[0], unit)}
-    values = np.quantile(ranked, np.linspace(0, 1, knots))
+    # Few values stand for themselves: a line between two of them would be made-up data.
+    at = np.linspace(0, 1, knots)
+    few = len(ranked) < 2 * knots
+    values = np.quantile(ranked, at, method="inverted_cdf") if few else np.quantile(ranked, at)
     above = ranked[math.ceil(len(ranked) * (knots - 2) / (knots - 1)) :]
     below = ranked[: len(ranked) // (knots - 1)]
     if len(above):

@@ -5,6 +5,7 @@ else an open one. The trace says when messages arrive, not when answers end: the
 are those between arrivals, so a simulated turn takes longer by the time of an answer.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,13 @@ import numpy as np
 from kaiju_sim.catalog.models import Model
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.explain import to_yaml
-from kaiju_sim.workload.traces.analysis import KV_SHARES, index_of_dispersion, interarrival_cv
+from kaiju_sim.scenario.traffic import Traffic
+from kaiju_sim.workload.traces.analysis import (
+    KV_SHARES,
+    dispersion,
+    index_of_dispersion,
+    interarrival_cv,
+)
 from kaiju_sim.workload.traces.distances import ReuseCurve, reuse_curve
 from kaiju_sim.workload.traces.model import Ints, Trace
 from kaiju_sim.workload.traces.quantiles import quantile_law
@@ -21,6 +28,8 @@ KNOTS = 33
 """Values in each quantile table."""
 GIB = 2**30
 _NS = 1e9
+_GRID_SHARE = 0.05
+_GRID_WINDOW_NS = 1e10
 _DAY_S = 86_400
 _CLOCK_HOUR = {"ragpulse": 12 + 35 / 3600}
 """Local hour at 0 of a format's own clock, where it is not midnight."""
@@ -41,8 +50,10 @@ def scenario_values(trace: Trace) -> dict[str, Any]:
         "sessions": _open(trace) if trace.session is None else _sessions(trace, trace.session),
         "output_tokens": quantile_law(trace.output_tokens, KNOTS),
     }
+    if "burstiness" in Traffic.model_fields:
+        traffic["burstiness"] = burstiness(_starts(trace))
     if trace.span_ns >= _DAY_S * _NS:
-        traffic["diurnal"] = _diurnal(trace)
+        traffic["diurnal"] = diurnal(trace)
     count = 1 if trace.character is None else len(np.unique(trace.character))
     return {
         "schema_version": 1,
@@ -63,6 +74,32 @@ def _rate(trace: Trace) -> float:
     return float(f"{max((trace.rows - 1) / max(trace.span_ns / _NS, 1e-3), 1e-6):.6g}")
 
 
+def _starts(trace: Trace) -> Ints:
+    """Arrivals of first messages: what an arrival process draws."""
+    if trace.session is None:
+        return trace.arrival_ns
+    _, first = np.unique(trace.session, return_index=True)
+    return np.sort(trace.arrival_ns[first])
+
+
+def burstiness(arrival_ns: Ints) -> float:
+    """CV of the gaps; where time stamps stand on a grid, the root of the dispersion over some 10 s.
+
+    A renewal process whose gaps have a CV of c has a dispersion of c^2 over long windows (D. R.
+    Cox, "Renewal Theory", 1962), and a grid makes gaps of 0 that nobody has seen.
+    """
+    gaps = np.diff(arrival_ns)
+    if not len(gaps) or gaps.mean() == 0:
+        return 1.0
+    value: float | None = float(gaps.std() / gaps.mean())
+    if (gaps == 0).mean() > _GRID_SHARE:
+        step = float(np.median(gaps[gaps > 0]))
+        window = round(step * max(1, round(_GRID_WINDOW_NS / step)))  # whole steps of the grid
+        over = dispersion(arrival_ns - arrival_ns[0], window)
+        value = None if over is None else math.sqrt(over)
+    return 1.0 if value is None else float(f"{min(max(value, 0.05), 10.0):.3g}")
+
+
 def _open(trace: Trace) -> dict[str, Any]:
     """One message each: all of its prompt is new."""
     return {"user_tokens": quantile_law(trace.prompt_tokens, KNOTS)}
@@ -70,18 +107,18 @@ def _open(trace: Trace) -> dict[str, Any]:
 
 def _sessions(trace: Trace, session: Ints) -> dict[str, Any]:
     """Dialogues: turns, pauses, what a turn adds, what a dialogue starts with."""
-    first, gaps, growth, turns, spans = _dialogues(trace, session)
+    first, gaps, growth, turns, spans = dialogues(trace, session)
     live = float(spans.sum() / max(trace.span_ns, 1))
     law: dict[str, Any] = {"live": round(live), "turns": quantile_law(turns, KNOTS)}
     if len(gaps):
         law["think"] = quantile_law(gaps / _NS, KNOTS, unit="s")
         law["user_tokens"] = quantile_law(np.maximum(growth, 0), KNOTS)
-    said = float(np.maximum(growth, 0).mean()) if len(gaps) else 0.0
+    said = float(np.median(np.maximum(growth, 0))) if len(gaps) else 0.0
     start = np.maximum(trace.prompt_tokens[first] - said, 0)
     return law | {"initial_history": quantile_law(start, KNOTS)}
 
 
-def _dialogues(trace: Trace, session: Ints) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+def dialogues(trace: Trace, session: Ints) -> tuple[Ints, Ints, Ints, Ints, Ints]:
     """First row of each; gaps and growth from turn to turn; turns and span of each."""
     order = np.argsort(session, kind="stable")
     same = session[order][1:] == session[order][:-1]
@@ -94,7 +131,7 @@ def _dialogues(trace: Trace, session: Ints) -> tuple[Ints, Ints, Ints, Ints, Int
     return order[starts], gaps, growth, ends - starts, spans
 
 
-def _diurnal(trace: Trace) -> dict[str, Any]:
+def diurnal(trace: Trace) -> dict[str, Any]:
     """Requests per hour of the day over the time that the trace spends in each hour."""
     start = trace.first_ns / _NS / 3600 + _CLOCK_HOUR.get(trace.format, 0.0)
     hour = (start + trace.arrival_ns / _NS / 3600) % 24
@@ -116,11 +153,11 @@ def _notes(trace: Trace) -> list[str]:
         f"Suggested from {trace.rows:,} rows of {trace.name} ({trace.format},"
         f" sha256 {trace.sha256[:12]}).",
         f"Burstiness: CV of gaps {'-' if cv is None else f'{cv:.2f}'}, index of dispersion"
-        f" {iod or '-'} (1 is Poisson, which is what the scenario draws).",
+        f" {iod or '-'} (1 is Poisson).",
     ]
     if trace.session is None:
         return [*lines, "No dialogues in the trace: every message is new. Replay it for reuse."]
-    _, _, growth, _, _ = _dialogues(trace, trace.session)
+    _, _, growth, _, _ = dialogues(trace, trace.session)
     if len(growth) and float(np.median(growth)) < 0:
         lines.append(
             f"Prompts here do not grow by the answers (median {float(np.median(growth)):,.0f}"
