@@ -17,6 +17,7 @@ from kaiju_sim import rng
 from kaiju_sim.engine.layout import Arr
 from kaiju_sim.fleet.build import Plant, build_cell, ns
 from kaiju_sim.fleet.grow import grown
+from kaiju_sim.fleet.invalidate import forget_versions
 from kaiju_sim.fleet.records import NEED_LOG, Cell
 from kaiju_sim.metrics.collect import Series, Totals, in_flight_rows, take_totals
 from kaiju_sim.workload.popularity import pick
@@ -152,6 +153,9 @@ class CellRun:
             character = pick(users.threshold, users.alias, u)
             self.versions[character] += 1
             detail = f"version {self.versions[character]}"
+            if s.characters.invalidate:
+                e, version = self.cell.world.engine, int(self.versions[character])
+                detail += f", {forget_versions(e, character, version)} blocks dropped"
             self.events.append((self.env.now * 1e-9, "edit", f"character {character}", detail))
             i += 1
 
