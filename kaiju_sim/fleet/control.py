@@ -21,6 +21,7 @@ from kaiju_sim.fleet.elastic.recovery import Table
 from kaiju_sim.fleet.elastic.shards import Billed, Shards
 from kaiju_sim.fleet.elastic.story import Story
 from kaiju_sim.fleet.grow import grown
+from kaiju_sim.fleet.invalidate import forget_versions
 from kaiju_sim.fleet.records import NEED_LOG, Cell
 from kaiju_sim.metrics.collect import Series, Totals, in_flight_rows, take_totals
 from kaiju_sim.workload.popularity import pick
@@ -213,6 +214,9 @@ class CellRun:
             character = pick(users.threshold, users.alias, u)
             self.versions[character] += 1
             detail = f"version {self.versions[character]}"
+            if s.characters.invalidate:
+                e, version = self.cell.world.engine, int(self.versions[character])
+                detail += f", {forget_versions(e, character, version)} blocks dropped"
             self.events.append((self.env.now * 1e-9, "edit", f"character {character}", detail))
             i += 1
 

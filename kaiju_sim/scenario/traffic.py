@@ -291,6 +291,17 @@ class Characters(Part):
     """Edits an hour over all characters, by popularity; each makes a new version."""
     pinning: Literal["session", "none"] = "session"
     """`session`: a dialogue keeps the version it started with; `none`: edits act at once."""
+    invalidate: bool = False
+    """An edit drops the old version's KV from all caches at once; else it ages out."""
+
+    @model_validator(mode="after")
+    def _unpinned(self) -> "Characters":
+        if self.invalidate and self.pinning == "session":
+            raise ValueError(
+                "characters.invalidate needs characters.pinning: none (dialogues that are pinned to"
+                " an old version go on using it)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _cap(self) -> "Characters":

@@ -54,6 +54,17 @@ def test_compiled_equals_reference_with_host_memory(
         same(result, simulate(scenario, engine="reference"))
 
 
+def test_compiled_equals_reference_with_invalidation() -> None:
+    """Edits that drop old versions from both tiers, in fleets that are short of memory."""
+    tree = pressed("decode_first", "replica").model_dump()
+    tree["characters"] |= {"invalidate": True, "edits_per_hour": 20_000.0}
+    scenario = with_host(Scenario.model_validate(tree), 1.0)
+    result = simulate(scenario)
+    dropped = [int(d.split()[2]) for d in columns(result.events)["detail"] if "dropped" in d]
+    assert sum(dropped) > 20
+    same(result, simulate(scenario, engine="reference"))
+
+
 def test_each_tier_is_conserved_and_what_it_gave_adds_up() -> None:
     """Free, idle and held are all of HBM; host memory holds what came and neither went nor fell."""
     scenario = with_host(pressed("decode_first", "replica"), 0.5)
@@ -151,5 +162,7 @@ def test_host_memory_is_divided_as_hbm_is() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="link_replicas must divide"):
         scenario_of({"fleet": {"replicas": 4}, "kv": {"link_replicas": 3}})
+    with pytest.raises(ValueError, match="invalidate needs"):
+        scenario_of({"characters": {"invalidate": True}})
     with pytest.raises(UserError, match="too large"):
         plan_of(scenario_of({"kv": {"host_memory": 1 << 61}}))
