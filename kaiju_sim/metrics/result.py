@@ -32,7 +32,8 @@ REQUEST_COLUMNS: dict[str, str] = {
     "measured": "bool",
 }
 """One row per message. `queue_s`, `ttft_s`, `tpot_s`, `e2e_s` are null if not reached; `status` is
-completed, failed, shed, cancelled or in_flight; `measured` says whether it is in the cohort."""
+completed, failed, shed, cancelled or in_flight; `measured` says whether it is in the cohort.
+`replica` is numbered through the fleet, null for a message that was never sent to one."""
 
 REPLICA_COLUMNS: dict[str, str] = {
     "replication": "int32",
