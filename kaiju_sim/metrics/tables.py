@@ -61,10 +61,16 @@ def request_table(scenario: Scenario, cells: Sequence[Any]) -> "pa.Table":
         "status": pa.array(STATUS[log["status"]], type=pa.string()),
         "measured": measured(scenario, log),
     }
-    for name in ("session", "turn", "swipe", "attempt", "character", "replica"):
+    columns["replica"] = pa.array(replica_of(cells)[order], mask=log["replica"] < 0)
+    for name in ("session", "turn", "swipe", "attempt", "character"):
         columns[name] = log[name]
     schema = table_schema(REQUEST_COLUMNS)
     return pa.table([pa.array(columns[n], type=schema.field(n).type) for n in schema.names], schema)
+
+
+def replica_of(cells: Sequence[Any]) -> Arr:
+    """The replica of each logged message, numbered through the fleet as in replicas.parquet."""
+    return np.concatenate([c.log["replica"] + c.cell * c.states["replicas"].size for c in cells])
 
 
 def replica_table(scenario: Scenario, cells: Sequence[Any]) -> "pa.Table":

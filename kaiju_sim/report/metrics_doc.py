@@ -22,6 +22,7 @@ _HEAD = """\
 | file | content |
 |---|---|
 | `summary.json` | the flat keys of this page, in this page's order |
+| `intervals.json` | with `--replications`: mean, 95 % interval and values of each figure |
 | `requests.parquet` | one row per message; above `results.request_rows`, a deterministic sample |
 | `replicas.parquet` | one row per replica and tick (`results.tick`) |
 | `series.parquet` | one row per tick and part of the fleet: the whole, each cell, each shard |
@@ -58,6 +59,23 @@ Not modelled yet, and so fixed: the safety gate (`requests.blocked_pre` and
 `requests.blocked_post` are 0), users who give up (`requests.cancelled` is 0), and the persona
 evaluation (`slo.persona` is null).
 
+## Replications
+
+`kaiju-sim run ... --replications N` simulates N independent runs: replication 0 has the scenario's
+seed, the others seeds derived from it by the hash that all draws come from. Cells and replications
+share one pool of `--workers`; their number changes no byte. Every figure of `summary.json` is then
+the **mean over the replications**, counts too (messages per run, not their sum), and derived
+figures are means of each run's own (the mean of ratios, not the ratio of means). A figure that is
+null in one replication is null; of texts that differ, the worst stands there. `intervals.json`
+has for each figure `mean`, `low`, `high`, `half_width` (95 %, Student's t), `nulls` (in how many
+replications it is null) and `values`. The tables hold all replications, told apart by the column
+`replication`; `results.request_rows` is shared between them.
+
+Two scenarios with one seed that differ in something else see the same users in replication i, so
+their difference is best taken run by run: `paired_difference(a, b)` of
+`kaiju_sim.metrics.intervals` on two figures' `values`. Its interval is narrower than that of
+independent runs, as far as the two go up and down together.
+
 ## Words that other tools use otherwise
 
 - **`ttft_s`** starts at the arrival at the router, so it includes queueing. Load generators often
@@ -83,7 +101,8 @@ _TABLES = {
     "requests.parquet": (
         REQUEST_COLUMNS,
         "One row per message, the unmeasured ones included (`measured` tells). Times not reached "
-        "are null. `status`: completed, failed, shed, cancelled, in_flight.",
+        "are null. `status`: completed, failed, shed, cancelled, in_flight. `replica` is numbered "
+        "through the fleet, null for a message that was never sent to one.",
     ),
     "replicas.parquet": (
         REPLICA_COLUMNS,
