@@ -97,8 +97,8 @@ REQUEST = np.dtype(
     ],
     align=True,
 )
-# What only the world knows of a message: its answer's length and what has come of it so far.
-# `sooner`, `later`: its neighbours among those whose users wait for a first token.
+# What only the world knows of a message: its answer's length, what has come of it so far, and its
+# neighbours (`sooner`, `later`) among those whose users wait for a first token.
 FATE = np.dtype(
     [
         ("first", "i8"),
@@ -205,8 +205,7 @@ class Limits(NamedTuple):
     """Objectives (NEVER: none)."""
     tpot_ns: int
     e2e_ns: int
-    timeout_ns: int = 0
-    """How long users wait for a first token (0: for ever)."""
+    timeout_ns: int = 0  # how long users wait for a first token (0: for ever)
     epoch_ns: int = 1
 
 
@@ -337,7 +336,7 @@ def make_world(engine: Engine) -> World:
     """A world around an empty engine."""
     limits = engine.limits
     requests = engine.requests.size
-    buckets = power_of_two(min(1 << 16, limits.timeout_ns // limits.epoch_ns + 3))
+    buckets = min(1 << 16, limits.timeout_ns // limits.epoch_ns + 3)
     return World(
         engine=engine,
         fates=np.zeros(requests, FATE),
@@ -347,5 +346,5 @@ def make_world(engine: Engine) -> World:
         done_count=np.zeros(1, np.int64),
         sketch=np.zeros((5, BINS), np.int64),
         tally=np.zeros(1, TALLY),
-        patience=np.full(buckets, -1, np.int32),
+        patience=np.full(power_of_two(buckets), -1, np.int32),
     )

@@ -25,6 +25,7 @@ OUTLINED = frozenset(
         "drop_node",
         "end_prefill",
         "evict",
+        "gamma",
         "gather",
         "leave",
         "log_message",
