@@ -127,8 +127,8 @@ REQUEST = np.dtype(
     ],
     align=True,
 )
-# What only the world knows of a message: its answer's length and what has come of it so far.
-# `sooner`, `later`: its neighbours among those whose users wait for a first token.
+# What only the world knows of a message: its answer's length, what has come of it so far, and its
+# neighbours (`sooner`, `later`) among those whose users wait for a first token.
 FATE = np.dtype(
     [
         ("first", "i8"),
@@ -435,7 +435,7 @@ def make_world(engine: Engine) -> World:
     """A world around an empty engine."""
     limits = engine.limits
     requests = engine.requests.size
-    buckets = power_of_two(min(1 << 16, limits.timeout_ns // limits.epoch_ns + 3))
+    buckets = min(1 << 16, limits.timeout_ns // limits.epoch_ns + 3)
     return World(
         engine=engine,
         fates=np.zeros(requests, FATE),
@@ -445,5 +445,5 @@ def make_world(engine: Engine) -> World:
         done_count=np.zeros(1, np.int64),
         sketch=np.zeros((limits.segments, 6, BINS), np.int64),
         tally=np.zeros(limits.segments, TALLY),
-        patience=np.full(buckets, -1, np.int32),
+        patience=np.full(power_of_two(buckets), -1, np.int32),
     )

@@ -179,6 +179,7 @@ def make_users(plant: Plant, cell: int, versions: Arr) -> Users:
         clock=np.zeros(1, CLOCK),
         rate=rate / s.fleet.cells,
         bin_ns=bin_ns,
+        gamma_shape=s.traffic.burstiness**-2.0,
         threshold=threshold,
         alias=alias,
         versions=versions,

@@ -40,6 +40,7 @@ OUTLINED = frozenset(
         "drop_node",
         "end_prefill",
         "evict",
+        "gamma",
         "gather",
         "haste_helps",
         "leave",

@@ -145,13 +145,14 @@ def _problem(path: Path, group: list[ErrorDetails], tree: Node, root: Parts) -> 
 
 
 def _extra(path: Path, tree: Node, root: Parts) -> str:
-    """A key of another variant of a union (all other unknown keys were found before)."""
+    """A key of another variant of a union, or of a part in a list (others were found before)."""
     outer = find_field(root, [step for step in path[:-1] if isinstance(step, str)])
     kind = tree.at((*path[:-1], "kind"))
     variants = parts_of(outer.annotation) if outer is not None else NO_PARTS
-    named = tuple(
-        p for p in variants if not kind or kind.value in choices_of(p.model_fields.get("kind"))
-    )
+    kinds = [p for p in variants if "kind" in p.model_fields]
+    if not kinds:
+        return unknown_key(path, fields_of(variants), variants)
+    named = tuple(p for p in kinds if not kind or kind.value in choices_of(p.model_fields["kind"]))
     message = unknown_key(path, fields_of(named), named)
     return f"{message} for kind {kind.value}" if kind else message
 

@@ -91,7 +91,8 @@ SUBSCRIPTION: Final = Quantity(
 )
 
 
-def _as_tuple(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
+    """A YAML list as a tuple, for frozen parts."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -131,8 +132,8 @@ PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 Tokens = Annotated[int, Field(ge=0)]
 """A count of tokens."""
 
-Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(as_tuple)]
 """A list of plain numbers."""
 
-Times = Annotated[tuple[Seconds, ...], BeforeValidator(_as_tuple)]
+Times = Annotated[tuple[Seconds, ...], BeforeValidator(as_tuple)]
 """A list of times."""

@@ -8,7 +8,7 @@ stated, and checked (design: "separate fields, never derived silently from each 
 import math
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from kaiju_sim.scenario.base import Part
 from kaiju_sim.scenario.quantities import (
@@ -19,6 +19,7 @@ from kaiju_sim.scenario.quantities import (
     Seconds,
     Times,
     Tokens,
+    as_tuple,
 )
 
 MOST = 1_000_000
@@ -195,18 +196,48 @@ class Client(Part):
     """Spread of the pauses: each is shortened by a uniform draw of up to this part of it."""
 
 
-class Diurnal(Part):
-    """Shape of the day: rate = messages_per_s x shape(hour) / mean(shape), linear between hours."""
+Hours = Annotated[Numbers, Field(min_length=24, max_length=24)]
+"""Relative rates at the local hours 0 .. 23."""
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
-    shape: Numbers = Field(min_length=24, max_length=24)
-    """Relative rate at each local hour 0 .. 23."""
+
+class TimeZone(Part):
+    """Users who live by another clock."""
+
+    offset_hours: float = Field(default=0, ge=-24, le=24)
+    """Their clock is ahead of the scenario's local time by this."""
+    share: float = Field(gt=0, le=1e6)
+    """Their share of the messages, relative to the other zones'."""
+
+
+class Diurnal(Part):
+    """Shape of the day, linear between hours; with weekends, of the week.
+
+    The rate's mean over a whole day is messages_per_s; where weekends differ, its mean over a week
+    of five weekdays and two weekend days is (holidays come on top).
+    """
+
+    shape: Hours
+    """Relative rate at each local hour 0 .. 23, on weekdays."""
     start_hour: float = Field(default=0, ge=0, lt=24)
     """Local hour at simulated time 0."""
+    weekend_shape: Hours | None = None
+    """Relative rate at each hour of a Saturday, Sunday or holiday; none: as on weekdays."""
+    weekend_scale: float = Field(default=1, ge=0, le=100)
+    """Messages of a weekend day / messages of a weekday."""
+    start_day: Day = "mon"
+    """Day of the week at simulated time 0."""
+    holidays: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = ()
+    """Days that are like a weekend: 0 is the day that simulated time 0 is in."""
+    time_zones: Annotated[tuple[TimeZone, ...], BeforeValidator(as_tuple)] = ()
+    """Mix of users on other clocks; none: all live by the scenario's."""
 
     @model_validator(mode="after")
     def _positive(self) -> "Diurnal":
-        if min(self.shape) < 0 or max(self.shape) <= 0:
-            raise ValueError("traffic.diurnal.shape needs rates of 0 or more, not all 0")
+        for name in ("shape", "weekend_shape"):
+            shape = getattr(self, name)
+            if shape is not None and (min(shape) < 0 or max(shape) <= 0):
+                raise ValueError(f"traffic.diurnal.{name} needs rates of 0 or more, not all 0")
         return self
 
 
@@ -254,7 +285,9 @@ class Traffic(Part):
     paid_share: Fraction = 0.0
     """Share of dialogues that are of the paid tier; the others are of the free tier."""
     diurnal: Diurnal | None = None
-    """Shape of the day; none: constant rate."""
+    """Shape of the day and the week; none: constant rate."""
+    burstiness: float = Field(default=1, ge=0.05, le=10)
+    """Coefficient of variation of the gaps between arrivals in each cell (gamma; 1: Poisson)."""
     trace: TraceFile | None = None
     """The trace, for kind `replay`."""
 
@@ -264,6 +297,12 @@ class Traffic(Part):
             raise ValueError("traffic.kind is replay: give traffic.trace")
         if self.kind != "replay" and self.messages_per_s is None:
             raise ValueError(f"traffic.kind is {self.kind}: give traffic.messages_per_s")
+        return self
+
+    @model_validator(mode="after")
+    def _drawn(self) -> "Traffic":
+        if self.kind == "replay" and self.burstiness != 1:
+            raise ValueError("traffic.kind is replay: traffic.burstiness is the trace's own")
         return self
 
     @model_validator(mode="after")

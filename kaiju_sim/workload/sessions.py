@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kaiju_sim import rng
 from kaiju_sim.engine.layout import NEVER, Arr
 from kaiju_sim.workload.habits import Habits
-from kaiju_sim.workload.laws import Laws, draw_count
+from kaiju_sim.workload.laws import Laws, draw_count, gamma
 from kaiju_sim.workload.popularity import pick
 
 # `history`: tokens of the dialogue in the prompt; `epoch` changes with every cut of it (and of what
@@ -84,6 +84,8 @@ class Users(NamedTuple):
     rate: NDArray[np.float64]
     """New sessions per ns in each bin of the rate curve."""
     bin_ns: int
+    gamma_shape: float
+    """Gaps between new sessions are gamma of this shape in integrated rate (1: Poisson)."""
     threshold: NDArray[np.float64]
     alias: NDArray[np.int32]
     versions: Arr
@@ -92,9 +94,22 @@ class Users(NamedTuple):
     """Replay: arrival of each row (ns)."""
 
 
+def unit_gap(u: Users, who: int, first: bool) -> float:
+    """A gamma gap with mean 1 before new session `who`; the first one is met at random.
+
+    A gap met at random is drawn by length (shape + 1), and a uniform part of it is left.
+    """
+    if first:
+        part = rng.uniform(u.seed, rng.ARRIVAL, who, 0)
+        return part * gamma(u.seed, who, u.gamma_shape + 1.0) / u.gamma_shape
+    return gamma(u.seed, who, u.gamma_shape) / u.gamma_shape
+
+
 def next_arrival(u: Users, t: int, who: int) -> int:
-    """Arrival of the next new session after t: a unit of integrated rate, exponentially drawn."""
+    """Arrival of the next new session after t: a gap drawn in units of integrated rate."""
     left = rng.exponential(1.0, rng.uniform(u.seed, rng.ARRIVAL, who, 0))
+    if u.gamma_shape != 1.0:
+        left = unit_gap(u, who, t == 0)
     j = t // u.bin_ns
     at = float(t)
     while True:
