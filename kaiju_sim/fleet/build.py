@@ -265,7 +265,7 @@ def make_routing(plant: Plant, report_epochs: int, delay_epochs: int) -> Routing
     characters = s.characters.count if plant.rows is None else plant.rows.characters
     copies = min(s.router.max_copies, n // s.fleet.shard_replicas)
     state = np.zeros(1, ROUTER)
-    state["active"] = s.fleet.replicas // s.fleet.cells
+    state["active"] = state["span"] = s.fleet.replicas // s.fleet.cells
     affinity = s.router.policy == "affinity"
     return Routing(
         policy=routing.POLICIES.index(s.router.policy),

@@ -17,7 +17,7 @@ def router(policy: str, replicas: int, seed: int = 1, characters: int = 1) -> Ro
     """A router that has sent nothing yet, and that sees what it sends."""
     blank = {name: np.zeros(replicas, np.int64) for name in ("seen", "sent")}
     state = np.zeros(1, ROUTER)
-    state["active"] = replicas
+    state["active"] = state["span"] = replicas
     return as_records(
         Routing(
             policy=routing.POLICIES.index(policy),

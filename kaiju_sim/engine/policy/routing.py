@@ -28,8 +28,8 @@ SHADOW = 1
 """Gate of a replica that takes only copies of messages; tickets are SHADOW or more."""
 
 # `turn` counts choices (where scans begin, so that ties do not all go to replica 0); `total` is
-# the sum of the view over active replicas, weighed. `ramping`, `shadowing`: replicas that are open
-# to a part of the dialogues only, or to copies of messages only.
+# the sum of the view over active replicas, weighed. `span`: replicas up to the last that is not
+# closed; `ramping`, `shadowing`: those open to a part of the dialogues, or to copies only.
 ROUTER = np.dtype(
     [
         ("turn", "i8"),
@@ -37,6 +37,7 @@ ROUTER = np.dtype(
         ("active", "i8"),
         ("spilled", "i8"),
         ("registered", "i8"),
+        ("span", "i8"),
         ("ramping", "i8"),
         ("shadowing", "i8"),
     ],
@@ -100,7 +101,7 @@ def fits(g: Routing, k: int) -> bool:
 
 def least(e: Engine, g: Routing, ticket: int) -> int:
     """The open replica with the least load in view; ties go round."""
-    n = g.seen.size
+    n = int(g.state[0].span)
     start = int(g.state[0].turn) % n
     best = -1
     lightest = 0
@@ -193,7 +194,7 @@ def rendezvous(e: Engine, g: Routing, key: int, ticket: int) -> int:
     """Rendezvous (highest random weight) hashing of a key over the open replicas."""
     best = -1
     highest = -1
-    for k in range(g.seen.size):
+    for k in range(int(g.state[0].span)):
         h = rng.hash_of(g.seed, rng.ROUTER, key, k)
         if is_open(e, k, ticket) and h > highest:
             best = k
@@ -203,7 +204,7 @@ def rendezvous(e: Engine, g: Routing, key: int, ticket: int) -> int:
 
 def prefix_aware(e: Engine, g: Routing, q: int, ticket: int) -> int:
     """The replica with the least work: uncached prompt tokens, plus load x load_tokens."""
-    n = g.seen.size
+    n = int(g.state[0].span)
     lo = q * e.limits.stride
     prompt = int(e.requests[q].prompt)
     start = int(g.state[0].turn) % n
@@ -223,7 +224,7 @@ def prefix_aware(e: Engine, g: Routing, q: int, ticket: int) -> int:
 
 def round_robin(e: Engine, g: Routing, ticket: int) -> int:
     """The next open replica in turn."""
-    n = g.seen.size
+    n = int(g.state[0].span)
     k = int(g.state[0].turn) % n
     while not is_open(e, k, ticket):
         g.state[0].turn += 1
@@ -233,10 +234,11 @@ def round_robin(e: Engine, g: Routing, ticket: int) -> int:
 
 def drawn(e: Engine, g: Routing, which: int, ticket: int) -> int:
     """An open replica, drawn uniformly: draw `which` of the message in hand, by message count."""
+    state = g.state[0]
     k = -1
     i = which
     while k < 0 or not is_open(e, k, ticket):
-        k = rng.hash_of(g.seed, rng.TWO_CHOICES, int(g.state[0].turn), i) * g.seen.size >> 32
+        k = rng.hash_of(g.seed, rng.TWO_CHOICES, int(state.turn), i) * int(state.span) >> 32
         i += 2
     return k
 

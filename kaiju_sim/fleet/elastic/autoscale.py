@@ -74,8 +74,11 @@ class Autoscaler:
     def _by_metric(self) -> int:
         """Shards that would bring the metric to its target."""
         assert self.rule.target is not None
-        total = self._total()
-        return math.ceil(total / self.rule.target / self.shards.size - 1e-9)
+        wanted = self._total() / self.rule.target / self.shards.size
+        here = self.shards.provisioned()
+        if abs(wanted / here - 1.0) <= self.rule.tolerance:
+            return here
+        return math.ceil(wanted - 1e-9)
 
     def _total(self) -> float:
         """Sum of the metric over the replicas that serve."""

@@ -188,6 +188,7 @@ class Shards:
         for shard in shards:
             gates[shard * self.size : (shard + 1) * self.size] = gate
         state = self.control.cell.routing.state
+        state["span"] = np.flatnonzero(gates)[-1] + 1
         state["ramping"] = ((gates > SHADOW) & (gates < OPEN)).sum()
         state["shadowing"] = (gates == SHADOW).sum()
 

@@ -5,7 +5,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from kaiju_sim.scenario.base import Part
-from kaiju_sim.scenario.quantities import PositiveFraction, PositiveSeconds, Seconds, UsdPerHour
+from kaiju_sim.scenario.quantities import (
+    Fraction,
+    PositiveFraction,
+    PositiveSeconds,
+    Seconds,
+    UsdPerHour,
+)
 
 MOST_REPLICAS = 4000
 
@@ -95,6 +101,8 @@ class Autoscale(Part):
     """Replicas at least, in all cells together."""
     max: int = Field(ge=1, le=MOST_REPLICAS)
     """Replicas at most, in all cells together, those ordered included."""
+    tolerance: Fraction = 0.1
+    """`target`: nothing changes while the metric is within this share of its target."""
     interval: PositiveSeconds = 30.0
     """Time between decisions."""
     scale_in_delay: Seconds = 300.0
