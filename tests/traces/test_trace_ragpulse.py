@@ -1,5 +1,6 @@
 """RAGPulse: chunks of various sizes, tables beside the trace, two weeks in one file."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_trace_paths import shared_by_ids
 
@@ -27,6 +28,9 @@ TABLES = {
 }
 
 
+PARTS = ("sys_prompt", "passages_ids", "history", "web_search", "user_input")
+
+
 def row(**changes: Any) -> str:
     """A good row of 100 + 50 + 200 + 9 tokens and 8 of template, with some values changed."""
     values: dict[str, Any] = {
@@ -40,8 +44,7 @@ def row(**changes: Any) -> str:
 
 
 def chunks(**parts: list[Any]) -> dict[str, list[Any]]:
-    names = ("sys_prompt", "passages_ids", "history", "web_search", "user_input")
-    return {name: parts.get(name, []) for name in names}
+    return {name: parts.get(name, []) for name in PARTS}
 
 
 @pytest.fixture
@@ -167,3 +170,22 @@ def test_kv_blocks_of_two_rows_are_shared_as_far_as_their_chunks(
             tokens = sum(sizes[c] for c in rows[first][:same])
             shared = shared_by_ids(named[first], named[second])  # type: ignore[arg-type]
             assert shared == tokens // page
+
+
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(PARTS), inner),
+    max_leaves=6,
+)
+COLUMNS = ("timestamp", "input_length", "output_length", "hash_ids", "session_id")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.dictionaries(st.sampled_from(COLUMNS), VALUE, min_size=1))
+def test_random_values_give_a_clear_error(
+    changes: dict[str, Any], file: Callable[..., Path]
+) -> None:
+    with contextlib.suppress(UserError):
+        trace = read_trace(file(row(), row(**changes)))
+        assert trace.rows == 2
+        assert (trace.lengths() >= 1).all()

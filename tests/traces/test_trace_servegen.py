@@ -1,5 +1,6 @@
 """ServeGen: what is in the fits, requests drawn from them, and what is refused."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from kaiju_sim.errors import UserError
@@ -225,3 +228,19 @@ def test_only_fits_have_a_scale(write: Callable[[str, str], Path]) -> None:
     file = write("a.csv", "arrival_s,prompt_tokens,output_tokens\n0,1,1\n")
     with pytest.raises(UserError, match="only the clients of ServeGen fits have a scale"):
         read_trace(file, stretch=Stretch(scale=2))
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), which=st.sampled_from(["trace", "dataset"]))
+def test_damaged_fits_give_a_clear_error(data: st.DataObject, which: str, pair: Pair) -> None:
+    path = pair()
+    file = path.with_name(f"m.{which}.parquet")
+    content = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    del content[data.draw(st.integers(len(content) // 2, len(content))) :]
+    file.write_bytes(content)
+    with contextlib.suppress(UserError):
+        drawn = draw_trace(read_fits(str(path)), Stretch(0, 1200), Limits(rows=100_000))
+        assert (np.diff(drawn.arrival_ns) >= 0).all()
+        assert min(drawn.prompt_tokens.min(), drawn.output_tokens.min()) >= 1
