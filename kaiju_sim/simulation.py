@@ -130,8 +130,9 @@ def build_plant(scenario: Scenario, base_dir: Path, replications: int = 1) -> Pl
     groups = build_groups(scenario, base_dir)
     rows = load_rows(scenario, base_dir)
     first = groups[0]
-    s = ends_with(scenario, rows)
-    return Plant(s, first.gpu, model, first.step_time, first.kv, rows, groups)
+    scenario = ends_with(scenario, rows)
+    check_warm_up(scenario)
+    return Plant(scenario, first.gpu, model, first.step_time, first.kv, rows, groups)
 
 
 def ends_with(s: Scenario, rows: Rows | None) -> Scenario:
@@ -155,15 +156,19 @@ def check_size(s: Scenario, replications: int = 1) -> None:
             f"results.tick of {s.results.tick:g} s makes {rows:.3g} rows of replicas.parquet; at"
             f" most {MOST_TICK_ROWS:g}: choose at least {least_s:g} s"
         )
-    if s.run.warm_up == "auto" and not warmup.testable(s):
-        raise UserError(
-            f"run.warm_up: auto needs traffic without traffic.diurnal and {warmup.LEAST_VALUES}"
-            " ticks (results.tick) before run.horizon"
-        )
     if s.run.horizon / s.run.epoch > MOST_EPOCHS:
         raise UserError(
             f"run.epoch of {s.run.epoch:g} s makes over {MOST_EPOCHS:g} epochs: choose at least"
             f" {s.run.horizon / MOST_EPOCHS:g} s"
+        )
+
+
+def check_warm_up(s: Scenario) -> None:
+    """UserError for a warm-up that is to be detected where there is nothing to detect it in."""
+    if s.run.warm_up == "auto" and not warmup.testable(s):
+        raise UserError(
+            f"run.warm_up: auto needs traffic without traffic.diurnal and {warmup.LEAST_VALUES}"
+            " ticks (results.tick) before run.horizon, or the end of the trace"
         )
 
 

@@ -9,6 +9,7 @@ from scipy.stats import t as student
 
 from kaiju_sim.fleet.control import CellResult
 from kaiju_sim.metrics.result import RunResult
+from kaiju_sim.metrics.warmup import detect, resolved
 from kaiju_sim.scenario.loader import load_scenario
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.simulation import CellTask, EngineName, build_plant, run_cell
@@ -69,7 +70,14 @@ def cells_of(
 ) -> list[CellResult]:
     """What each cell leaves, with the final states of caches and replicas."""
     plant = build_plant(scenario, base_dir)
-    return [run_cell(CellTask(plant, i, engine)) for i in range(scenario.fleet.cells)]
+    cells = [run_cell(CellTask(plant, i, engine)) for i in range(scenario.fleet.cells)]
+    return list(resolved(plant.scenario, cells, detect(cells, plant.scenario))[1])
+
+
+def measured_from(scenario: Scenario, warm_up_s: float) -> Scenario:
+    """The scenario with its warm-up stated: what a run says that it detected."""
+    run = scenario.run.model_copy(update={"warm_up": warm_up_s})
+    return scenario.model_copy(update={"run": run})
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -71,7 +71,7 @@ class CellResult:
 
     @property
     def tally(self) -> dict[str, int]:
-        """Counts of the measured cohort."""
+        """Counts of the measured cohort (gaps between tokens, which have no cohort: see Totals)."""
         names = self.tallies.dtype.names or ()
         return {name: int(self.tallies[name][self.first :].sum()) for name in names}
 

@@ -131,6 +131,27 @@ def test_a_user_error_while_simulating_is_told(
     assert capsys.readouterr().err == "error: t.csv:7: the trace ends here\n"
 
 
+def test_a_user_error_is_located_where_its_key_was_stated(
+    folder: Path, fake: FakeSimulation, capsys: Capture
+) -> None:
+    fake.error = UserError("traffic.kind: no such thing")
+    assert main(["run", "small.yaml"]) == 2
+    assert capsys.readouterr().err == "error: small.yaml:4: traffic.kind: no such thing\n"
+    fake.error = UserError("gpu: unknown name 'H300'")
+    assert main(["run", "small.yaml", "--set", "gpu=H300"]) == 2
+    assert capsys.readouterr().err == "error: --set: gpu: unknown name 'H300'\n"
+
+
+def test_replications_reach_the_simulation_and_the_provenance(
+    folder: Path, fake: FakeSimulation, capsys: Capture
+) -> None:
+    assert main(["run", "small.yaml", "--replications", "5", "-o", "deep/er/out", "-q"]) == 0
+    assert fake.calls[0]["replications"] == 5
+    run = read_run(folder / "deep" / "er" / "out")
+    assert run.provenance["options"]["replications"] == 5
+    assert main(["run", "small.yaml", "--replications", "0"]) == 2
+
+
 def test_our_own_faults_are_short_unless_asked(
     folder: Path, fake: FakeSimulation, capsys: Capture
 ) -> None:

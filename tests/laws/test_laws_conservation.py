@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fleet_runs import cells_of, columns
+from fleet_runs import cells_of, columns, measured_from
 from hypothesis import HealthCheck, given, settings
 from random_scenarios import scenarios
 
@@ -43,10 +43,10 @@ def check_tokens(result: RunResult, cells: list[CellResult]) -> None:
         of_replicas = sum(cell.states["replicas"][total].sum() for cell in cells)
         assert of_replicas == c[column][ended].sum(), total
     gaps = np.maximum(c["output_tokens"][ended] - 1, 0).sum()
-    assert sum(cell.tally["itl_count"] for cell in cells) == gaps
+    assert sum(cell.end.itl_count for cell in cells) == gaps
     logs = [cell.log[cell.log["status"] == 0] for cell in cells]
     streamed_ns = sum(int((log["end"] - log["first"]).sum()) for log in logs)
-    assert sum(cell.tally["itl"] for cell in cells) == streamed_ns
+    assert sum(cell.end.itl_ns for cell in cells) == streamed_ns
     assert (c["cached_tokens"] < c["prompt_tokens"]).all()
     assert (c["cached_tokens"] >= 0).all()
 
@@ -157,6 +157,7 @@ def test_laws_hold_in_random_fleets(trace_folder: Path, scenario: Scenario) -> N
     """All of the laws above, and the same tables on a second run."""
     result = simulate(scenario, base_dir=trace_folder)
     cells = cells_of(scenario, base_dir=trace_folder)
+    scenario = measured_from(scenario, result.summary["run.warm_up_s"])
     assert request_table(scenario, cells).equals(result.requests)
     check_messages(scenario, result, cells)
     check_tokens(result, cells)
