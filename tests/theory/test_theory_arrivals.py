@@ -109,7 +109,7 @@ def test_weekends_have_their_scale_and_their_shape() -> None:
 
 
 def test_time_zones_mix_shifted_curves() -> None:
-    """The mix is the weighted sum of the same curve by other clocks; each zone has its own Sunday."""
+    """The mix is the weighted sum of the same curve by other clocks; each has its own Sunday."""
     one = curve(8, weekend_scale=2.0, start_day="sat")
     zones = ({"offset_hours": 0, "share": 3}, {"offset_hours": 6, "share": 1})
     mixed = curve(7, weekend_scale=2.0, start_day="sat", time_zones=zones)
