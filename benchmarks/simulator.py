@@ -20,7 +20,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from benchmarks import affinity, common, day, host, twin
+from benchmarks import affinity, host, twin
+from benchmarks.loads import common, day
 from benchmarks.saturation import Say
 from kaiju_sim.simulation import is_warm, warm_up
 

@@ -54,7 +54,7 @@ def rounds(peer: AiSimulate | None, name: str, seconds: float) -> dict[str, Any]
     ours, theirs = [], []
     units = 0 if peer is None else long_enough(peer, name, seconds)
     for _ in range(ROUNDS):
-        ours.append(alone("benchmarks.common:inside", name=name, seconds=seconds, repeats=1))
+        ours.append(alone("benchmarks.loads.common:inside", name=name, seconds=seconds, repeats=1))
         rate = ours[-1]["requests_per_s_per_core"]
         say(f"{name}: ours {rate:,.0f} requests/s in {ours[-1]['wall_s']:.1f} s")
         if peer is not None:

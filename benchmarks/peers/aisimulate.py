@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.day import watched
+from benchmarks.loads.day import watched
 
 INSTALL = "python -m venv ais && ais/bin/pip install --pre --only-binary :all: aisimulate"
 COMMAND = "aisimulate"
@@ -27,7 +27,7 @@ UNITS = {"w1": 32_000, "w1_16_per_s": 32_000, "w2": 3_000}
 
 
 def traffic(name: str, units: int) -> dict[str, Any]:
-    """The workload: the same figures as in benchmarks/w1.yaml and w2.yaml."""
+    """The workload: the same figures as in benchmarks/loads/w1.yaml and w2.yaml."""
     if name == "w2":
         session = {
             "turns": 6,

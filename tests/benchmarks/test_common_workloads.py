@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks.alone import alone
-from benchmarks.common import scenario_of
-from benchmarks.day import FULL_S, WARM_UP_S, command
+from benchmarks.loads.common import scenario_of
+from benchmarks.loads.day import FULL_S, WARM_UP_S, command
 from kaiju_sim.scenario.loader import load_scenario
 
 ROOT = Path(__file__).resolve().parents[2]

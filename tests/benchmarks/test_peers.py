@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.common import scenario_of
+from benchmarks.loads.common import scenario_of
 from benchmarks.peers.aisimulate import AiSimulate, configuration
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,6 +1,6 @@
 """`w1`, `w2`: the two workloads that other simulators were measured on, in processes of their own.
 
-W1 is 32,000 open-loop requests, W2 3,000 dialogues of six turns (`benchmarks/w1.yaml`, `w2.yaml`).
+W1 is 32,000 open-loop requests, W2 3,000 dialogues of six turns (w1.yaml and w2.yaml beside this).
 Both are over in a blink, so the horizon is lengthened until one run takes long enough to time, with
 as many rows of the time series as before: beside its peak memory stands that of the short run.
 """
@@ -105,7 +105,7 @@ def inside(name: str, seconds: float, repeats: int = REPEATS) -> dict[str, Any]:
 def measure(name: str, seconds: float, say: Say) -> dict[str, Any]:
     """Measure a workload in a fresh process."""
     say(name)
-    found = alone("benchmarks.common:inside", name=name, seconds=SHARE * seconds)
+    found = alone("benchmarks.loads.common:inside", name=name, seconds=SHARE * seconds)
     rate, mb = found["requests_per_s_per_core"], found["peak_rss_bytes"] / 1e6
     say(f"  {rate:,.0f} requests/s, {mb:.0f} MB")
     return found

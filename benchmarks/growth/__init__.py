@@ -1,0 +1,1 @@
+"""How the cost of a message grows: with GPUs, context, batch and block size."""

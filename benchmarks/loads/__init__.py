@@ -1,0 +1,1 @@
+"""Loads of the benchmark beside the fixed scenario: the common workloads, and the day."""
