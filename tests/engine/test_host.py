@@ -8,7 +8,8 @@ from blocks import Path
 from tree_state import small_engine
 from workloads import write_request
 
-from kaiju_sim.engine.layout import Engine
+from kaiju_sim.engine.layout import NEVER, Engine, make_world
+from kaiju_sim.engine.loop import enqueue
 from kaiju_sim.engine.policy import batching, host
 
 
@@ -92,6 +93,25 @@ def test_a_prefill_that_waits_for_its_load_is_passed_over() -> None:
     assert batching.form_batch(e, 0, 1049).rows == 0
     assert batching.wake_time(e, 0) == 1050
     assert batching.form_batch(e, 0, 1050).rows == 4
+
+
+def test_an_arrival_wakes_a_replica_that_sleeps_until_a_load_is_done() -> None:
+    """Its wake-up call is moved forward, never back; a replica in a step is left alone."""
+    e = filled()
+    r = e.replicas[0]
+    world = make_world(e)
+    cases = [
+        (NEVER, 5000, 1000, 1000),
+        (NEVER, 900, 1000, 900),
+        (NEVER, -1, 900, 900),
+        (7, -1, 5, -1),
+    ]
+    for slot, (end, pending, arrival, then) in enumerate(cases):
+        write(e, slot, 9, 1)
+        e.requests[slot].arrival = arrival
+        r.end, r.pending = end, pending
+        enqueue(world, 0, slot)
+        assert r.pending == then
 
 
 def test_a_window_in_host_memory_is_loaded_too() -> None:
