@@ -37,10 +37,11 @@ that does not exist is `null`: never 0, never NaN.
 
 ## Which messages count
 
-The **cohort** is the messages that arrive in [`run.warm_up`, `run.horizon`). Arrivals then stop,
-and the cohort may finish for another `run.drain`. Its members end in exactly one of these, and
-the run fails if they do not add up: completed, failed, shed, cancelled, blocked before or after
-the model, in flight.
+The **cohort** is the messages that arrive in [`run.warm_up`, `run.horizon`); with `run.warm_up:
+auto` it begins where the run's own time series settles (`run.warm_up_s`; in each replication at a
+place of its own). Arrivals then stop, and the cohort may finish for another `run.drain`. Its
+members end in exactly one of these, and the run fails if they do not add up: completed, failed,
+shed, cancelled, blocked before or after the model, in flight.
 
 - **Quantiles are over the whole cohort.** A message that was shed, failed, or did not finish ranks
   as +infinity. A quantile that falls among those is `null`, and `count_inf` says how many there

@@ -212,7 +212,8 @@ class Results(Part):
     """What is written."""
 
     request_rows: int = Field(default=500_000, ge=0, le=50_000_000)
-    """Rows of requests.parquet at most; above it, a deterministic sample of dialogues."""
+    """Rows of requests.parquet at most, all replications together; above it, a deterministic sample
+    of dialogues."""
     tick: PositiveSeconds = 10.0
     """Interval of the time series in replicas.parquet."""
 

@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ import pyarrow as pa
 import pytest
 from made_up_run import SCENARIO_YAML, result
 
+from kaiju_sim.metrics.replications import joined
+from kaiju_sim.metrics.result import RunResult
 from kaiju_sim.report.glossary import METRICS
 from kaiju_sim.report.html import render
+from kaiju_sim.report.html.render import _fleet_figures
 from kaiju_sim.report.html.series import fleet_series, latency_cdf, load_heat
 from kaiju_sim.report.rundir import read_run, write_run
 
@@ -176,3 +180,31 @@ def test_a_cohort_that_never_got_there_has_an_empty_curve() -> None:
     values, _, cohort, missing = latency_cdf(lost, "ttft_s")
     assert values.size == 0
     assert cohort == missing > 0
+
+
+def test_what_has_to_be_known_first_stands_at_the_top(tmp_path: Path) -> None:
+    made = result(run__steady_state="not settled", run__replications=4)
+    intervals = {"ttft_s.p50": {"half_width": 0.0123}}
+    run = write_run(replace(made, intervals=intervals), SCENARIO_YAML, {}, tmp_path / "a")
+    top = render(read_run(run)).partition("</header>")[0]
+    assert "warning</span> Measured from" in top
+    assert "Means of 4 replications" in top
+    assert "180 ±12 ms" in render(read_run(run))
+    assert "warning" not in render(read_run(write_run(result(), "x: 1", {}, tmp_path / "b")))
+
+
+def test_charts_over_time_are_of_one_replication(tmp_path: Path) -> None:
+    """Two replications drawn on top of each other would be a fleet of twice the size."""
+    one = result()
+    two = joined([one_share(one), one_share(one)], [1, 2])
+    runs = [
+        read_run(write_run(made, SCENARIO_YAML, {}, tmp_path / name))
+        for made, name in ((one, "a"), (two, "b"))
+    ]
+    figures = [_fleet_figures(run, run.table("requests")) for run in runs]
+    assert figures[0] == figures[1]
+    assert len(figures[0]) == 9
+
+
+def one_share(made: RunResult) -> RunResult:
+    return replace(made, summary=made.summary | {"results.sample_share": 1.0})

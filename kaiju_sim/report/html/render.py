@@ -111,17 +111,20 @@ def _header(summary: Mapping[str, Any], title: str) -> str:
 <p><span class="badge {page.escape(verdict)}">{page.escape(verdict)}</span>
 {page.escape(headline.verdict(summary))} {page.escape(headline.speed(summary))}</p>
 <p><span class="badge source">{page.escape(headline.source(summary))}</span>
-<span class="note">{page.escape(headline.source_note(summary))}
-{page.escape(headline.replications(summary))}</span></p>
-{_warnings(summary)}</header>
+<span class="note">{page.escape(headline.source_note(summary))}</span></p>
+{_notes(summary)}</header>
 """
 
 
-def _warnings(summary: Mapping[str, Any]) -> str:
-    return "".join(
+def _notes(summary: Mapping[str, Any]) -> str:
+    """What the figures are means of, and what has to be known before any of them."""
+    runs = headline.replications(summary)
+    notes = [f'<p class="note">{page.escape(runs)}</p>\n'] if runs else []
+    notes += [
         f'<p><span class="badge backlogged">warning</span> {page.escape(text)}</p>\n'
         for text in headline.warnings(summary)
-    )
+    ]
+    return "".join(notes)
 
 
 def _cards(run: RunDirectory) -> str:
