@@ -6,13 +6,13 @@ plain Python for everyone else; `compile_entry` compiles one function that Pytho
 Numba's own cache does not see changes in other modules, so the cache folder is keyed by a hash of
 the sources of every compiled module (and of numba's version and the options): never stale.
 
-Two tricks make the loop twice as fast and are guarded: `forceinline` on every callee, and arrays
-passed to the loop without an owner (`engine.lend`), so that nothing is reference-counted inside.
+Two tricks make the loop twice as fast and are guarded: `forceinline` on every callee, and the cell
+lent to the loop by its address, its arrays without owners (`engine.borrow`), so that nothing is
+reference-counted inside and no call passes hundreds of values.
 """
 
 import functools
 import hashlib
-import importlib
 import inspect
 import os
 import shutil
@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any
 
 import numba
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import overload, register_jitable
 
 from kaiju_sim.engine.lend import lend
 
@@ -79,38 +79,17 @@ def _own(function: object, module: ModuleType) -> bool:
 
 @functools.cache
 def share_lend() -> None:
-    """Teach compiled code to lend arrays without an owner; plainly where numba has changed."""
+    """Teach compiled code to lend tuples of arrays by address; plainly where numba has changed."""
     try:
-        arrays: Any = importlib.import_module("numba.np.arrayobj")
-        types: Any = importlib.import_module("numba.core.types")
+        from kaiju_sim.engine.borrow import lent_tuple
     except ImportError:
         register_jitable(lend)
         return
 
-    def ownerless(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-        if isinstance(kind, types.Array):
-            view = arrays.make_array(kind)(context, builder, value)
-            view.meminfo = context.get_constant_null(types.MemInfoPointer(types.voidptr))
-            view.parent = context.get_constant_null(types.pyobject)
-            return view._getvalue()
-        if isinstance(kind, types.BaseTuple):
-            for i, part in enumerate(kind.types):
-                inner = ownerless(context, builder, part, builder.extract_value(value, i))
-                value = builder.insert_value(value, inner, i)
-        return value
-
-    def ownerless_code(typing_context: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return ownerless(context, builder, signature.args[0], args[0])
-
-        return value(value), generate
-
-    lent: Any = intrinsic(ownerless_code)
-
     @overload(lend)
     def lend_compiled(value: Any) -> Any:
         def implementation(value: Any) -> Any:
-            return lent(value)
+            return lent_tuple(value)
 
         return implementation
 
