@@ -77,7 +77,7 @@ class Series:
 
     replicas: int
     last: dict[str, Arr] = field(default_factory=dict)
-    ticks: list[dict[str, Any]] = field(default_factory=list)
+    ticks: list[dict[str, Arr]] = field(default_factory=list)
 
     def tick(self, cell: Any, now: int, blocks: int, windows: int) -> None:
         """Add the state at `now` and what happened since the last tick."""
@@ -85,8 +85,8 @@ class Series:
         r, c = e.replicas, e.caches
         n = self.replicas
         held = n * [windows] - c["windows_free"] - c["windows_kept"]
-        row: dict[str, Any] = {
-            "central": int(e.hub["length"].sum()),
+        row: dict[str, Arr] = {
+            "central": np.full(n, e.hub["length"].sum()),
             "time_s": np.full(n, now * 1e-9),
             "replica": np.arange(n),
             "waiting": waiting_of(r),

@@ -15,6 +15,7 @@ from kaiju_sim.metrics.result import SERIES_COLUMNS, table_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Columns = dict[str, Arr]
 LEVELS = ("fleet", "cell", "shard")
 
 
@@ -34,25 +35,44 @@ class Ticks:
         for place, at in zip(self.place, ends, strict=True):
             np.maximum.at(self.time_s, place, at)
         self.tick_s = np.diff(self.time_s, prepend=0.0)
-        self.replicas = self.rows[0][0]["replica"].size if self.count else 0
-        self.per_cell = self.replicas // shard_replicas
+        self.per_cell = cells[0].states["replicas"].size // shard_replicas
         self.shard_replicas = shard_replicas
+        pairs = zip(self.place, self.rows, strict=True)
+        self.keys = [self._keys(place, rows) for place, rows in pairs]
+
+    def _keys(self, place: Arr, rows: Sequence[Columns]) -> Arr:
+        """Tick and shard of each replica of each row of a cell, as one number."""
+        ticks = zip(place, rows, strict=True)
+        keys = [at * self.per_cell + row["replica"] // self.shard_replicas for at, row in ticks]
+        return np.concatenate(keys)
 
     def shards(self, name: str) -> Arr:
         """A column's sums by (tick, shard), the shards numbered through the fleet."""
-        grid = np.zeros((self.count, self.cells, self.per_cell))
-        for cell, (place, rows) in enumerate(zip(self.place, self.rows, strict=True)):
+        parts = []
+        for key, rows in zip(self.keys, self.rows, strict=True):
             values = np.concatenate([row[name] for row in rows])
-            grid[place, cell] = values.reshape(len(rows), self.per_cell, -1).sum(axis=2)
-        return grid.reshape(self.count, -1)
+            parts.append(self._grid(np.bincount(key, values, self.count * self.per_cell)))
+        return np.hstack(parts)
+
+    def present(self) -> Arr:
+        """Replicas of each shard by tick; a cell that has finished keeps those of its last."""
+        parts = []
+        for key, place in zip(self.keys, self.place, strict=True):
+            grid = self._grid(np.bincount(key, minlength=self.count * self.per_cell))
+            grid[place.max() + 1 :] = grid[place.max()]
+            parts.append(grid)
+        return np.hstack(parts)
+
+    def _grid(self, sums: Arr) -> Arr:
+        return sums.reshape(self.count, self.per_cell)
 
     def by_part(self, name: str) -> Arr:
         """A column's sums by (tick, part): the fleet, each cell, each shard."""
-        shards = self.shards(name)
+        shards = self.present() if name == "replicas" else self.shards(name)
         cells = shards.reshape(self.count, self.cells, self.per_cell).sum(axis=2)
         if name == "waiting":
             for cell, (place, rows) in enumerate(zip(self.place, self.rows, strict=True)):
-                cells[place, cell] += [row["central"] for row in rows]
+                cells[place, cell] += [row["central"][0] for row in rows]
         return np.hstack([cells.sum(axis=1, keepdims=True), cells, shards])
 
     def fleet(self, name: str) -> Arr:
@@ -60,14 +80,12 @@ class Ticks:
         return np.asarray(self.by_part(name)[:, 0])
 
     def places(self, name: str) -> Arr:
-        """Level (an index), cell, shard (-1 above theirs) or number of replicas of each part."""
+        """Level (an index), cell or shard (-1 above theirs) of each part."""
         cell, shard = np.arange(self.cells), np.arange(self.cells * self.per_cell)
-        per_shard = np.full(shard.size, self.shard_replicas)
         found = {
             "level": (0, 0 * cell + 1, 0 * shard + 2),
             "cell": (-1, cell, shard // max(self.per_cell, 1)),
             "shard": (-1, 0 * cell - 1, shard),
-            "replicas": (self.cells * self.replicas, 0 * cell + self.replicas, per_shard),
         }
         return np.hstack(found[name])
 
@@ -89,7 +107,7 @@ RATIOS = {
 def values_of(name: str, ticks: Ticks) -> Arr:
     """A column of series.parquet by (tick, part)."""
     length = ticks.tick_s[:, None]
-    if name in ("level", "cell", "shard", "replicas"):
+    if name in ("level", "cell", "shard"):
         return np.tile(ticks.places(name), (ticks.count, 1))
     if name == "replication":
         return np.tile(0 * ticks.places("cell"), (ticks.count, 1))
@@ -99,7 +117,7 @@ def values_of(name: str, ticks: Ticks) -> Arr:
         part, whole = RATIOS[name]
         return divided(ticks.by_part(part), ticks.by_part(whole))
     if name == "busy":
-        return np.asarray(ticks.by_part("busy_s") / (length * ticks.places("replicas")))
+        return divided(ticks.by_part("busy_s"), length * ticks.by_part("replicas"))
     if name.endswith("_per_s"):
         return np.asarray(ticks.by_part(name.removesuffix("_per_s")) / length)
     return ticks.by_part(name)
