@@ -213,7 +213,7 @@ def make_habits(s: Scenario) -> Habits:
     """What users do besides reading and replying."""
     client = s.traffic.client
     return Habits(
-        swipe_rate=s.traffic.sessions.swipe_rate,
+        swipe_rate=float(s.traffic.sessions.swipe_rate),
         leave_rate=s.traffic.sessions.abandon_rate,
         retries=client.retries,
         backoff_s=client.backoff,

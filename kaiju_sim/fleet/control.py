@@ -40,7 +40,7 @@ class CellResult:
     end: Totals
     """When the drain was over, or the last message had finished."""
     log: Arr
-    ticks: list[dict[str, Any]]
+    ticks: list[dict[str, Arr]]
     events: list[tuple[float, str, str, str]]
     sketches: Arr
     tallies: Arr

@@ -92,7 +92,7 @@ class Series:
 
     replicas: int
     last: dict[str, Arr] = field(default_factory=dict)
-    ticks: list[dict[str, Any]] = field(default_factory=list)
+    ticks: list[dict[str, Arr]] = field(default_factory=list)
 
     def tick(self, cell: Any, now: int, blocks: Arr, windows: Arr, paid: Arr) -> None:
         """Add the state at `now` and what happened since the last tick, of replicas paid for."""
@@ -100,8 +100,8 @@ class Series:
         r, c = e.replicas, e.caches
         n = self.replicas
         held = windows - c["windows_free"] - c["windows_kept"]
-        row: dict[str, Any] = {
-            "central": int(e.hub["length"].sum()),
+        row: dict[str, Arr] = {
+            "central": np.full(n, e.hub["length"].sum()),
             "time_s": np.full(n, now * 1e-9),
             "replica": np.arange(n),
             "waiting": waiting_of(r),
@@ -118,9 +118,7 @@ class Series:
         }
         for name, value in self._since_last(r, now).items():
             row[name] = value
-        if not paid.all():
-            row = {k: v if k == "central" else v[paid] for k, v in row.items()}
-        self.ticks.append(row)
+        self.ticks.append(row if paid.all() else {k: v[paid] for k, v in row.items()})
 
     def _since_last(self, r: Arr, now: int) -> dict[str, Arr]:
         totals = {

@@ -4,7 +4,7 @@ A cell that has finished its last message is idle from then on; the last tick, w
 in one cell than in another, ends with the cell that finished last.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,75 +16,78 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Columns = dict[str, Arr]
-LEVELS = FLEET, CELL, SHARD = "fleet", "cell", "shard"
-
-SUMMED = (
-    "waiting",
-    "prefilling",
-    "running",
-    "kv_global_used",
-    "kv_global_blocks",
-    "kv_local_used",
-    "kv_local_windows",
-    "busy_s",
-    "steps",
-    "arrived",
-    "completed",
-    "prompt_tokens",
-    "cached_tokens",
-    "output_tokens",
-)
+LEVELS = ("fleet", "cell", "shard")
 
 
 class Ticks:
-    """The rows of all replicas and ticks of a run, to be added up by tick and part of the fleet."""
+    """The ticks of all replicas of a run, to be added up by tick and part of the fleet.
 
-    def __init__(self, cells: Sequence[Any], tick_s: float) -> None:
-        self.rows = [(c.cell, row) for c in cells for row in c.ticks]
-        ends = np.array([row["time_s"][0] for _, row in self.rows])
-        place = np.ceil(ends / tick_s - 1e-6).astype(np.int64) - 1
-        self.count = int(place.max()) + 1 if place.size else 0
-        self.tick_of_row = place
+    Shards are added up from the replicas, cells from their shards, the fleet from its cells.
+    """
+
+    def __init__(self, cells: Sequence[Any], tick_s: float, shard_replicas: int) -> None:
+        self.cells = len(cells)
+        self.rows = [c.ticks for c in cells]
+        ends = [np.array([row["time_s"][0] for row in rows]) for rows in self.rows]
+        self.place = [np.ceil(at / tick_s - 1e-6).astype(np.int64) - 1 for at in ends]
+        self.count = max((int(at.max()) + 1 for at in self.place if at.size), default=0)
         self.time_s = np.zeros(self.count)
-        np.maximum.at(self.time_s, place, ends)
+        for place, at in zip(self.place, ends, strict=True):
+            np.maximum.at(self.time_s, place, at)
         self.tick_s = np.diff(self.time_s, prepend=0.0)
+        self.per_cell = cells[0].states["replicas"].size // shard_replicas
+        self.shard_replicas = shard_replicas
+        pairs = zip(self.place, self.rows, strict=True)
+        self.keys = [self._keys(place, rows) for place, rows in pairs]
 
-    def summed(self, parts: int, part_of: Any) -> Columns:
-        """Each column by (tick, part); `part_of(cell, replicas)`: the part of each replica."""
-        keys = [
-            tick * parts + part_of(cell, row["replica"])
-            for tick, (cell, row) in zip(self.tick_of_row, self.rows, strict=True)
-        ]
-        key = np.concatenate(keys) if keys else np.zeros(0, np.int64)
-        found = {name: self._grid(key, parts, name) for name in SUMMED}
-        found["replicas"] = self._present(key, parts)
-        return found
+    def _keys(self, place: Arr, rows: Sequence[Columns]) -> Arr:
+        """Tick and shard of each replica of each row of a cell, as one number."""
+        ticks = zip(place, rows, strict=True)
+        keys = [at * self.per_cell + row["replica"] // self.shard_replicas for at, row in ticks]
+        return np.concatenate(keys)
 
-    def _grid(self, key: Arr, parts: int, name: str) -> Arr:
-        values = [row[name] for _, row in self.rows]
-        weights = np.concatenate(values) if values else np.zeros(0)
-        return np.bincount(key, weights, self.count * parts).reshape(self.count, parts)
+    def shards(self, name: str) -> Arr:
+        """A column's sums by (tick, shard), the shards numbered through the fleet."""
+        parts = []
+        for key, rows in zip(self.keys, self.rows, strict=True):
+            values = np.concatenate([row[name] for row in rows])
+            parts.append(self._grid(np.bincount(key, values, self.count * self.per_cell)))
+        return np.hstack(parts)
 
-    def _present(self, key: Arr, parts: int) -> Arr:
-        """Replicas of each part: as many as ever reported in one tick."""
-        seen = np.bincount(key, minlength=self.count * parts).reshape(self.count, parts)
-        most = seen.max(axis=0) if self.count else np.zeros(parts, np.int64)
-        return np.broadcast_to(most, seen.shape)
+    def present(self) -> Arr:
+        """Replicas of each shard by tick; a cell that has finished keeps those of its last."""
+        parts = []
+        for key, place in zip(self.keys, self.place, strict=True):
+            grid = self._grid(np.bincount(key, minlength=self.count * self.per_cell))
+            grid[place.max() + 1 :] = grid[place.max()]
+            parts.append(grid)
+        return np.hstack(parts)
 
-    def central(self, cells: int) -> Arr:
-        """Messages in each cell's central queue, by (tick, cell)."""
-        grid = np.zeros((self.count, cells), np.int64)
-        for tick, (cell, row) in zip(self.tick_of_row, self.rows, strict=True):
-            grid[tick, cell] = row["central"]
-        return grid
+    def _grid(self, sums: Arr) -> Arr:
+        return sums.reshape(self.count, self.per_cell)
 
+    def by_part(self, name: str) -> Arr:
+        """A column's sums by (tick, part): the fleet, each cell, each shard."""
+        shards = self.present() if name == "replicas" else self.shards(name)
+        cells = shards.reshape(self.count, self.cells, self.per_cell).sum(axis=2)
+        if name == "waiting":
+            for cell, (place, rows) in enumerate(zip(self.place, self.rows, strict=True)):
+                cells[place, cell] += [row["central"][0] for row in rows]
+        return np.hstack([cells.sum(axis=1, keepdims=True), cells, shards])
 
-def fleet_columns(cells: Sequence[Any], tick_s: float) -> tuple[Arr, Columns]:
-    """End of each tick, and each column's sum over the fleet."""
-    ticks = Ticks(cells, tick_s)
-    sums = ticks.summed(1, lambda cell, replicas: np.zeros(replicas.size, np.int64))
-    sums["waiting"] += ticks.central(len(cells)).sum(axis=1, keepdims=True)
-    return ticks.time_s, {name: values[:, 0] for name, values in sums.items()}
+    def fleet(self, name: str) -> Arr:
+        """A column's sums by tick."""
+        return np.asarray(self.by_part(name)[:, 0])
+
+    def places(self, name: str) -> Arr:
+        """Level (an index), cell or shard (-1 above theirs) of each part."""
+        cell, shard = np.arange(self.cells), np.arange(self.cells * self.per_cell)
+        found = {
+            "level": (0, 0 * cell + 1, 0 * shard + 2),
+            "cell": (-1, cell, shard // max(self.per_cell, 1)),
+            "shard": (-1, 0 * cell - 1, shard),
+        }
+        return np.hstack(found[name])
 
 
 def divided(part: Arr, whole: Arr) -> Arr:
@@ -94,45 +97,30 @@ def divided(part: Arr, whole: Arr) -> Arr:
     return out
 
 
-def shown(sums: Columns, tick_s: Arr) -> Columns:
-    """The columns of series.parquet from sums by (tick, part)."""
-    length = tick_s[:, None]
-    return {
-        "replicas": sums["replicas"],
-        "arrived_per_s": sums["arrived"] / length,
-        "completed_per_s": sums["completed"] / length,
-        "prompt_tokens_per_s": sums["prompt_tokens"] / length,
-        "output_tokens_per_s": sums["output_tokens"] / length,
-        "waiting": sums["waiting"],
-        "prefilling": sums["prefilling"],
-        "running": sums["running"],
-        "kv_global_utilisation": divided(sums["kv_global_used"], sums["kv_global_blocks"]),
-        "kv_local_utilisation": divided(sums["kv_local_used"], sums["kv_local_windows"]),
-        "prefix_hit_rate": divided(sums["cached_tokens"], sums["prompt_tokens"]),
-        "busy": divided(sums["busy_s"], length * sums["replicas"]),
-        "steps": sums["steps"],
-    }
+RATIOS = {
+    "kv_global_utilisation": ("kv_global_used", "kv_global_blocks"),
+    "kv_local_utilisation": ("kv_local_used", "kv_local_windows"),
+    "prefix_hit_rate": ("cached_tokens", "prompt_tokens"),
+}
 
 
-def levels(
-    cells: Sequence[Any], ticks: Ticks, shard_replicas: int
-) -> Iterator[tuple[str, Arr, Arr, Columns]]:
-    """Level, cell and shard of each part (-1: all), and the sums of each level."""
-    per_cell = max((row["replica"].size for _, row in ticks.rows), default=0) // shard_replicas
-    central = ticks.central(len(cells))
-    everything = ticks.summed(1, lambda cell, replicas: 0 * replicas)
-    everything["waiting"] += central.sum(axis=1, keepdims=True)
-    none = np.full(1, -1)
-    yield FLEET, none, none, everything
-    by_cell = ticks.summed(len(cells), lambda cell, replicas: 0 * replicas + cell)
-    by_cell["waiting"] += central
-    index = np.arange(len(cells))
-    yield CELL, index, np.full(index.size, -1), by_cell
-    parts = per_cell * len(cells)
-    by_shard = ticks.summed(
-        parts, lambda cell, replicas: cell * per_cell + replicas // shard_replicas
-    )
-    yield SHARD, np.arange(parts) // max(per_cell, 1), np.arange(parts), by_shard
+def values_of(name: str, ticks: Ticks) -> Arr:
+    """A column of series.parquet by (tick, part)."""
+    length = ticks.tick_s[:, None]
+    if name in ("level", "cell", "shard"):
+        return np.tile(ticks.places(name), (ticks.count, 1))
+    if name == "replication":
+        return np.tile(0 * ticks.places("cell"), (ticks.count, 1))
+    if name == "time_s":
+        return np.repeat(ticks.time_s[:, None], ticks.places("cell").size, axis=1)
+    if name in RATIOS:
+        part, whole = RATIOS[name]
+        return divided(ticks.by_part(part), ticks.by_part(whole))
+    if name == "busy":
+        return divided(ticks.by_part("busy_s"), length * ticks.by_part("replicas"))
+    if name.endswith("_per_s"):
+        return np.asarray(ticks.by_part(name.removesuffix("_per_s")) / length)
+    return ticks.by_part(name)
 
 
 def series_table(cells: Sequence[Any], tick_s: float, shard_replicas: int) -> "pa.Table":
@@ -140,24 +128,10 @@ def series_table(cells: Sequence[Any], tick_s: float, shard_replicas: int) -> "p
     import pyarrow as pa
 
     schema = table_schema(SERIES_COLUMNS)
-    ticks = Ticks(cells, tick_s)
+    ticks = Ticks(cells, tick_s, shard_replicas)
     if ticks.count == 0:
         return schema.empty_table()
-    found: dict[str, list[Arr]] = {name: [] for name in schema.names}
-    for level, cell, shard, sums in levels(cells, ticks, shard_replicas):
-        size = (ticks.count, cell.size)
-        columns = shown(sums, ticks.tick_s) | {
-            "replication": np.zeros(size, np.int32),
-            "time_s": np.broadcast_to(ticks.time_s[:, None], size),
-            "level": np.full(size, LEVELS.index(level)),
-            "cell": np.broadcast_to(cell, size),
-            "shard": np.broadcast_to(shard, size),
-        }
-        for name, values in columns.items():
-            found[name].append(values.ravel())
-    merged = {name: np.concatenate(parts) for name, parts in found.items()}
-    order = np.lexsort((merged["shard"], merged["cell"], merged["level"], merged["time_s"]))
-    arrays = [column(merged[f.name][order], f) for f in schema]
+    arrays = [column(values_of(field.name, ticks).ravel(), field) for field in schema]
     return pa.table(arrays, schema)
 
 
@@ -166,6 +140,6 @@ def column(values: Arr, field: Any) -> "pa.Array":
     import pyarrow as pa
 
     if field.name == "level":
-        return pa.array(np.array(LEVELS, object)[values], pa.string())
-    none = np.isnan(values) if values.dtype.kind == "f" else values < 0
+        return pa.array(LEVELS).take(pa.array(values))
+    none = np.isnan(values) if field.type == pa.float64() else values < 0
     return pa.array(values, mask=none).cast(field.type)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kaiju_sim.engine.layout import Arr
-from kaiju_sim.metrics.series import divided, fleet_columns
+from kaiju_sim.metrics.series import Ticks, divided
 from kaiju_sim.scenario.schema import Scenario
 
 BATCH = 5
@@ -82,15 +82,15 @@ def filled(values: Arr) -> Arr:
 
 def transient_s(cells: Sequence[Any], scenario: Scenario) -> float | None:
     """Seconds until the fleet's series have settled, or None if they do not."""
-    time_s, sums = fleet_columns(cells, scenario.results.tick)
-    inside = time_s <= scenario.run.horizon * (1 + 1e-9)
-    hits = filled(divided(sums["cached_tokens"], sums["prompt_tokens"]))
-    in_system = sums["waiting"] + sums["prefilling"] + sums["running"]
+    ticks = Ticks(cells, scenario.results.tick, scenario.fleet.shard_replicas)
+    inside = ticks.time_s <= scenario.run.horizon * (1 + 1e-9)
+    hits = filled(divided(ticks.fleet("cached_tokens"), ticks.fleet("prompt_tokens")))
+    in_system = ticks.fleet("waiting") + ticks.fleet("prefilling") + ticks.fleet("running")
     cuts = [cut_of(series[inside]) for series in (in_system, hits)]
     known = [cut for cut in cuts if cut is not None]
     if len(known) < len(cuts):
         return None
-    return float(time_s[max(known) - 1]) if max(known) else 0.0
+    return float(ticks.time_s[max(known) - 1]) if max(known) else 0.0
 
 
 def testable(scenario: Scenario) -> bool:

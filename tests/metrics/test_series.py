@@ -1,12 +1,14 @@
 """Time series of fleet, cells and shards: sums of their replicas, tick by tick."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from fleet_runs import Columns, Tree, columns, constant, scenario_of
+from fleet_runs import Columns, Tree, cells_of, columns, constant, scenario_of
 
 from kaiju_sim.metrics.result import RunResult
+from kaiju_sim.metrics.series import series_table
 from kaiju_sim.report.html.series import shard_spread
 from kaiju_sim.simulation import simulate
 
@@ -111,6 +113,30 @@ def test_a_central_queue_waits_in_the_cell_and_in_no_shard() -> None:
     assert (fleet["waiting"] == left[0]["waiting"] + left[1]["waiting"]).all()
     shards = [part(result, "shard", i)["waiting"] for i in range(4)]
     assert (sum(shards) < fleet["waiting"]).any()
+
+
+def test_replicas_that_do_not_report_are_not_there(made: RunResult) -> None:
+    """A shard that is not provisioned has no replicas, no load, and nothing to divide by."""
+    cells = cells_of(scenario_of(FLEET))
+    gone = [
+        replace(cell, ticks=[without_shard(row) for row in cell.ticks] if cell.cell else cell.ticks)
+        for cell in cells
+    ]
+    table = columns(series_table(gone, 3.0, 3))
+    names = ["level", "shard", "replicas", "running", "busy", "steps"]
+    level, shard, replicas, running, busy, steps = (table[name] for name in names)
+    assert set(replicas[level == "fleet"]) == {9}
+    missing = (level == "shard") & (shard == 2)
+    assert (replicas[missing] == 0).all()
+    assert (running[missing] == 0).all()
+    assert np.isnan(busy[missing]).all()
+    rest = (level == "shard") & (shard == 3)
+    assert (steps[rest] == part(made, "shard", 3)["steps"]).all()
+
+
+def without_shard(row: dict[str, Any]) -> dict[str, Any]:
+    """A tick without the first shard of the cell."""
+    return {name: values[3:] for name, values in row.items()}
 
 
 def test_the_spread_of_shards_is_their_least_and_most(made: RunResult) -> None:

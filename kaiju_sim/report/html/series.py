@@ -131,7 +131,7 @@ def shard_spread(series: "pa.Table", name: str, max_points: int = MAX_POINTS) ->
         return None
     if name == "load":
         held = sum(_column(shards, column) for column in ("waiting", "prefilling", "running"))
-        values = np.asarray(held / _column(shards, "replicas"))
+        values = _divide(np.asarray(held), _column(shards, "replicas"))
     else:
         values = _column(shards, name)
     grid = values[np.argsort(place, kind="stable")].reshape(times.size, parts)
