@@ -118,6 +118,7 @@ def make_users(plant: Plant, cell: int, versions: Arr) -> Users:
             min(1 << 16, power_of_two(int(4 * think * NS / epoch_ns) + 64)), -1, np.int32
         ),
         due=np.zeros(capacity, np.int32),
+        due_at=np.zeros(capacity, np.int64),
         clock=np.zeros(1, CLOCK),
         rate=rate / s.fleet.cells,
         bin_ns=bin_ns,
