@@ -176,6 +176,7 @@ def make_users(plant: Plant, cell: int, versions: Arr) -> Users:
             min(1 << 16, power_of_two(int(4 * think * NS / epoch_ns) + 64)), -1, np.int32
         ),
         due=np.zeros(capacity, np.int32),
+        due_at=np.zeros(capacity, np.int64),
         clock=np.zeros(1, CLOCK),
         rate=rate / s.fleet.cells,
         bin_ns=bin_ns,
@@ -214,11 +215,11 @@ def make_habits(s: Scenario) -> Habits:
     client = s.traffic.client
     return Habits(
         swipe_rate=float(s.traffic.sessions.swipe_rate),
-        leave_rate=s.traffic.sessions.abandon_rate,
+        leave_rate=float(s.traffic.sessions.abandon_rate),
         retries=client.retries,
-        backoff_s=client.backoff,
-        backoff_factor=client.backoff_factor,
-        jitter=client.jitter,
+        backoff_s=float(client.backoff),
+        backoff_factor=float(client.backoff_factor),
+        jitter=float(client.jitter),
     )
 
 
@@ -270,12 +271,12 @@ def make_routing(plant: Plant, report_epochs: int, delay_epochs: int) -> Routing
     return Routing(
         policy=routing.POLICIES.index(s.router.policy),
         seed=s.seed,
-        bound=s.router.bound,
+        bound=float(s.router.bound),
         min_load=s.router.min_load,
         max_copies=copies,
         shard_replicas=s.fleet.shard_replicas,
         by_session=int(s.router.rendezvous_key == "session"),
-        load_tokens=s.router.load_tokens,
+        load_tokens=float(s.router.load_tokens),
         state=state,
         seen=np.zeros(n, np.int64),
         sent=np.zeros(n, np.int64),
@@ -340,5 +341,5 @@ def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
         sample=sample_below(s, expected_messages(plant)),
         report_epochs=report_epochs,
         delay_epochs=delay_epochs,
-        paid_share=s.traffic.paid_share,
+        paid_share=float(s.traffic.paid_share),
     )

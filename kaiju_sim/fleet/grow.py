@@ -50,9 +50,8 @@ def grow_sessions(cell: Cell) -> Cell:
     sessions["next"][old:] = np.arange(old + 1, new + 1)
     sessions["next"][-1] = users.clock["spare"][0]
     users.clock["spare"] = old
-    due = np.zeros(new, np.int32)
-    due[:old] = users.due
-    return cell._replace(users=users._replace(sessions=sessions, due=due))
+    due, due_at = larger(users.due, new, np.int32), larger(users.due_at, new, np.int64)
+    return cell._replace(users=users._replace(sessions=sessions, due=due, due_at=due_at))
 
 
 def grow_nodes(cell: Cell) -> Cell:

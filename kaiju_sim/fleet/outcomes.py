@@ -60,7 +60,7 @@ def turned_away(cell: Cell, s: int, q: int, t: int) -> None:
     segment = segment_of(w, int(w.engine.requests[q].arrival))
     if segment >= 0:
         w.tally[segment].shed += 1
-    log_message(cell, s, q, -1, 3)
+    log_message(cell, s, q, t, 3)
     try_again(cell, s, q, t)
     give_request(cell, q)
 

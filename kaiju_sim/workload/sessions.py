@@ -25,6 +25,7 @@ SESSION = np.dtype(
         ("id", "i8"),
         ("last", "i8"),
         ("head_key", "i8"),
+        ("next", "i4"),
         ("character", "i4"),
         ("version", "i4"),
         ("history", "i4"),
@@ -34,7 +35,6 @@ SESSION = np.dtype(
         ("turn", "i4"),
         ("replica", "i4"),
         ("row", "i4"),
-        ("next", "i4"),
         ("swipe", "i4"),
         ("attempt", "i4"),
     ],
@@ -80,6 +80,8 @@ class Users(NamedTuple):
     sessions: Arr
     wheel: Arr
     due: Arr
+    due_at: Arr
+    """When each of the sessions in `due` sends its message: sorted with it."""
     clock: Arr
     rate: NDArray[np.float64]
     """New sessions per ns in each bin of the rate curve."""
@@ -176,6 +178,7 @@ def add_due(u: Users, s: int) -> None:
     """Session s sends a message in the epoch in hand."""
     clock = u.clock[0]
     u.due[clock.due] = s
+    u.due_at[clock.due] = u.sessions[s].at
     clock.due += 1
 
 
@@ -249,11 +252,10 @@ def gather(u: Users, now: int, until: int) -> bool:
     return True
 
 
-def later(u: Users, a: int, b: int) -> bool:
-    """Whether session a's turn comes after session b's."""
-    x = u.sessions[a]
-    y = u.sessions[b]
-    return bool(x.at > y.at or (x.at == y.at and x.id > y.id))
+def later(u: Users, j: int, at: int, s: int) -> bool:
+    """Whether the j-th due session's turn comes after session s's, which comes at `at`."""
+    other = u.due_at[j]
+    return bool(other > at or (other == at and u.sessions[u.due[j]].id > u.sessions[s].id))
 
 
 def sort_due(u: Users, n: int) -> None:
@@ -263,10 +265,13 @@ def sort_due(u: Users, n: int) -> None:
         gap = gap * 9 // 4 + 1
     while gap >= 1:
         for i in range(gap, n):
-            s = u.due[i]
+            s = int(u.due[i])
+            at = int(u.due_at[i])
             j = i
-            while j >= gap and later(u, int(u.due[j - gap]), int(s)):
+            while j >= gap and later(u, j - gap, at, s):
                 u.due[j] = u.due[j - gap]
+                u.due_at[j] = u.due_at[j - gap]
                 j -= gap
             u.due[j] = s
+            u.due_at[j] = at
         gap = gap * 4 // 9 if gap > 1 else 0

@@ -11,6 +11,7 @@ from random_scenarios import scenarios
 
 from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.fleet.control import CellResult
+from kaiju_sim.fleet.records import CANCELLED
 from kaiju_sim.metrics.result import RunResult
 from kaiju_sim.metrics.tables import request_table
 from kaiju_sim.scenario.schema import Scenario
@@ -25,12 +26,16 @@ def check_messages(scenario: Scenario, result: RunResult, cells: list[CellResult
     fates = ("completed", "failed", "in_flight", "shed", "cancelled", "blocked_pre", "blocked_post")
     assert s["requests.arrived"] == sum(s[f"requests.{fate}"] for fate in fates)
     assert s["requests.arrived"] == c["measured"].sum()
-    for fate in ("completed", "failed", "in_flight"):
+    for fate in ("completed", "failed", "in_flight", "shed", "cancelled"):
         assert s[f"requests.{fate}"] == (c["measured"] & (c["status"] == fate)).sum()
     assert s["requests.in_flight"] == 0, "the drain is long enough for all"
     done = (c["status"] == "completed").sum()
     assert sum(cell.states["replicas"]["done"].sum() for cell in cells) == done
-    assert sum(cell.states["replicas"]["arrived"].sum() for cell in cells) == done
+    withdrawn = ((c["status"] == "cancelled") & (c["replica"] >= 0)).sum()
+    arrived, turned = (
+        sum(cell.states["replicas"][name].sum() for cell in cells) for name in ("arrived", "turned")
+    )
+    assert arrived == done + withdrawn + turned
     assert sum(cell.desk["messages"] for cell in cells) == c["status"].size
 
 
@@ -81,9 +86,10 @@ def check_order(scenario: Scenario, cells: list[CellResult]) -> None:
         assert (ended["admit"] < ended["first"]).all()
         assert (ended["first"] <= ended["end"]).all()
         assert ((ended["first"] == ended["end"]) == (ended["out"] == 1)).all()
-        log = log[np.lexsort((log["turn"], log["session"]))]
+        log = log[np.lexsort((log["attempt"], log["swipe"], log["turn"], log["session"]))]
         same = log["session"][1:] == log["session"][:-1]
-        assert (np.diff(log["turn"])[same] == 1).all()
+        steps = [np.diff(log[name])[same] for name in ("turn", "swipe", "attempt")]
+        assert (steps[0] + (steps[0] == 0) * (steps[1] + (steps[1] == 0) * steps[2]) == 1).all()
         assert (log["arrival"][1:] - log["end"][:-1])[same].min(initial=epoch_ns) >= epoch_ns
         assert (log["end"][:-1][same] != NEVER_ENDED).all()
         times = [event[0] for event in cell.events]
@@ -102,10 +108,14 @@ def covered(begin: Any, end: Any) -> int:
 def check_work(scenario: Scenario, cells: list[CellResult]) -> None:
     """A replica is busy exactly while it has messages; nothing waits beside an empty replica.
 
-    Where a load from host memory may keep a replica waiting, it is busy no longer than that.
+    Where a load from host memory may keep a replica waiting, it is busy no longer than that. Not
+    where a prompt was given up: the step that computes a part of it goes on to its end.
     """
     central = scenario.router.queue == "central"
     for cell in cells:
+        withdrawn = (cell.log["status"] == CANCELLED) & (cell.log["admit"] >= 0)
+        if withdrawn.any() or cell.desk["shadows"]:
+            continue
         log = cell.log[cell.log["status"] == 0]
         begin = log["admit"] if central else log["arrival"]
         for k, busy in enumerate(cell.states["replicas"]["busy"]):
@@ -133,11 +143,14 @@ def check_limits(scenario: Scenario, result: RunResult, cells: list[CellResult])
 
 
 def check_cost(scenario: Scenario, result: RunResult) -> None:
-    """The bill is that of every GPU; what messages and tokens bear adds up to it."""
+    """The bill is that of every GPU there was; what messages and tokens bear adds up to it."""
     s = result.summary
     hourly = s["cost.usd_per_hour"]
     price = find_gpu(scenario.gpu).price.usd_per_hour
-    assert hourly == pytest.approx(price * scenario.fleet.replicas * scenario.fleet.tensor_parallel)
+    replicas = s["fleet.replicas_mean"]
+    assert hourly == pytest.approx(price * replicas * scenario.fleet.tensor_parallel)
+    if not scenario.fleet.changes and scenario.fleet.autoscale is None:
+        assert replicas == scenario.fleet.replicas
     if s["cost.usd_per_message"] is not None:
         per_s = s["cost.usd_per_message"] * s["throughput.messages_per_s"]
         assert per_s * 3600 == pytest.approx(hourly)
