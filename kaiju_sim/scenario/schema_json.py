@@ -162,6 +162,8 @@ def _kind(part: type[Part]) -> str:
 def _type(field: FieldInfo) -> str:
     """The type of a field as readers know it, with its range."""
     inner = parts_of(field.annotation)
+    if inner and get_origin(field.annotation) is tuple:
+        return "list of mappings"
     if inner:
         return "distribution" if len(inner) > 1 else "mapping"
     quantity = quantity_of(field)
@@ -177,7 +179,8 @@ def _names(annotation: Any, quantity: str) -> Iterator[str]:
     if origin is Literal:
         yield ", ".join(f"`{flow(choice)}`" for choice in get_args(annotation))
     elif origin is tuple:
-        yield f"list of {quantity or 'number'}s"
+        whole = get_args(annotation)[0] is int
+        yield f"list of {quantity or ('whole number' if whole else 'number')}s"
     elif origin is dict:
         yield "mapping of paths to lists"
     elif hasattr(annotation, "__metadata__"):

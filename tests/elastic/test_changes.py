@@ -10,7 +10,7 @@ from elastic_runs import (
     change,
     changing,
 )
-from fleet_runs import cells_of, columns, same
+from fleet_runs import cells_of, columns, constant, same
 
 from kaiju_sim.metrics.result import RunResult
 from kaiju_sim.scenario.schema import Scenario
@@ -214,3 +214,22 @@ def test_a_change_that_never_comes_changes_nothing() -> None:
     assert different == set()
     assert fixed.requests.equals(spare.requests)
     assert fixed.replicas.equals(spare.replicas)
+
+
+def test_what_waits_centrally_is_pulled_the_moment_a_replica_serves() -> None:
+    """The queue is never empty: the new replica starts its first step when it is ready."""
+    flood = {"messages_per_s": 400.0, "sessions": {"live": 0, "turns": constant(1)}}
+    scenario = changing(
+        1,
+        change(2.0, "add_shards", count=1),
+        router=CENTRAL,
+        traffic=flood,
+        run={"horizon": 6.0},
+        steptime={"kind": "constant", "step": 0.05},
+    )
+    result = simulate(scenario)
+    same(result, simulate(scenario, engine="reference"))
+    c = columns(result.requests)
+    mine = c["replica"] == 1
+    pulled = (c["arrival_s"] + c["queue_s"])[mine]
+    assert pulled.min() == pytest.approx(2.0 + READY_S, abs=1e-9)

@@ -73,21 +73,24 @@ def test_a_drain_removes_a_shard_and_its_moves_and_keeps_the_rest() -> None:
     assert not g.moves.any()
 
 
-def test_a_stored_table_replaces_what_was_learned_but_for_closed_shards() -> None:
+def test_a_stored_table_comes_back_before_what_was_learned_but_for_closed_shards() -> None:
     cell = cell_of()
     g = cell.routing
     filled(g, 2)
     stored = table.snapshot(g)
     table.lose(g)
     assert not g.table.any()
-    g.table[7, 0], g.copies[7] = 4, 1
+    g.table[7, 0], g.copies[7] = 2, 1
+    g.table[8, 0], g.copies[8] = 1, 1
     stored.copies[9], stored.table[9] = 0, 0
     g.table[9, 0], g.copies[9] = 2, 1
     cell.world.engine.replicas["active"][2] = 0
     assert table.put_back(cell, stored) == 399
     found = rows_of(g)
-    assert found[9] == {1}
-    assert all(found[i] == {i % 4, (i + 1) % 4} - {2} for i in range(400) if i != 9)
+    assert found[7:10] == [{3, 0, 1}, {0, 1}, {1}]
+    assert g.table[7].tolist() == [4, 1, 2]
+    rest = [i for i in range(400) if not 7 <= i < 10]
+    assert all(found[i] == {i % 4, (i + 1) % 4} - {2} for i in rest)
 
 
 def hit_rate(result: Any, start: float, stop: float) -> float:

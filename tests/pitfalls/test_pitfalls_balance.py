@@ -9,7 +9,7 @@ from fleet_runs import Tree, columns, constant, scenario_of
 from kaiju_sim.simulation import simulate
 
 REPLICAS = 16
-LOAD_AWARE = ("affinity", "sticky", "prefix_aware", "least_loaded")
+LOAD_AWARE = ("affinity", "sticky", "prefix_aware", "least_loaded", "power_of_two")
 LIGHT: Tree = {
     "run": {"warm_up": 20.0, "horizon": 320.0},
     "traffic": {

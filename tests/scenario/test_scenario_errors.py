@@ -30,7 +30,8 @@ VALUES = {
         "replica: 8",
         14,
         "unknown key fleet.replica; did you mean replicas? "
-        "(allowed here: replicas, tensor_parallel, cells, shard_replicas)",
+        "(allowed here: replicas, tensor_parallel, cells, shard_replicas, groups, changes, "
+        "autoscale, provisioning_delay, load_delay, shadow_time, ramp_time)",
     ),
     "misspelt block": ("fleet:", "flet:", 13, "unknown key flet; did you mean fleet?"),
     "key of another block": (
@@ -129,7 +130,7 @@ VALUES = {
         "router: {policy: stiky}\nfleet:",
         13,
         "router.policy must be one of 'affinity', 'sticky', 'rendezvous', 'prefix_aware', "
-        "'least_loaded' or 'round_robin', not 'stiky'; did you mean sticky?",
+        "'least_loaded', 'round_robin' or 'power_of_two', not 'stiky'; did you mean sticky?",
     ),
     "unknown kind": (
         "kind: lognormal",
@@ -476,7 +477,8 @@ SETS = {
     "unknown path": (
         "fleet.replica=1",
         "unknown key fleet.replica; did you mean replicas? "
-        "(allowed here: replicas, tensor_parallel, cells, shard_replicas)",
+        "(allowed here: replicas, tensor_parallel, cells, shard_replicas, groups, changes, "
+        "autoscale, provisioning_delay, load_delay, shadow_time, ramp_time)",
     ),
     "mechanism": ("extends=a.yaml", "unknown key extends"),
     "below a value": (

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kaiju_sim import rng
-from kaiju_sim.engine.layout import Arr, Engine
+from kaiju_sim.engine.layout import OPEN, Arr, Engine
 from kaiju_sim.engine.policy.prefix import match
 
 AFFINITY, STICKY, RENDEZVOUS, PREFIX_AWARE, LEAST_LOADED, ROUND_ROBIN, POWER_OF_TWO = range(7)
@@ -29,7 +29,8 @@ SHADOW = 1
 
 # `turn` counts choices (where scans begin, so that ties do not all go to replica 0); `total` is
 # the sum of the view over active replicas, weighed. `span`: replicas up to the last that is not
-# closed; `ramping`, `shadowing`: those open to a part of the dialogues, or to copies only.
+# closed; `ramping`: those open to a part of the dialogues; `shadowing`: those and who gets copies
+# only.
 ROUTER = np.dtype(
     [
         ("turn", "i8"),
@@ -159,6 +160,7 @@ def affinity(e: Engine, g: Routing, character: int, session: int, last: int, tic
 
     A character without a shard, or whose shards are all at the bound, gets the least loaded
     replica's shard as another one; past max_copies the message spills over without being entered.
+    What a ramp has not opened fully gets only those who move there, whom shadows have prepared.
     """
     stays = last >= 0 and is_open(e, last, ticket) and fits(g, last)
     if stays and has_shard(e, g, character, last // g.shard_replicas, ticket):
@@ -170,7 +172,7 @@ def affinity(e: Engine, g: Routing, character: int, session: int, last: int, tic
     copy = best_copy(e, g, character, ticket)
     if copy >= 0 and fits(g, copy):
         return copy
-    other = least(e, g, ticket)
+    other = least(e, g, OPEN - 1)
     shard = other // g.shard_replicas
     if has_shard(e, g, character, shard, ticket):
         return other
@@ -275,12 +277,17 @@ def choose(e: Engine, g: Routing, q: int, character: int, session: int, last: in
 
 
 def shadow_of(e: Engine, g: Routing, character: int, session: int, last: int) -> int:
-    """The replica that gets a copy of a message sent to `last`, since it will move there, or -1."""
+    """The replica that gets a copy of a message sent to `last`, since it will move there, or -1.
+
+    Copies go on through the ramp, for those who have not moved yet.
+    """
     if g.policy == 2:
         k = rendezvous(e, g, session if g.by_session else character, SHADOW - 1)
     else:
         k = new_home(g, character, session, last)
-    return k if k >= 0 and e.replicas[k].active == SHADOW else -1
+    if k < 0 or k == last or e.replicas[k].active < SHADOW or e.replicas[k].active == OPEN:
+        return -1
+    return k
 
 
 def take_report(e: Engine, g: Routing, row: int) -> None:

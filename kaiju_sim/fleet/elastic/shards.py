@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kaiju_sim.engine.layout import OPEN, Arr
+from kaiju_sim.engine.layout import NEVER, OPEN, Arr
 from kaiju_sim.engine.policy.routing import SHADOW
 from kaiju_sim.fleet.build import ns
 from kaiju_sim.fleet.elastic import table
@@ -187,10 +187,21 @@ class Shards:
         gates = self.control.cell.world.engine.replicas["active"]
         for shard in shards:
             gates[shard * self.size : (shard + 1) * self.size] = gate
+        self._wake(shards)
         state = self.control.cell.routing.state
         state["span"] = np.flatnonzero(gates)[-1] + 1
         state["ramping"] = ((gates > SHADOW) & (gates < OPEN)).sum()
-        state["shadowing"] = (gates == SHADOW).sum()
+        state["shadowing"] = ((gates >= SHADOW) & (gates < OPEN)).sum()
+
+    def _wake(self, shards: list[int]) -> None:
+        """What waits in the central queue does not wait for idle replicas that may pull now."""
+        e = self.control.cell.world.engine
+        if e.hub["wait"][0] < 0:
+            return
+        r = e.replicas
+        idle = (r["active"] == OPEN) & (r["end"] == NEVER) & (r["pending"] < 0)
+        idle &= np.isin(np.arange(r.size) // self.size, shards)
+        r["pending"][idle] = int(self.env.now)
 
     def _set(self, shards: list[int], state: str, detail: str) -> None:
         for shard in shards:

@@ -85,9 +85,10 @@ def lose(g: Routing) -> None:
 
 
 def put_back(cell: Cell, stored: Snapshot) -> int:
-    """Rows of the stored table replace what was learned since: how many.
+    """Rows of the stored table come back, before what was learned since: how many.
 
-    Shards that no longer serve are left out; characters without a stored entry keep their own.
+    What was learned stays behind the stored entries as far as there is room: dialogues that went
+    there meanwhile have their caches there. Shards that no longer serve are left out.
     """
     g = cell.routing
     gates = cell.world.engine.replicas["active"][:: g.shard_replicas]
@@ -96,10 +97,21 @@ def put_back(cell: Cell, stored: Snapshot) -> int:
     if closed.size:
         drop_shards(old, closed.tolist())
     rows = np.flatnonzero(old.copies > 0)
+    learned = g.table[rows]
     g.table[rows] = old.table[rows]
     g.copies[rows] = old.copies[rows]
+    for column in learned.T:
+        add_entries(g, rows, column)
     g.moves[rows] = 0
     return int(rows.size)
+
+
+def add_entries(g: Routing, rows: Arr, entries: Arr) -> None:
+    """Enter one shard for each of these characters that has room and does not have it yet."""
+    fits = (entries > 0) & (g.copies[rows] < g.max_copies)
+    fits &= ~(g.table[rows] == entries[:, None]).any(axis=1)
+    g.table[rows[fits], g.copies[rows[fits]]] = entries[fits]
+    g.copies[rows[fits]] += 1
 
 
 def cached_where(cell: Cell) -> tuple[Arr, Arr]:
