@@ -156,6 +156,7 @@ REPLICA = np.dtype(
         ("area_at", "i8"),
         ("prefill_rows_ns", "i8"),
         ("turned", "i8"),
+        ("generated", "i8"),
         ("todo", "i8"),
         ("decode_ns", "i8"),
         ("decode_steps", "i8"),
@@ -198,6 +199,7 @@ class Limits(NamedTuple):
     policy: int
     token_budget: int
     max_seqs: int
+    """Messages in a batch at most: sequences over candidates."""
     shift: int
     """log2 of the tokens of a KV block."""
     window: int
@@ -225,6 +227,12 @@ class Limits(NamedTuple):
     queue_limit: int
     """Messages that may wait at one place (NEVER: any number)."""
     shed_late: int
+    candidates: int
+    """Sequences that a message decodes as; with several, of each chunk the best is delivered."""
+    chunk: int
+    """Tokens that are delivered at once: 1, with candidates those of a chunk."""
+    extra: int
+    """Blocks that a message's other candidates hold."""
     """Turn away who would be late, at the moment of admission."""
 
 

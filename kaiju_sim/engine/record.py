@@ -99,6 +99,23 @@ def hand_over_shed(w: World, r: Rec, t: int) -> None:
         q = following
 
 
+def burst(w: World, r: Rec, q: int, t: int, made: int) -> None:
+    """Message q's answer is `made` tokens long at t, and what is not delivered yet is now.
+
+    That is a token, or the best chunk of several candidates, whose tokens come at once: one gap
+    since the last chunk, none between them.
+    """
+    fate = w.fates[q]
+    size = (made - 1) % w.engine.limits.chunk + 1
+    r.tokens += size
+    record_gap(w, 0, size - 1)
+    if fate.first < 0:
+        fate.first = t
+    else:
+        record_gap(w, gap_of(w.fates, q, t), 1)
+    fate.joined = t
+
+
 def gap_of(fates: Arr, q: int, t: int) -> int:
     """Time since message q's last token."""
     return t - int(fates[q].joined)

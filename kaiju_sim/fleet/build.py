@@ -17,7 +17,7 @@ from kaiju_sim.fleet.records import DESK, LOG, Cell
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.scenario.traffic import Constant, Distribution
 from kaiju_sim.steptime.build import StepTime
-from kaiju_sim.steptime.memory import KvPlan
+from kaiju_sim.steptime.memory import KvPlan, candidate_blocks
 from kaiju_sim.workload.arrivals import rate_curve
 from kaiju_sim.workload.characters import definition_tokens
 from kaiju_sim.workload.laws import make_laws, mean_of
@@ -73,7 +73,7 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         seed=s.seed,
         policy=("decode_first", "prefill_first", "ttft_aware").index(s.engine.policy),
         token_budget=s.engine.token_budget,
-        max_seqs=s.engine.max_seqs,
+        max_seqs=s.engine.max_seqs // s.engine.candidates,
         shift=s.kv.block_tokens.bit_length() - 1,
         window=window,
         windows=plant.kv.local_windows,
@@ -91,6 +91,9 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         priority=priority_of(s),
         queue_limit=NEVER if s.engine.queue_limit is None else s.engine.queue_limit,
         shed_late=int(s.engine.shed == "late"),
+        candidates=s.engine.candidates,
+        chunk=s.engine.chunk_tokens if s.engine.candidates > 1 else 1,
+        extra=candidate_blocks(s),
     )
 
 

@@ -20,7 +20,6 @@ from kaiju_sim.engine.loop import (
 )
 from kaiju_sim.engine.policy.batching import (
     admit,
-    blocks_of,
     end_prefill,
     leave,
 )
@@ -157,7 +156,7 @@ def remember(e: Engine, k: int, q: int) -> None:
     if admit(e, k, q, 0):
         end_prefill(e, k, q)
         context = int(e.requests[q].prompt) + 1
-        leave(e, k, q, context, blocks_of(context, e.limits.shift))
+        leave(e, k, q, context, int(e.requests[q].blocks))
 
 
 def run_units(w: World, until: int) -> None:

@@ -223,6 +223,7 @@ def throughput(plant: "Plant", pool: Pool) -> Summary:
     return {
         "throughput.messages_per_s": pool.during("done") / pool.window_s,
         "throughput.output_tokens_per_s": tokens,
+        "throughput.generated_tokens_per_s": pool.during("generated") / pool.window_s,
         "throughput.prompt_tokens_per_s": pool.during("prompt") / pool.window_s,
         "throughput.output_tokens_per_gpu_s": tokens / (f.replicas * f.tensor_parallel),
     }

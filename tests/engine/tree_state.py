@@ -68,6 +68,9 @@ def small_engine(
         priority=0,
         queue_limit=NEVER,
         shed_late=0,
+        candidates=1,
+        chunk=1,
+        extra=0,
     )
     engine = make_engine(limits, no_curves(), blocks, requests=requests, nodes=nodes)
     return as_records(engine)
