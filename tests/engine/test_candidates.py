@@ -89,7 +89,7 @@ def test_candidates_take_seats_and_time() -> None:
     assert columns(one.replicas)["running"].max() > 8
     assert columns(four.replicas)["running"].max() == 8
     assert four.summary["throughput.output_tokens_per_s"] < (
-        0.5 * one.summary["throughput.output_tokens_per_s"]
+        0.75 * one.summary["throughput.output_tokens_per_s"]
     )
     for result, n in ((one, 1), (four, 4)):
         s = result.summary
