@@ -29,7 +29,13 @@ from kaiju_sim.simulation import simulate, warm_up
 SCENARIO = Path(__file__).with_name("frontier.yaml")
 TTFT_S = (0.4, 0.8, 1.5, 2.5, 5.0)
 TPOT_S = (0.015, 0.02, 0.03, 0.05, 0.1)
-BUDGETS = {"decode_first": (1024, 2048, 4096), "prefill_first": (2048, 8192), "ttft_aware": (8192,)}
+MOST_SEQS = 1024
+BUDGETS = {
+    "decode_first": (256, 512, 1024, 2048, 4096),
+    "prefill_first": (512, 2048, 8192),
+    "ttft_aware": (8192,),
+}
+"""Token budgets that are tried; sequences per step are as many, at most MOST_SEQS."""
 LADDERS = {"cached": (12.0, 100.0), "uncached": (0.8, 12.0)}
 """Lowest and highest messages/s per GPU that are tried, by case."""
 STEP = 1.03
@@ -97,6 +103,7 @@ def settings(setup: Setup, rate: float, seed: int) -> Iterator[str]:
     yield f"traffic.sessions.live={round(rate * replicas * (THINK_S + ANSWER_S))}"
     yield f"engine.policy={setup.policy}"
     yield f"engine.token_budget={setup.budget}"
+    yield f"engine.max_seqs={min(setup.budget, MOST_SEQS)}"
     if setup.policy == "ttft_aware":
         yield f"slo.ttft={setup.ttft_s}s"
         yield f"slo.tpot={setup.tpot_s}s"

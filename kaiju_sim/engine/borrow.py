@@ -29,7 +29,7 @@ OWNER = ("meminfo", "parent")
 """Members of an array that count references to it."""
 
 
-class Lent(types.Type):  # type: ignore[misc]
+class Lent(types.Type):
     """The address of a named tuple of this type."""
 
     def __init__(self, of: Any) -> None:
@@ -39,12 +39,12 @@ class Lent(types.Type):  # type: ignore[misc]
 
 
 @register_model(Lent)
-class LentModel(models.OpaqueModel):  # type: ignore[misc]
+class LentModel(models.OpaqueModel):
     """A pointer."""
 
 
 @infer_getattr
-class LentFields(AttributeTemplate):  # type: ignore[misc]
+class LentFields(AttributeTemplate):
     """What the fields of a lent tuple are: inner named tuples are lent too."""
 
     key = Lent

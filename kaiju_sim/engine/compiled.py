@@ -47,6 +47,7 @@ def source_hash(modules: Sequence[ModuleType]) -> str:
     digest = hashlib.sha256(f"{sys.version} {numba.__version__} {OPTIONS} {checked}".encode())
     for module in [*modules, sys.modules[__name__]]:
         digest.update(Path(str(module.__file__)).read_bytes())
+    digest.update(Path(__file__).with_name("borrow.py").read_bytes())
     return digest.hexdigest()[:16]
 
 

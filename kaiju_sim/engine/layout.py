@@ -192,6 +192,7 @@ REPLICA = np.dtype(
         ("area_at", "i8"),
         ("prefill_rows_ns", "i8"),
         ("turned", "i8"),
+        ("generated", "i8"),
         ("todo", "i8"),
         ("decode_ns", "i8"),
         ("decode_steps", "i8"),
@@ -234,6 +235,7 @@ class Limits(NamedTuple):
     policy: int
     token_budget: int
     max_seqs: int
+    """Messages in a batch at most: sequences over candidates."""
     shift: int
     """log2 of the tokens of a KV block."""
     window: int
@@ -265,6 +267,12 @@ class Limits(NamedTuple):
     queue_limit: int
     """Messages that may wait at one place (NEVER: any number)."""
     shed_late: int
+    candidates: int
+    """Sequences that a message decodes as; with several, of each chunk the best is delivered."""
+    chunk: int
+    """Tokens that are delivered at once: 1, with candidates those of a chunk."""
+    extra: int
+    """Blocks that a message's other candidates hold."""
     """Turn away who would be late, at the moment of admission."""
     timeout_ns: int = 0
     """How long users wait for a first token (0: for ever)."""

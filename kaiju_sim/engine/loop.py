@@ -37,6 +37,7 @@ from kaiju_sim.engine.policy.queues import (
     who_goes,
 )
 from kaiju_sim.engine.record import (
+    burst,
     deliver,
     gap_of,
     hand_over,
@@ -44,7 +45,14 @@ from kaiju_sim.engine.record import (
     record_gap,
     record_prompt,
 )
-from kaiju_sim.engine.sequences import join, part, preempt, schedule, window_full_at
+from kaiju_sim.engine.sequences import (
+    join,
+    made_of,
+    part,
+    preempt,
+    schedule,
+    window_full_at,
+)
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, prefill_ns, step_ns
 
 
@@ -94,8 +102,12 @@ def start_step(w: World, k: int, t: int) -> None:
 
 
 def record_gaps(w: World, k: int, t: int) -> None:
-    """Every running sequence received a token at t."""
+    """Every running sequence received a token at t (candidates' tokens wait for their chunk)."""
     r = w.engine.replicas[k]
+    if w.engine.limits.candidates > 1:
+        r.last_decode = t
+        return
+    r.tokens += r.running
     if w.engine.limits.policy != 1:
         record_gap(w, t - int(r.begin), int(r.running))
         return
@@ -117,15 +129,19 @@ def end_decode(w: World, k: int, t: int) -> None:
     r = w.engine.replicas[k]
     record_gaps(w, k, t)
     r.step += 1
-    r.tokens += r.running
-    r.context += r.running
-    r.window += r.growing
+    r.generated += p.candidates * r.running
+    r.context += p.candidates * r.running
+    r.window += p.candidates * r.growing
     j = k * p.ring + (int(r.step) & (p.ring - 1))
     q = int(w.ring[j])
     w.ring[j] = -1
     while q >= 0:
         following = int(w.engine.requests[q].next)
         fate = w.fates[q]
+        if p.candidates > 1:
+            made = made_of(w, k, q)
+            if made == fate.out or made % p.chunk == 0:
+                burst(w, r, q, t, made)
         if fate.due == r.step:
             part(w, k, q)
             deliver(w, r, q, t)
@@ -169,19 +185,20 @@ def first_token(w: World, k: int, q: int, t: int) -> None:
     r = w.engine.replicas[k]
     v = w.engine.requests[q]
     fate = w.fates[q]
+    p = w.engine.limits
     end_prefill(w.engine, k, q)
-    if fate.first < 0:
-        fate.first = t
+    r.generated += p.candidates
+    if v.preempted == 0:
         record_prompt(w, r, q)
-    else:
-        r.tokens += 1
-        record_gap(w, gap_of(w.fates, q, t), 1)
     fate.left -= 1
+    made = int(fate.out) - int(fate.left)
+    if fate.left == 0 or made % p.chunk == 0:
+        burst(w, r, q, t, made)
     if fate.left > 0:
         join(w, k, q, t)
         return
     context = int(v.prompt) + 1
-    leave(w.engine, k, q, context, blocks_of(context, w.engine.limits.shift))
+    leave(w.engine, k, q, context, blocks_of(context, p.shift) + p.extra)
     deliver(w, r, q, t)
 
 
@@ -205,12 +222,15 @@ def pure_decode(w: World, k: int, until: int) -> None:
     base = k * p.ring
     block = (1 << p.shift) - 1
     running = int(r.running)
+    rows = running * p.candidates
+    growing = int(r.growing) * p.candidates
+    told = running if p.candidates == 1 else 0
     step, context, window = int(r.step), int(r.context), int(r.window)
     begin, end, steps = int(r.begin), int(r.end), int(r.steps)
     first = step
     alone = p.link_replicas == 1
     g = int(r.group)
-    fixed = fixed_ns(e.curves, running, running, g)
+    fixed = fixed_ns(e.curves, rows, rows, g)
     busy = 0
     while end < until and w.ring[base + ((step + 1) & (p.ring - 1))] < 0:
         need = int(w.cross[(k << p.shift) + ((step + 1) & block)])
@@ -219,10 +239,10 @@ def pure_decode(w: World, k: int, until: int) -> None:
                 break  # nobody has a block, or replicas compete for the link
             take(c, e.nodes, e.node_index, e.node_pool[0], need)
             flush(e, k, end)
-        record_gap(w, end - begin, running)
+        record_gap(w, end - begin, told)
         step += 1
-        context += running
-        window += r.growing
+        context += rows
+        window += growing
         dt = duration_ns(w, k, steps, fixed, decode_ns(e.curves, context, window, g), 0.0)
         steps += 1
         busy += dt
@@ -233,7 +253,8 @@ def pure_decode(w: World, k: int, until: int) -> None:
     r.busy += busy
     r.decode_ns += busy
     r.decode_steps += step - first
-    r.tokens += running * (step - first)
+    r.tokens += told * (step - first)
+    r.generated += rows * (step - first)
     r.last_decode = begin
 
 
@@ -266,7 +287,8 @@ def advance(w: World, k: int, until: int, once: bool) -> None:
         if r.end > until:
             return
         if steady(e.limits.policy, r):
-            room = prefill_room(e.limits.policy, e.limits.token_budget, int(r.running))
+            rows = int(r.running) * e.limits.candidates
+            room = prefill_room(e.limits.policy, e.limits.token_budget, rows)
             if not may_admit(e, r, room):
                 t = int(r.end)
                 pure_decode(w, k, until)

@@ -76,7 +76,6 @@ def record_prompt(w: World, r: Rec, q: int) -> None:
         return
     if w.engine.limits.timeout_ns > 0:
         end_patience(w, q)
-    r.tokens += 1
     r.prompt += v.prompt
     r.hit += v.cached
     r.hit_host += v.cached_host
@@ -117,6 +116,25 @@ def hand_over_shed(w: World, r: Rec, t: int) -> None:
         following = int(w.engine.requests[q].next)
         hand_over(w, q, t, 1)
         q = following
+
+
+def burst(w: World, r: Rec, q: int, t: int, made: int) -> None:
+    """Message q's answer is `made` tokens long at t, and what is not delivered yet is now.
+
+    That is a token, or the best chunk of several candidates, whose tokens come at once: one gap
+    since the last chunk, none between them. A shadow's token is discarded.
+    """
+    if w.engine.requests[q].session < 0:
+        return
+    fate = w.fates[q]
+    size = (made - 1) % w.engine.limits.chunk + 1
+    r.tokens += size
+    record_gap(w, 0, size - 1)
+    if fate.first < 0:
+        fate.first = t
+    else:
+        record_gap(w, gap_of(w.fates, q, t), 1)
+    fate.joined = t
 
 
 def gap_of(fates: Arr, q: int, t: int) -> int:

@@ -74,8 +74,9 @@ class ReferenceLoop:
         w = self.world
         e = w.engine
         r = e.replicas[k]
-        r.context = sum(s.context for s in self.running[k])
-        r.window = sum(min(s.context, e.limits.window) for s in self.running[k])
+        contexts = [s.context for s in self.running[k] for _ in range(e.limits.candidates)]
+        r.context = sum(contexts)
+        r.window = sum(min(context, e.limits.window) for context in contexts)
         batch = form_batch(e, k, t)
         r.decoding = batch.decodes
         hand_over_shed(w, r, t)
@@ -110,25 +111,44 @@ class ReferenceLoop:
 
     def _end_decode(self, k: int, r: Rec, t: int) -> None:
         batch = self.running[k]
+        p = self.world.engine.limits
         for s in batch:
-            record_gap(self.world, t - s.last_ns, 1)
-            s.last_ns = t
             s.context += 1
             s.left -= 1
-            r.tokens += 1
+            r.generated += p.candidates
+            self._deliver_tokens(r, s, t)
         for s in sorted(batch, key=self._number):
             if s.left == 0:
                 self._leave(k, r, s)
                 deliver(self.world, r, s.request, t)
         self._grow(k, r)
 
+    def _deliver_tokens(self, r: Rec, s: Sequence, t: int) -> None:
+        """A chunk that is complete, or the answer's end: a gap before its tokens, none between."""
+        fate, chunk = self.world.fates[s.request], self.world.engine.limits.chunk
+        made = int(fate.out) - s.left
+        if s.left > 0 and made % chunk > 0:
+            return
+        if self.world.engine.requests[s.request].session < 0:
+            return
+        tokens = made % chunk or chunk
+        if fate.first < 0:
+            fate.first = t
+        else:
+            record_gap(self.world, t - s.last_ns, 1)
+        for _ in range(tokens - 1):
+            record_gap(self.world, 0, 1)
+        s.last_ns = t
+        r.tokens += tokens
+
     def _number(self, s: Sequence) -> int:
         return int(self.world.engine.requests[s.request].number)
 
     def _leave(self, k: int, r: Rec, s: Sequence) -> None:
+        e = self.world.engine
         self.running[k].remove(s)
         r.running -= 1
-        leave(self.world.engine, k, s.request, s.context, s.blocks)
+        leave(e, k, s.request, s.context, s.blocks + e.limits.extra)
 
     def _grow(self, k: int, r: Rec) -> None:
         e = self.world.engine
@@ -170,18 +190,18 @@ class ReferenceLoop:
         w = self.world
         v = w.engine.requests[q]
         fate = w.fates[q]
+        p = w.engine.limits
         end_prefill(w.engine, k, q)
-        if fate.first < 0:
-            fate.first = t
+        r.generated += p.candidates
+        if v.preempted == 0:
             record_prompt(w, r, q)
-        else:
-            r.tokens += 1
-            record_gap(w, t - self.last_ns.pop(q), 1)
         left = self.left.pop(q, int(fate.out)) - 1
-        s = Sequence(q, int(v.prompt) + 1, left, int(v.blocks), t)
+        blocks = int(v.blocks) - p.extra
+        s = Sequence(q, int(v.prompt) + 1, left, blocks, self.last_ns.pop(q, t))
+        self._deliver_tokens(r, s, t)
         if left > 0:
             self.running[k].append(s)
             r.running += 1
             return
-        leave(w.engine, k, q, s.context, s.blocks)
+        leave(w.engine, k, q, s.context, s.blocks + p.extra)
         deliver(w, r, q, t)

@@ -6,13 +6,31 @@ a sequence crosses into a new one, so growth costs the same for any block size.
 """
 
 from kaiju_sim.engine.layout import World
-from kaiju_sim.engine.policy.batching import blocks_of, leave, requeue, victim_before
+from kaiju_sim.engine.policy.batching import (
+    blocks_of,
+    leave,
+    requeue,
+    victim_before,
+)
 
 
 def window_full_at(w: World, q: int) -> int:
     """The decode step after which sequence q's context fills the local window."""
     fate = w.fates[q]
     return int(fate.born) + w.engine.limits.window - int(w.engine.requests[q].prompt) - 1
+
+
+def made_of(w: World, k: int, q: int) -> int:
+    """Tokens of running message q's answer so far, those of the chunk in hand included."""
+    fate = w.fates[q]
+    return int(fate.out) - int(fate.due) + int(w.engine.replicas[k].step)
+
+
+def chunk_ends_at(w: World, k: int, q: int) -> int:
+    """The decode step after which the chunk in hand is complete."""
+    chunk = w.engine.limits.chunk
+    made = made_of(w, k, q)
+    return int(w.engine.replicas[k].step) + chunk - made % chunk
 
 
 def schedule(w: World, k: int, q: int) -> None:
@@ -23,6 +41,8 @@ def schedule(w: World, k: int, q: int) -> None:
     event = int(fate.due)
     if fate.grows:
         event = min(event, window_full_at(w, q))
+    if p.candidates > 1:
+        event = min(event, chunk_ends_at(w, k, q))
     latest = int(w.engine.replicas[k].step) + p.ring - 1
     j = k * p.ring + (min(event, latest) & (p.ring - 1))
     at = int(w.ring[j])
@@ -46,13 +66,14 @@ def join(w: World, k: int, q: int, t: int) -> None:
     context = prompt + 1
     fate.due = r.step + fate.left
     fate.born = r.step
-    fate.joined = t
+    if p.candidates == 1:
+        fate.joined = t
     fate.grows = 1 if context < p.window else 0
     r.running += 1
-    r.context += context
-    r.window += min(context, p.window)
+    r.context += p.candidates * context
+    r.window += p.candidates * min(context, p.window)
     r.growing += fate.grows
-    if p.policy == 1:
+    if p.policy == 1 and p.candidates == 1:
         fate.fresh = r.fresh
         r.fresh = q
     w.cross[(k << p.shift) + ((int(r.step) - prompt) & ((1 << p.shift) - 1))] += 1
@@ -67,12 +88,12 @@ def part(w: World, k: int, q: int) -> int:
     prompt = int(w.engine.requests[q].prompt)
     context = prompt + 1 + int(r.step) - int(fate.born)
     r.running -= 1
-    r.context -= context
-    r.window -= min(context, p.window)
+    r.context -= p.candidates * context
+    r.window -= p.candidates * min(context, p.window)
     r.growing -= fate.grows
     fate.grows = 0
     w.cross[(k << p.shift) + ((int(fate.born) - prompt) & ((1 << p.shift) - 1))] -= 1
-    leave(w.engine, k, q, context, blocks_of(context - 1, p.shift))
+    leave(w.engine, k, q, context, blocks_of(context - 1, p.shift) + p.extra)
     return context
 
 
@@ -93,7 +114,8 @@ def preempt(w: World, k: int, t: int) -> None:
     context = part(w, k, victim)
     made = context - int(requests[victim].prompt)
     w.fates[victim].left -= made - 1
-    w.fates[victim].joined = t
+    if p.candidates == 1:
+        w.fates[victim].joined = t
     requeue(w.engine, k, victim, made)
 
 

@@ -18,7 +18,7 @@ from kaiju_sim.fleet.records import DESK, LOG, Cell
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.scenario.traffic import Constant, Distribution
 from kaiju_sim.steptime.build import StepTime, stacked
-from kaiju_sim.steptime.memory import KvPlan
+from kaiju_sim.steptime.memory import KvPlan, candidate_blocks
 from kaiju_sim.workload.arrivals import rate_curve
 from kaiju_sim.workload.characters import definition_tokens
 from kaiju_sim.workload.habits import Habits
@@ -94,7 +94,7 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         seed=s.seed,
         policy=("decode_first", "prefill_first", "ttft_aware").index(s.engine.policy),
         token_budget=s.engine.token_budget,
-        max_seqs=s.engine.max_seqs,
+        max_seqs=s.engine.max_seqs // s.engine.candidates,
         shift=s.kv.block_tokens.bit_length() - 1,
         window=window,
         windows=max(group.kv.local_windows for group in plant.groups),
@@ -121,6 +121,9 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         window_load_ns=kv.window_bytes / load * NS,
         store_ns=kv.global_block_bytes / store * NS,
         window_store_ns=kv.window_bytes / store * NS,
+        candidates=s.engine.candidates,
+        chunk=s.engine.chunk_tokens if s.engine.candidates > 1 else 1,
+        extra=candidate_blocks(s),
     )
 
 

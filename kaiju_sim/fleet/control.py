@@ -8,7 +8,6 @@ control events in the order in which they were scheduled, then arrivals and step
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import simpy

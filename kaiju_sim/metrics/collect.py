@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 from kaiju_sim import rng
 from kaiju_sim.engine.layout import ITL, NEVER, Arr
 
-SUMS = ("steps", "arrived", "done", "tokens", "prompt", "hit", "preempted", "prefill_rows_ns")
+SUMS = (
+    *("steps", "arrived", "done", "tokens", "generated", "prompt", "hit", "preempted"),
+    "prefill_rows_ns",
+)
 MOVED = ("evicted", "dropped", "loaded", "windows_evicted", "windows_loaded")
 
 

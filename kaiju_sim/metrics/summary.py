@@ -248,6 +248,7 @@ def throughput(pool: Pool, provision: Provision) -> Summary:
     return {
         "throughput.messages_per_s": pool.during("done") / pool.window_s,
         "throughput.output_tokens_per_s": tokens,
+        "throughput.generated_tokens_per_s": pool.during("generated") / pool.window_s,
         "throughput.prompt_tokens_per_s": pool.during("prompt") / pool.window_s,
         "throughput.output_tokens_per_gpu_s": tokens / provision.mean_gpus(),
     }

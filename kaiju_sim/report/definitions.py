@@ -169,6 +169,9 @@ throughput.messages_per_s | Messages | messages/s | rate
   Messages completed in the measured time / measured time, whenever they arrived.
 throughput.output_tokens_per_s | Output tokens | tokens/s | rate
   Tokens delivered in the measured time / measured time.
+throughput.generated_tokens_per_s | Generated tokens | tokens/s | rate
+  Tokens sampled in the measured time / measured time: with engine.candidates, of every candidate,
+  chosen or not.
 throughput.prompt_tokens_per_s | Prompt tokens | tokens/s | rate
   Prompt tokens, cached ones included, of the messages whose prompt was computed in the measured
   time / measured time.

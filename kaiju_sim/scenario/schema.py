@@ -116,6 +116,11 @@ class Engine(Part):
     shed: Literal["none", "late"] = "none"
     """`late`: who is next to be admitted but, by the step-time model, cannot have the first token
     within `slo.ttft` any more, is shed."""
+    candidates: int = Field(default=1, ge=1, le=64)
+    """Sequences that a message decodes as. With several, they share the prompt, a classifier head
+    scores them after every `chunk_tokens`, and the best chunk is delivered at once."""
+    chunk_tokens: int = Field(default=16, ge=2, le=4096)
+    """Tokens that each candidate adds before they are scored."""
     max_context: int = Field(default=8704, ge=2, le=4_000_000)
     """Prompt and answer together at most: longer prompts fail, longer answers are cut."""
 
@@ -123,6 +128,8 @@ class Engine(Part):
     def _budget(self) -> "Engine":
         if self.policy != "prefill_first" and self.token_budget < self.max_seqs:
             raise ValueError("engine.token_budget must be at least engine.max_seqs")
+        if self.candidates > self.max_seqs:
+            raise ValueError("engine.max_seqs must be at least engine.candidates")
         return self
 
 

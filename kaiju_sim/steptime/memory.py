@@ -106,6 +106,16 @@ def activation_bytes(scenario: Scenario, model: Model) -> int:
     return (engine.token_budget + engine.max_seqs) * row + engine.max_seqs * logits
 
 
+def candidate_blocks(scenario: Scenario) -> int:
+    """Blocks that a message's candidates but the first hold besides its own.
+
+    Candidates share the prompt and the chunks chosen so far, and differ in the chunk in hand. It
+    touches at most so many blocks, the first of them copied where it is shared in part.
+    """
+    engine, block = scenario.engine, scenario.kv.block_tokens
+    return (engine.candidates - 1) * ((engine.chunk_tokens + block - 2) // block + 1)
+
+
 def one_pool(scenario: Scenario, model: Model) -> bool:
     """Whether local KV shares the global pool: kept everywhere, or no local layers at all."""
     return scenario.kv.local_retention == "all" or model.window is None
@@ -187,7 +197,7 @@ def _local_share(scenario: Scenario, parts: _Parts) -> float:
 
 def _check_holds_one(scenario: Scenario, gpu: Gpu, model: Model, plan: KvPlan) -> None:
     context = scenario.engine.max_context
-    needed = -(-context // plan.block_tokens)
+    needed = -(-context // plan.block_tokens) + candidate_blocks(scenario)
     no_window = plan.window_bytes > 0 and plan.local_windows < 1
     if plan.global_blocks >= needed and not no_window:
         return

@@ -78,6 +78,9 @@ def small_engine(
         window_load_ns=100.0,
         store_ns=20.0,
         window_store_ns=200.0,
+        candidates=1,
+        chunk=1,
+        extra=0,
     )
     engine = make_engine(limits, no_curves(), blocks, requests=requests, nodes=nodes, host=host)
     return as_records(engine)

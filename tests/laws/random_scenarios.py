@@ -93,6 +93,7 @@ def traffic(draw: Draw) -> Tree:
         "output_tokens": counts(draw, 60),
         "client": client(draw),
         "paid_share": draw.choice([0.0, 0.4]),
+        "burstiness": draw.choice([1.0, 1.0, 0.5, 3.0]),
     }
 
 
@@ -131,7 +132,7 @@ def memory(draw: Draw, context: int) -> Tree:
         "cache_generated": draw.random() < 0.5,
         "local_retention": retention,
         "global_blocks": one + draw.choice([0, 1, one // 2, 2 * one, 40 * one]),
-        "host_memory": draw.choice([0, 0, 3_000_000, 60_000_000]),
+        "host_memory": draw.choice([0, 3_000_000, 30_000_000, 300_000_000]),
         "host_bandwidth": draw.choice([1e8, 1e10, "catalog"]),
         "link_replicas": draw.choice([1, 1, 2]),
     }
@@ -170,6 +171,8 @@ def engine(draw: Draw, context: int) -> Tree:
         "priority": draw.choice(["none", "paid_first", "deadline"]),
         "queue_limit": draw.choice([None, None, 1, 4]),
         "shed": draw.choice(["none", "none", "late"]),
+        "candidates": draw.choice([1, 1, 1, 2, 4]),
+        "chunk_tokens": draw.choice([4, 16]),
         "max_seqs": seqs,
         "token_budget": draw.randint(max(16, seqs), 64) * (context // 150),
         "max_context": context,
@@ -179,7 +182,7 @@ def engine(draw: Draw, context: int) -> Tree:
 def run(draw: Draw) -> Tree:
     """Times: a few seconds of traffic."""
     return {
-        "warm_up": draw.choice([0.0, 2.0]),
+        "warm_up": draw.choice([0.0, 2.0, "auto"]),
         "horizon": draw.choice([2.5, 6.0]),
         "epoch": draw.choice([0.002, 0.05, 0.3]),
         "start": draw.choice(["warm", "cold"]),
@@ -188,11 +191,13 @@ def run(draw: Draw) -> Tree:
 
 def characters(draw: Draw) -> Tree:
     """A few characters, edited often or not at all."""
+    pinning = draw.choice(["session", "none"])
     return {
         "count": draw.randint(1, 5),
         "definition_tokens": counts(draw, 15),
         "edits_per_hour": draw.choice([0.0, 3000.0]),
-        "pinning": draw.choice(["session", "none"]),
+        "pinning": pinning,
+        "invalidate": pinning == "none" and draw.random() < 0.5,
     }
 
 
@@ -285,7 +290,7 @@ def drawn(draw: Draw) -> Scenario:
             "kv": memory(draw, context),
             "steptime": steps(draw),
             "slo": objectives(draw),
-            "results": {"tick": draw.choice([0.3, 1.0])},
+            "results": {"tick": draw.choice([0.02, 0.3, 1.0])},
         }
     )
 

@@ -30,7 +30,7 @@ from kaiju_sim.engine.policy.queues import (
 
 
 class Batch(NamedTuple):
-    """The prefill work of a step and whether running sequences decode in it."""
+    """The prefill work of a step and the sequences that decode in it."""
 
     rows: int
     pairs: int
@@ -38,9 +38,9 @@ class Batch(NamedTuple):
     decodes: int
 
 
-def prefill_room(policy: int, token_budget: int, running: int) -> int:
+def prefill_room(policy: int, token_budget: int, decodes: int) -> int:
     """Tokens of a step that prefill may use: all (prefill first) or what decodes leave."""
-    return token_budget if policy == 1 else token_budget - running
+    return token_budget if policy == 1 else token_budget - decodes
 
 
 def chunk(room: int, todo: int) -> int:
@@ -89,7 +89,7 @@ def admit(e: Engine, k: int, q: int, t: int) -> bool:
     lo = q * e.limits.stride
     hi = lo + e.limits.stride
     got, hbm, idle = prefix.match(e.nodes, e.node_index, k, e.segments, lo, hi)
-    blocks = blocks_of(int(v.prompt) + 1, e.limits.shift)
+    blocks = blocks_of(int(v.prompt) + 1, e.limits.shift) + e.limits.extra
     if blocks - hbm > c.free + c.idle - idle:
         return False
     if e.limits.windows > 0 and c.windows_free + c.windows_kept == 0:
@@ -181,14 +181,15 @@ def form_batch(e: Engine, k: int, t: int) -> Batch:
     """
     r = e.replicas[k]
     host.flush(e, k, t)
-    room = prefill_room(e.limits.policy, e.limits.token_budget, int(r.running))
+    rows = int(r.running) * e.limits.candidates
+    room = prefill_room(e.limits.policy, e.limits.token_budget, rows)
     batch = Batch(0, 0, 0, 0)
     if e.limits.policy == 2:
         if r.pre >= 0 or may_admit(e, r, room):
             batch = by_deadline(e, k, t, room, longest_step(e, r, t, room))
     else:
         batch = in_turn(e, k, t, room)
-    decodes = int(r.running) if decodes_with(e.limits.policy, batch.rows) else 0
+    decodes = rows if decodes_with(e.limits.policy, batch.rows) else 0
     return Batch(batch.rows, batch.pairs, batch.near, decodes)
 
 

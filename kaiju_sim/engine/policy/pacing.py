@@ -37,7 +37,9 @@ def near_pairs_of(start: int, n: int, window: int) -> int:
 
 def predicted_ns(e: Engine, r: Rec, rows: int, pairs: int, near: int) -> int:
     """Duration of a step of replica r with this prefill work and the decodes that go with it."""
-    decodes = int(r.running) if e.limits.policy != 1 or rows == 0 else 0
+    decodes = int(r.running) * e.limits.candidates
+    if e.limits.policy == 1 and rows > 0:
+        decodes = 0
     group = int(r.group)
     decode = decode_ns(e.curves, int(r.context), int(r.window), group) if decodes > 0 else 0.0
     fixed = fixed_ns(e.curves, rows + decodes, decodes + int(r.filling), group)

@@ -1,7 +1,7 @@
 """Warm and cold caches: what is put into a cache, or lost from it, outside of any engine step."""
 
 from kaiju_sim.engine.layout import Engine
-from kaiju_sim.engine.policy.batching import admit, blocks_of, end_prefill, leave
+from kaiju_sim.engine.policy.batching import admit, end_prefill, leave
 from kaiju_sim.engine.policy.prefix import drop
 from kaiju_sim.engine.policy.windows import window_drop
 
@@ -11,7 +11,7 @@ def remember(e: Engine, k: int, q: int) -> None:
     if admit(e, k, q, 0):
         end_prefill(e, k, q)
         context = int(e.requests[q].prompt) + 1
-        leave(e, k, q, context, blocks_of(context, e.limits.shift))
+        leave(e, k, q, context, int(e.requests[q].blocks))
 
 
 def forget(e: Engine, k: int) -> None:
