@@ -121,11 +121,13 @@ def sessions(draw: Draw, *, closed: bool) -> Tree:
     }
 
 
-def memory(draw: Draw, context: int) -> Tree:
+def memory(draw: Draw, context: int, engine: Tree) -> Tree:
     """KV memory that holds one sequence and little more, or plenty."""
     tokens = draw.choice([1, 2, 4, 16, 32])
     retention = draw.choice(["turn_end", "prompt_end", "definition", "all", "none"])
     one = -(-context // tokens)
+    if engine["candidates"] > 1:
+        one += engine["candidates"] * (engine["chunk_tokens"] // tokens + 2)
     kv: Tree = {
         "block_tokens": tokens,
         "prefix_cache": draw.random() < 0.8,
@@ -179,10 +181,10 @@ def engine(draw: Draw, context: int) -> Tree:
     }
 
 
-def run(draw: Draw) -> Tree:
+def run(draw: Draw, *, auto: bool) -> Tree:
     """Times: a few seconds of traffic."""
     return {
-        "warm_up": draw.choice([0.0, 2.0, "auto"]),
+        "warm_up": "auto" if auto else draw.choice([0.0, 2.0]),
         "horizon": draw.choice([2.5, 6.0]),
         "epoch": draw.choice([0.002, 0.05, 0.3]),
         "start": draw.choice(["warm", "cold"]),
@@ -276,21 +278,23 @@ def drawn(draw: Draw) -> Scenario:
     if source.get("trace", {}).get("file") == TRACES[0]:
         context += BLOCKS_PROMPT - 100
     replicas = cells * shard * draw.randint(1, 3)
+    auto = source["kind"] != "replay" and draw.random() < 0.2
+    batching = engine(draw, context)
     return scenario_of(
         {
             "seed": draw.randint(0, 1000),
-            "run": run(draw),
+            "run": run(draw, auto=auto),
             "traffic": source,
             "characters": characters(draw),
             "prompt": prompt(draw),
             "fleet": {"cells": cells, "shard_replicas": shard}
             | elastic(draw, replicas, cells * shard),
             "router": router(draw),
-            "engine": engine(draw, context),
-            "kv": memory(draw, context),
+            "engine": batching,
+            "kv": memory(draw, context, batching),
             "steptime": steps(draw),
             "slo": objectives(draw),
-            "results": {"tick": draw.choice([0.02, 0.3, 1.0])},
+            "results": {"tick": 0.02 if auto else draw.choice([0.3, 1.0])},
         }
     )
 
