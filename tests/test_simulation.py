@@ -78,7 +78,7 @@ def test_memory_that_does_not_suffice_is_the_users_error() -> None:
 ENTRY = """
 import sys
 from kaiju_sim.engine.compiled import compile_entry
-from kaiju_sim.engine.policy.batching import chunk
+from kaiju_sim.engine.policy.batching import (chunk)
 from kaiju_sim.fleet.compiled import keyed, modules
 
 def most(room, todo):

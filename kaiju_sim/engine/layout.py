@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kaiju_sim.sketch import BINS
+from kaiju_sim.engine.limits import Limits
 from kaiju_sim.steptime.curves import Curves
 
 Rec = Any
@@ -227,65 +227,6 @@ LINES = ("wait", "wait_tail", "low", "low_tail")
 """Where messages wait: heads and tails of the two lines."""
 
 
-class Limits(NamedTuple):
-    """Fixed numbers of a cell's replicas."""
-
-    replicas: int
-    seed: int
-    policy: int
-    token_budget: int
-    max_seqs: int
-    """Messages in a batch at most: sequences over candidates."""
-    shift: int
-    """log2 of the tokens of a KV block."""
-    window: int
-    """Attention window of the local layers in tokens (0: no local layers)."""
-    windows: int
-    """Windows of the local pool (0: local KV lives and dies with the global blocks)."""
-    retain: int
-    """Keep windows nowhere (0), at definition ends (1), turn ends too (2), prompt ends too (3)."""
-    prefix_cache: int
-    cache_generated: int
-    stride: int
-    """Path segments per request slot."""
-    ring: int
-    """Buckets of the ring of coming events (a power of two)."""
-    warm_ns: int
-    """The measured cohort arrives in [warm_ns, horizon_ns)."""
-    horizon_ns: int
-    segments: int
-    """Parts of that time which are tallied apart, so that a later start of it can be chosen."""
-    segment_ns: int
-    """Length of each (the last may be shorter); 0: there is one."""
-    ttft_ns: int
-    """Objectives (NEVER: none); time to first token by tier."""
-    paid_ttft_ns: int
-    tpot_ns: int
-    e2e_ns: int
-    priority: int
-    """Who is admitted first: by arrival (0), the paid tier (1), by deadline (2)."""
-    queue_limit: int
-    """Messages that may wait at one place (NEVER: any number)."""
-    shed_late: int
-    candidates: int
-    """Sequences that a message decodes as; with several, of each chunk the best is delivered."""
-    chunk: int
-    """Tokens that are delivered at once: 1, with candidates those of a chunk."""
-    extra: int
-    """Blocks that a message's other candidates hold."""
-    """Turn away who would be late, at the moment of admission."""
-    timeout_ns: int = 0
-    """How long users wait for a first token (0: for ever)."""
-    epoch_ns: int = 1
-    link_replicas: int = 1
-    """Replicas that share one link to host memory."""
-    load_ns: float = 0.0
-    """Time on the link of one block into HBM; likewise of a window, and out of HBM."""
-    window_load_ns: float = 0.0
-    store_ns: float = 0.0
-    window_store_ns: float = 0.0
-
-
 class Engine(NamedTuple):
     """What scheduling policy sees and changes."""
 
@@ -355,103 +296,3 @@ TALLY = np.dtype(
     ],
     align=True,
 )
-
-
-def power_of_two(n: int) -> int:
-    """The smallest power of two that is at least n (and at least 1)."""
-    return 1 << max(0, (n - 1).bit_length())
-
-
-def make_pool() -> Arr:
-    """An empty record pool."""
-    pool = np.zeros(1, POOL)
-    pool["spare"] = -1
-    return pool
-
-
-def make_caches(
-    replicas: int, blocks: int | Arr, windows: int | Arr, host: int = 0, host_windows: int = 0
-) -> Arr:
-    """Caches of `replicas`, all memory free."""
-    caches = np.zeros(replicas, CACHE)
-    caches["free"] = blocks
-    caches["windows_free"] = windows
-    caches["host"] = caches["host_free"] = host
-    caches["host_windows"] = caches["host_windows_free"] = host_windows
-    for field in ("oldest", "newest", "window_oldest", "window_newest", "edge", "window_edge"):
-        caches[field] = -1
-    return caches
-
-
-def make_index(records: int) -> Arr:
-    """An empty index (open addressing or chain heads) for about this many records."""
-    return np.full(power_of_two(2 * records), -1, np.int32)
-
-
-def make_replicas(count: int) -> Arr:
-    """Idle, empty replicas."""
-    replicas = np.zeros(count, REPLICA)
-    replicas["end"] = NEVER
-    replicas["pending"] = -1
-    replicas["active"] = OPEN
-    for field in (*LINES, "pre", "pre_tail", "inbox", "inbox_tail", "fresh", "shed"):
-        replicas[field] = -1
-    return replicas
-
-
-def make_engine(
-    limits: Limits,
-    curves: Curves,
-    blocks: int | Arr,
-    *,
-    requests: int,
-    nodes: int,
-    windows: Arr | None = None,
-    central: bool = False,
-    host: tuple[int, int] = (0, 0),
-) -> Engine:
-    """An empty engine: global KV `blocks` (and `windows`) per replica, pools for the rest.
-
-    `host`: blocks and windows of each replica's host memory.
-    """
-    hub = np.zeros(1, HUB)
-    for field in LINES:
-        hub[field] = -1
-    hub["central"] = central
-    points = (limits.windows + host[1]) * limits.replicas + 1
-    return Engine(
-        limits=limits,
-        curves=curves,
-        replicas=make_replicas(limits.replicas),
-        requests=np.zeros(requests, REQUEST),
-        segments=np.zeros(requests * limits.stride, SEGMENT),
-        caches=make_caches(
-            limits.replicas, blocks, limits.windows if windows is None else windows, *host
-        ),
-        nodes=np.zeros(nodes, NODE),
-        node_index=make_index(nodes),
-        node_pool=make_pool(),
-        windows=np.zeros(points, WINDOW),
-        window_index=make_index(points),
-        window_pool=make_pool(),
-        hub=hub,
-        links=np.zeros(limits.replicas // limits.link_replicas, LINK),
-    )
-
-
-def make_world(engine: Engine) -> World:
-    """A world around an empty engine."""
-    limits = engine.limits
-    requests = engine.requests.size
-    buckets = min(1 << 16, limits.timeout_ns // limits.epoch_ns + 3)
-    return World(
-        engine=engine,
-        fates=np.zeros(requests, FATE),
-        ring=np.full(limits.replicas * limits.ring, -1, np.int32),
-        cross=np.zeros(limits.replicas << limits.shift, np.int32),
-        done=np.zeros(requests, DONE),
-        done_count=np.zeros(1, np.int64),
-        sketch=np.zeros((limits.segments, 6, BINS), np.int64),
-        tally=np.zeros(limits.segments, TALLY),
-        patience=np.full(power_of_two(buckets), -1, np.int32),
-    )

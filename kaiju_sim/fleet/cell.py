@@ -7,16 +7,10 @@ dialogue comes at least W after its cause, so units are independent inside an ep
 is exact for the modelled system.
 """
 
+from kaiju_sim.engine.intake import enqueue, enqueue_centrally
 from kaiju_sim.engine.layout import NEVER, Engine, World
 from kaiju_sim.engine.lend import lend
-from kaiju_sim.engine.loop import (
-    advance,
-    beyond,
-    contested,
-    enqueue,
-    enqueue_centrally,
-    first_event,
-)
+from kaiju_sim.engine.loop import advance, beyond, contested, first_event
 from kaiju_sim.engine.patience import start_patience
 from kaiju_sim.engine.policy.host import settle
 from kaiju_sim.engine.policy.routing import choose, see_report, shadow_of, take_report

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from types import ModuleType
 
 from kaiju_sim import rng, sketch
-from kaiju_sim.engine import compiled, layout, loop, patience, record, sequences
+from kaiju_sim.engine import compiled, intake, layout, limits, loop, patience, record, sequences
 from kaiju_sim.engine.policy import (
     batching,
     host,
     index,
+    memory,
     pacing,
     prefix,
     queues,
@@ -81,6 +82,7 @@ def modules() -> tuple[ModuleType, ...]:
         queues,
         pacing,
         host,
+        memory,
         batching,
         withdraw,
         patience,
@@ -88,6 +90,7 @@ def modules() -> tuple[ModuleType, ...]:
         warmth,
         record,
         sequences,
+        intake,
         loop,
         prompts,
         log,
@@ -98,7 +101,7 @@ def modules() -> tuple[ModuleType, ...]:
 
 def keyed() -> tuple[ModuleType, ...]:
     """The modules that the cache is keyed by: those compiled, their records, this one."""
-    return (*modules(), layout, records, sys.modules[__name__])
+    return (*modules(), layout, limits, records, sys.modules[__name__])
 
 
 @functools.cache

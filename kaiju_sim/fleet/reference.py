@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from kaiju_sim.engine.intake import enqueue, enqueue_centrally
 from kaiju_sim.engine.layout import World
-from kaiju_sim.engine.loop import enqueue, enqueue_centrally
 from kaiju_sim.engine.policy.warmth import forget_released
 from kaiju_sim.engine.reference import ReferenceLoop
 from kaiju_sim.fleet.cell import end_warming, prepare, reports, route

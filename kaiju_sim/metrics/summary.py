@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaiju_sim.engine.layout import E2E, QUEUE, TPOT, TTFT, Arr
+from kaiju_sim.metrics.cost import cost
 from kaiju_sim.metrics.host import host_memory
+from kaiju_sim.metrics.pool import Pool, Summary, ratio
 from kaiju_sim.metrics.provision import Provision
 from kaiju_sim.metrics.tables import measured
 from kaiju_sim.metrics.tiers import tiers
+from kaiju_sim.metrics.verdict import verdict
 from kaiju_sim.sketch import RELATIVE_ERROR, quantile_ns
 from kaiju_sim.workload.arrivals import rate_curve
 from kaiju_sim.workload.laws import mean_of
@@ -23,56 +26,6 @@ if TYPE_CHECKING:
     from kaiju_sim.fleet.build import Plant
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
-HOURS_PER_MONTH = 730.0
-PATIENCE_S = 5.0
-"""Work that waits longer than this is a backlog."""
-Summary = dict[str, Any]
-
-
-class Pool:
-    """The cells of a run added up: what happened in the measured window and to the cohort."""
-
-    def __init__(self, cells: Sequence[Any]) -> None:
-        self.cells = cells
-        self.window_ns = cells[0].stop.time_ns - cells[0].start.time_ns
-        self.window_s = self.window_ns * 1e-9
-        self.exact = all(c.logged_all for c in cells)
-        self.log = np.concatenate([c.log for c in cells])
-
-    def during(self, name: str) -> int:
-        """A running total of the replicas, over the window."""
-        return sum(c.stop.sums[name] - c.start.sums[name] for c in self.cells)
-
-    def moved(self, name: str) -> int:
-        """Blocks or windows that changed their tier of memory, over the window."""
-        return sum(c.stop.moved[name] - c.start.moved[name] for c in self.cells)
-
-    def change(self, name: str) -> Any:
-        """A running total of the cells, over the window."""
-        return sum(getattr(c.stop, name) - getattr(c.start, name) for c in self.cells)
-
-    def tally(self, name: str) -> int:
-        """A count of the cohort."""
-        return sum(c.tally[name] for c in self.cells)
-
-    def sketch(self, row: int) -> Arr:
-        """A sketch of the cohort."""
-        return np.asarray(sum(c.sketch[row] for c in self.cells))
-
-    def desk(self, name: str) -> int:
-        """A count of the router's desk."""
-        return sum(c.desk[name] for c in self.cells)
-
-    def ticks(self, name: str) -> Arr:
-        """Values of a column of the time series at ticks inside the window."""
-        low, high = self.cells[0].start.time_ns * 1e-9, self.cells[0].stop.time_ns * 1e-9
-        parts = [t[name] for c in self.cells for t in c.ticks if low < t["time_s"][0] <= high]
-        return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def ratio(part: float, whole: float) -> float | None:
-    """part / whole, None of nothing."""
-    return float(part) / float(whole) if whole else None
 
 
 def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
@@ -254,40 +207,6 @@ def throughput(pool: Pool, provision: Provision) -> Summary:
     }
 
 
-def cost(plant: "Plant", pool: Pool, provision: Provision) -> Summary:
-    """The GPU bill, and what it comes to per message and token."""
-    per_hour = provision.usd_per_hour()
-    bill = per_hour / 3600.0 * pool.window_s
-    share = ratio(pool.during("prefill_rows_ns"), pool.change("busy_ns"))
-    tokens, prompt = pool.during("tokens"), pool.during("prompt")
-    per_message = ratio(bill, pool.during("done"))
-    live = pool.change("live_area_ns") * 1e-9 / pool.window_s
-    sessions = plant.scenario.traffic.kind == "sessions"
-    return {
-        "cost.usd_per_hour": per_hour,
-        "cost.usd_per_message": per_message,
-        "cost.usd_per_million_output_tokens": per_million(bill, 1.0 - (share or 0.0), tokens),
-        "cost.usd_per_million_input_tokens": per_million(bill, share or 0.0, prompt),
-        "cost.input_share": share,
-        "cost.usd_per_conversation_hour": ratio(per_hour, live) if sessions else None,
-        "cost.usd_per_month": per_hour * HOURS_PER_MONTH,
-        "cost.gross_margin": gross_margin(plant, per_message),
-    }
-
-
-def per_million(bill: float, share: float, tokens: int) -> float | None:
-    """Price of a million tokens that bear a share of the bill."""
-    return ratio(bill * share * 1e6, tokens)
-
-
-def gross_margin(plant: "Plant", per_message: float | None) -> float | None:
-    """1 - GPU cost of a subscriber's messages / subscription price, where both are stated."""
-    e = plant.scenario.economics
-    if e.subscription is None or e.messages_per_subscriber_month is None or per_message is None:
-        return None
-    return 1.0 - per_message * e.messages_per_subscriber_month / e.subscription
-
-
 def stated(plant: "Plant") -> Summary:
     """What the scenario says about its traffic, averaged over the measured window."""
     s = plant.scenario
@@ -334,36 +253,3 @@ def realised(plant: "Plant", pool: Pool, requests: dict[str, int]) -> Summary:
         "realised.retries": pool.tally("retries"),
         "realised.gave_up": pool.tally("gave_up"),
     }
-
-
-def verdict(pool: Pool, stated_per_s: float | None) -> str:
-    """stable, backlogged or overloaded: see docs/metrics.md.
-
-    Overloaded: the window ends with more messages in the system than it began with, by over 2 % of
-    what arrived and three standard deviations of a Poisson count, half of it waiting; or (closed
-    loop, where waiting users send less) under 90 % of the stated messages are served while a second
-    of work waits; or over 1 % of the cohort failed, was shed or given up. Backlogged: not so, but
-    what waits when arrivals end would take over five seconds to serve, or so much still waits after
-    the drain that it was not served in five seconds (answers that are under way are no backlog).
-    """
-    arrived = max(1, pool.during("arrived"))
-    lost = sum(pool.tally(name) for name in ("failed", "shed", "cancelled"))
-    if lost > 0.01 * max(1, pool.tally("arrived")):
-        return "overloaded"
-    growth = pool.change("in_system")
-    waiting = sum(c.stop.waiting for c in pool.cells)
-    grew = pool.change("waiting") > growth / 2
-    if growth > 0.02 * arrived and growth > 3 * arrived**0.5 and grew:
-        return "overloaded"
-    rate = pool.during("done") / pool.window_s
-    if stated_per_s is not None and rate < 0.9 * stated_per_s and waiting > rate:
-        return "overloaded"
-    still = sum(c.end.waiting for c in pool.cells)
-    served = PATIENCE_S - min(PATIENCE_S, drained_s(pool))
-    backlogged = waiting > PATIENCE_S * rate or still > served * rate
-    return "backlogged" if backlogged else "stable"
-
-
-def drained_s(pool: Pool) -> float:
-    """How long messages could still finish after the last arrival: until all had, or the drain."""
-    return float(max(c.end.time_ns - c.stop.time_ns for c in pool.cells)) * 1e-9

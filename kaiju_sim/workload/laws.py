@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kaiju_sim import rng
-from kaiju_sim.scenario.traffic import (
+from kaiju_sim.scenario.parts.laws import (
     Constant,
     Distribution,
     Exponential,

@@ -8,8 +8,9 @@ from blocks import Path
 from tree_state import small_engine
 from workloads import write_request
 
-from kaiju_sim.engine.layout import NEVER, Engine, make_world
-from kaiju_sim.engine.loop import enqueue
+from kaiju_sim.engine.intake import enqueue
+from kaiju_sim.engine.layout import NEVER, Engine
+from kaiju_sim.engine.make import make_world
 from kaiju_sim.engine.policy import batching, host
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tree_state import as_records
 from workloads import Workload
 
-from kaiju_sim.engine.layout import NODE, make_index, make_pool
+from kaiju_sim.engine.layout import NODE
+from kaiju_sim.engine.make import make_index, make_pool
 from kaiju_sim.engine.policy import index as store
 from kaiju_sim.engine.policy import prefix
 from kaiju_sim.fleet.grow import larger, rebuilt_index

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_state import all_blocks, small_engine
 
-from kaiju_sim.engine.layout import NODE, SEGMENT, make_caches, make_index, make_pool
+from kaiju_sim.engine.layout import NODE, SEGMENT
+from kaiju_sim.engine.make import make_caches, make_index, make_pool
 from kaiju_sim.engine.policy import prefix
 from kaiju_sim.workload.traces import prefix_paths, read_trace
 from kaiju_sim.workload.traces.reuse import LruCache, leading

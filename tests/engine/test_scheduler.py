@@ -8,7 +8,9 @@ from workloads import write_request
 
 from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.catalog.models import find_model
-from kaiju_sim.engine.layout import NEVER, TTFT_AWARE, Engine, Limits, make_engine
+from kaiju_sim.engine.layout import NEVER, TTFT_AWARE, Engine
+from kaiju_sim.engine.limits import Limits
+from kaiju_sim.engine.make import make_engine
 from kaiju_sim.engine.policy import batching, pacing, queues
 from kaiju_sim.steptime.curves import Curves
 from kaiju_sim.steptime.roofline import Rank, roofline_curves, usual_efficiency

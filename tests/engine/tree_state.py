@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from blocks import Block, Point
 
-from kaiju_sim.engine.layout import NEVER, Arr, Engine, Limits, make_engine
+from kaiju_sim.engine.layout import NEVER, Arr, Engine
+from kaiju_sim.engine.limits import Limits
+from kaiju_sim.engine.make import make_engine
 from kaiju_sim.engine.policy.index import find, home
 from kaiju_sim.steptime.curves import Curves
 

@@ -11,8 +11,8 @@ from scenario_texts import VALID, Write
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario import explain
 from kaiju_sim.scenario.loader import ROOT, Loaded, load_scenario
+from kaiju_sim.scenario.parts.laws import ConstantTime, ExponentialTime, LognormalTime, Uniform
 from kaiju_sim.scenario.schema import Scenario
-from kaiju_sim.scenario.traffic import ConstantTime, ExponentialTime, LognormalTime, Uniform
 from kaiju_sim.scenario.tree import Node, Origin, merged
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from kaiju_sim.catalog.models import find_model
 from kaiju_sim.cli import make_app
 from kaiju_sim.scenario.loader import Loaded, load_scenario
-from kaiju_sim.scenario.traffic import Quantiles
+from kaiju_sim.scenario.parts.laws import Quantiles
 from kaiju_sim.simulation import simulate
 from kaiju_sim.workload.laws import mean_of
 from kaiju_sim.workload.traces import Trace, read_trace
