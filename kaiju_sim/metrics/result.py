@@ -54,10 +54,10 @@ REPLICA_COLUMNS: dict[str, str] = {
     "cached_tokens": "int64",
     "output_tokens": "int64",
 }
-"""One row per tick and replica. `time_s` is the end of the tick. From `waiting` to
-`kv_local_windows`: the state at that instant (`running` counts decoding messages, `used` blocks
-are referenced by a message, `cached` ones are kept for reuse only). From `busy_s` on: totals of
-the tick that ends there."""
+"""One row per tick and replica that was paid for in it. `time_s` is the end of the tick. From
+`waiting` to `kv_local_windows`: the state at that instant (`running` counts decoding messages,
+`used` blocks are referenced by a message, `cached` ones are kept for reuse only). From `busy_s`
+on: totals of the tick that ends there."""
 
 EVENT_COLUMNS: dict[str, str] = {
     "time_s": "float64",
