@@ -66,10 +66,10 @@ REPLICA_COLUMNS: dict[str, str] = {
     "cached_host_tokens": "int64",
     "output_tokens": "int64",
 }
-"""One row per tick and replica. `time_s` is the end of the tick. From `waiting` to
-`kv_host_blocks`: the state at that instant (`running` counts decoding messages, `used` blocks
-are referenced by a message, `cached` ones are kept for reuse only). From `busy_s` on: totals of
-the tick that ends there."""
+"""One row per tick and replica that was paid for in it. `time_s` is the end of the tick. From
+`waiting` to `kv_host_blocks`: the state at that instant (`running` counts decoding messages, `used`
+blocks are referenced by a message, `cached` ones are kept for reuse only). From `busy_s` on: totals
+of the tick that ends there."""
 
 SERIES_COLUMNS: dict[str, str] = {
     "replication": "int32",
