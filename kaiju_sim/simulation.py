@@ -8,14 +8,14 @@ from typing import Literal
 from kaiju_sim.catalog.models import find_model
 from kaiju_sim.errors import UserError
 from kaiju_sim.executor import run_tasks
-from kaiju_sim.fleet.build import Plant
 from kaiju_sim.fleet.control import CellResult, CellRun, Plane
-from kaiju_sim.fleet.groups import build_groups
-from kaiju_sim.metrics import warmup
-from kaiju_sim.metrics.replications import joined, replication_seeds
+from kaiju_sim.fleet.setup.build import Plant
+from kaiju_sim.fleet.setup.groups import build_groups
 from kaiju_sim.metrics.result import RunResult
-from kaiju_sim.metrics.sampling import ALL, thinned
 from kaiju_sim.metrics.series import series_table
+from kaiju_sim.metrics.stats import warmup
+from kaiju_sim.metrics.stats.replications import joined, replication_seeds
+from kaiju_sim.metrics.stats.sampling import ALL, thinned
 from kaiju_sim.metrics.summary import summarise
 from kaiju_sim.metrics.tables import event_table, replica_table, request_table
 from kaiju_sim.scenario.schema import Scenario

@@ -9,7 +9,7 @@ from scipy.stats import t as student
 
 from kaiju_sim.fleet.control import CellResult
 from kaiju_sim.metrics.result import RunResult
-from kaiju_sim.metrics.warmup import detect, resolved
+from kaiju_sim.metrics.stats.warmup import detect, resolved
 from kaiju_sim.scenario.loader import load_scenario
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.simulation import CellTask, EngineName, build_plant, run_cell

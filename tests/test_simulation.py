@@ -77,7 +77,7 @@ def test_memory_that_does_not_suffice_is_the_users_error() -> None:
 
 ENTRY = """
 import sys
-from kaiju_sim.engine.compiled import compile_entry
+from kaiju_sim.engine.jit.compiled import compile_entry
 from kaiju_sim.engine.policy.batching import (chunk)
 from kaiju_sim.fleet.compiled import keyed, modules
 
@@ -143,7 +143,7 @@ def test_a_replay_needs_no_compilation_of_its_own_and_ends_with_its_trace(tmp_pa
     import numba
     import numpy as np
 
-    from kaiju_sim.fleet.build import build_cell
+    from kaiju_sim.fleet.setup.build import build_cell
     from kaiju_sim.simulation import build_plant
 
     rows = "arrival_s,prompt_tokens,output_tokens\n0,100,5\n1.5,90,4\n"

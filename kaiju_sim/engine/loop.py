@@ -22,9 +22,9 @@ from kaiju_sim.engine.policy.batching import (
     prefill_room,
     wake_time,
 )
-from kaiju_sim.engine.policy.host import flush
-from kaiju_sim.engine.policy.memory import blocks_of, end_prefill, leave
-from kaiju_sim.engine.policy.prefix import take
+from kaiju_sim.engine.policy.kv.host import flush
+from kaiju_sim.engine.policy.kv.memory import blocks_of, end_prefill, leave
+from kaiju_sim.engine.policy.kv.prefix import take
 from kaiju_sim.engine.policy.queues import (
     somebody_waits,
 )

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from kaiju_sim.engine.layout import NEVER, Rec, World
 from kaiju_sim.engine.loop import duration_ns
 from kaiju_sim.engine.policy.batching import computed, form_batch, requeue, victim_before, wake_time
-from kaiju_sim.engine.policy.memory import blocks_of, end_prefill, leave
-from kaiju_sim.engine.policy.prefix import take
+from kaiju_sim.engine.policy.kv.memory import blocks_of, end_prefill, leave
+from kaiju_sim.engine.policy.kv.prefix import take
 from kaiju_sim.engine.record import deliver, hand_over_shed, record_gap, record_prompt
 from kaiju_sim.steptime.curves import decode_ns, fixed_ns, prefill_ns
 

@@ -7,7 +7,7 @@ a sequence crosses into a new one, so growth costs the same for any block size.
 
 from kaiju_sim.engine.layout import World
 from kaiju_sim.engine.policy.batching import requeue, victim_before
-from kaiju_sim.engine.policy.memory import blocks_of, leave
+from kaiju_sim.engine.policy.kv.memory import blocks_of, leave
 
 
 def window_full_at(w: World, q: int) -> int:

@@ -8,16 +8,16 @@ is exact for the modelled system.
 """
 
 from kaiju_sim.engine.intake import enqueue, enqueue_centrally
+from kaiju_sim.engine.jit.lend import lend
 from kaiju_sim.engine.layout import NEVER, Engine, World
-from kaiju_sim.engine.lend import lend
 from kaiju_sim.engine.loop import advance, beyond, contested, first_event
 from kaiju_sim.engine.patience import start_patience
-from kaiju_sim.engine.policy.host import settle
+from kaiju_sim.engine.policy.kv.host import settle
+from kaiju_sim.engine.policy.kv.warmth import forget_released, remember
 from kaiju_sim.engine.policy.routing import choose, see_report, shadow_of, take_report
-from kaiju_sim.engine.policy.warmth import forget_released, remember
 from kaiju_sim.engine.record import segment_of
-from kaiju_sim.fleet.outcomes import answered, give_request, give_up, refuse
-from kaiju_sim.fleet.prompts import (
+from kaiju_sim.fleet.messages.outcomes import answered, give_request, give_up, refuse
+from kaiju_sim.fleet.messages.prompts import (
     compose,
     compose_past,
     compose_row,

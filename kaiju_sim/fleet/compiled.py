@@ -6,22 +6,13 @@ from collections.abc import Callable
 from types import ModuleType
 
 from kaiju_sim import rng, sketch
-from kaiju_sim.engine import compiled, intake, layout, limits, loop, patience, record, sequences
-from kaiju_sim.engine.policy import (
-    batching,
-    host,
-    index,
-    memory,
-    pacing,
-    prefix,
-    queues,
-    routing,
-    warmth,
-    windows,
-    withdraw,
-)
-from kaiju_sim.fleet import cell, log, outcomes, prompts, records
+from kaiju_sim.engine import intake, layout, limits, loop, patience, record, sequences
+from kaiju_sim.engine.jit import compiled
+from kaiju_sim.engine.policy import batching, pacing, queues, routing, withdraw
+from kaiju_sim.engine.policy.kv import host, index, memory, prefix, warmth, windows
+from kaiju_sim.fleet import cell, records
 from kaiju_sim.fleet.cell import run_until
+from kaiju_sim.fleet.messages import log, outcomes, prompts
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.steptime import curves
 from kaiju_sim.workload import habits, laws, popularity, sessions

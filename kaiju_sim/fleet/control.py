@@ -14,14 +14,14 @@ import simpy
 
 from kaiju_sim import rng
 from kaiju_sim.engine.layout import Arr
-from kaiju_sim.fleet.build import Plant, build_cell, ns
 from kaiju_sim.fleet.elastic.autoscale import Autoscaler
 from kaiju_sim.fleet.elastic.recovery import Table
 from kaiju_sim.fleet.elastic.shards import Billed, Shards
 from kaiju_sim.fleet.elastic.story import Story
-from kaiju_sim.fleet.grow import grown
 from kaiju_sim.fleet.invalidate import forget_versions
 from kaiju_sim.fleet.records import NEED_LOG, Cell
+from kaiju_sim.fleet.setup.build import Plant, build_cell, ns
+from kaiju_sim.fleet.setup.grow import grown
 from kaiju_sim.metrics.collect import Series, Totals, in_flight_rows, take_totals
 from kaiju_sim.workload.popularity import pick
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kaiju_sim.engine.layout import Arr, Engine, Rec
-from kaiju_sim.engine.policy.index import find, home
-from kaiju_sim.engine.policy.prefix import drop_node, unlink
-from kaiju_sim.engine.policy.windows import window_drop
+from kaiju_sim.engine.policy.kv.index import find, home
+from kaiju_sim.engine.policy.kv.prefix import drop_node, unlink
+from kaiju_sim.engine.policy.kv.windows import window_drop
 
 REPLICAS = 4096
 """Streams of a cache are told apart by replica: `prefix.local_stream`."""

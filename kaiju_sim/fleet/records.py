@@ -6,7 +6,7 @@ import numpy as np
 
 from kaiju_sim.engine.layout import Arr, World
 from kaiju_sim.engine.policy.routing import Routing
-from kaiju_sim.fleet.prompts import Prompts
+from kaiju_sim.fleet.messages.prompts import Prompts
 from kaiju_sim.workload.sessions import Users
 
 DONE, NEED_REQUESTS, NEED_SESSIONS, NEED_NODES, NEED_LOG = range(5)

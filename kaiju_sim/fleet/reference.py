@@ -10,10 +10,10 @@ import numpy as np
 
 from kaiju_sim.engine.intake import enqueue, enqueue_centrally
 from kaiju_sim.engine.layout import World
-from kaiju_sim.engine.policy.warmth import forget_released
+from kaiju_sim.engine.policy.kv.warmth import forget_released
 from kaiju_sim.engine.reference import ReferenceLoop
 from kaiju_sim.fleet.cell import end_warming, prepare, reports, route
-from kaiju_sim.fleet.outcomes import answered, give_up
+from kaiju_sim.fleet.messages.outcomes import answered, give_up
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.fleet.rows import Rows
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaiju_sim.engine.layout import E2E, QUEUE, TPOT, TTFT, Arr
-from kaiju_sim.metrics.cost import cost
-from kaiju_sim.metrics.host import host_memory
-from kaiju_sim.metrics.pool import Pool, Summary, ratio
-from kaiju_sim.metrics.provision import Provision
+from kaiju_sim.metrics.figures.cost import cost
+from kaiju_sim.metrics.figures.host import host_memory
+from kaiju_sim.metrics.figures.pool import Pool, Summary, ratio
+from kaiju_sim.metrics.figures.provision import Provision
+from kaiju_sim.metrics.figures.tiers import tiers
+from kaiju_sim.metrics.figures.verdict import verdict
 from kaiju_sim.metrics.tables import measured
-from kaiju_sim.metrics.tiers import tiers
-from kaiju_sim.metrics.verdict import verdict
 from kaiju_sim.sketch import RELATIVE_ERROR, quantile_ns
 from kaiju_sim.workload.arrivals import rate_curve
 from kaiju_sim.workload.laws import mean_of
 
 if TYPE_CHECKING:
-    from kaiju_sim.fleet.build import Plant
+    from kaiju_sim.fleet.setup.build import Plant
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
 

@@ -74,7 +74,7 @@ replications it is null) and `values`. The tables hold all replications, told ap
 
 Two scenarios with one seed that differ in something else see the same users in replication i, so
 their difference is best taken run by run: `paired_difference(a, b)` of
-`kaiju_sim.metrics.intervals` on two figures' `values`. Its interval is narrower than that of
+`kaiju_sim.metrics.stats.intervals` on two figures' `values`. Its interval is narrower than that of
 independent runs, as far as the two go up and down together.
 
 ## Words that other tools use otherwise

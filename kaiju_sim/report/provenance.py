@@ -83,7 +83,7 @@ def profile_hash(scenario: "Scenario", base_dir: Path) -> str:
     """SHA-256 over the step-time curves that the engine read: what counts, whatever its file."""
     import numpy as np
 
-    from kaiju_sim.fleet.groups import build_groups
+    from kaiju_sim.fleet.setup.groups import build_groups
 
     digest = hashlib.sha256()
     for group in build_groups(scenario, base_dir):

@@ -9,8 +9,8 @@ from fleet_runs import Tree, cells_of, columns, constant, same, scenario_of
 
 from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.errors import UserError
-from kaiju_sim.fleet import build
-from kaiju_sim.fleet.groups import message_costs
+from kaiju_sim.fleet.setup import build
+from kaiju_sim.fleet.setup.groups import message_costs
 from kaiju_sim.simulation import build_plant, simulate
 from kaiju_sim.steptime.build import stacked
 from kaiju_sim.steptime.curves import decode_ns, fixed_ns, prefill_ns

@@ -8,8 +8,8 @@ import pytest
 from elastic_runs import change, changing
 from fleet_runs import columns
 
-from kaiju_sim.fleet.build import build_cell
 from kaiju_sim.fleet.elastic import table
+from kaiju_sim.fleet.setup.build import build_cell
 from kaiju_sim.simulation import build_plant, simulate
 
 

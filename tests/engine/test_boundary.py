@@ -9,7 +9,7 @@ from kaiju_sim.engine import layout
 from kaiju_sim.engine.layout import FATE, Engine, World
 
 POLICY = Path(layout.__file__).parent / "policy"
-MODULES = sorted(POLICY.glob("*.py"))
+MODULES = sorted(POLICY.rglob("*.py"))
 SEEN = {
     name
     for dtype in (layout.REQUEST, layout.REPLICA, layout.CACHE, layout.NODE, layout.WINDOW)

@@ -11,7 +11,8 @@ from workloads import write_request
 from kaiju_sim.engine.intake import enqueue
 from kaiju_sim.engine.layout import NEVER, Engine
 from kaiju_sim.engine.make import make_world
-from kaiju_sim.engine.policy import batching, host
+from kaiju_sim.engine.policy import batching
+from kaiju_sim.engine.policy.kv import host
 
 
 def write(e: Engine, slot: int, stream: int, blocks: int) -> None:

@@ -12,9 +12,9 @@ from workloads import Workload
 
 from kaiju_sim.engine.layout import NODE
 from kaiju_sim.engine.make import make_index, make_pool
-from kaiju_sim.engine.policy import index as store
-from kaiju_sim.engine.policy import prefix
-from kaiju_sim.fleet.grow import larger, rebuilt_index
+from kaiju_sim.engine.policy.kv import index as store
+from kaiju_sim.engine.policy.kv import prefix
+from kaiju_sim.fleet.setup.grow import larger, rebuilt_index
 
 MOST_STREAM = prefix.local_stream((1 << 50) - 1, 4095)
 KEYS = [(stream, start) for stream in (0, 4096, MOST_STREAM) for start in range(4)]

@@ -7,7 +7,7 @@ from workloads import write_request
 from kaiju_sim.engine.layout import Engine
 from kaiju_sim.engine.policy import batching
 from kaiju_sim.fleet.invalidate import forget_versions
-from kaiju_sim.fleet.prompts import stream_of
+from kaiju_sim.fleet.messages.prompts import stream_of
 
 OLD, NEW = 3 * 64 + 5, 4 * 64 + 5
 """Head keys of versions 3 and 4 on day 5."""

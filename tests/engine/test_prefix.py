@@ -14,7 +14,7 @@ from tree_state import all_blocks, small_engine
 
 from kaiju_sim.engine.layout import NODE, SEGMENT
 from kaiju_sim.engine.make import make_caches, make_index, make_pool
-from kaiju_sim.engine.policy import prefix
+from kaiju_sim.engine.policy.kv import prefix
 from kaiju_sim.workload.traces import prefix_paths, read_trace
 from kaiju_sim.workload.traces.reuse import LruCache, leading
 

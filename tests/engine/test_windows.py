@@ -8,7 +8,8 @@ from tree_state import all_windows, small_engine
 from workloads import Workload, write_request
 
 from kaiju_sim.engine.layout import Engine
-from kaiju_sim.engine.policy import batching, prefix, windows
+from kaiju_sim.engine.policy import batching
+from kaiju_sim.engine.policy.kv import prefix, windows
 
 KINDS = {
     "none retained": Rules(blocks=40, windows=3),

@@ -9,7 +9,7 @@ from blocks import Block, Point
 from kaiju_sim.engine.layout import NEVER, Arr, Engine
 from kaiju_sim.engine.limits import Limits
 from kaiju_sim.engine.make import make_engine
-from kaiju_sim.engine.policy.index import find, home
+from kaiju_sim.engine.policy.kv.index import find, home
 from kaiju_sim.steptime.curves import Curves
 
 NODE_FIELDS = ("stream", "start", "n", "hbm", "ref", "older", "newer")

@@ -11,9 +11,9 @@ import pytest
 from fleet_runs import Tree, same, scenario_of
 from scipy.stats import t as student
 
-from kaiju_sim.metrics.intervals import as_json, interval, paired_difference, t_quantile
-from kaiju_sim.metrics.replications import mean_of, replication_seeds
 from kaiju_sim.metrics.result import RunResult
+from kaiju_sim.metrics.stats.intervals import as_json, interval, paired_difference, t_quantile
+from kaiju_sim.metrics.stats.replications import mean_of, replication_seeds
 from kaiju_sim.report.rundir import read_run, write_run
 from kaiju_sim.simulation import replicate, simulate
 

@@ -7,7 +7,7 @@ import pytest
 from fleet_runs import Tree, constant, merged, same, scenario_of
 
 from kaiju_sim.errors import UserError
-from kaiju_sim.metrics.warmup import BATCH, LAST, cut_of, filled
+from kaiju_sim.metrics.stats.warmup import BATCH, LAST, cut_of, filled
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.simulation import simulate
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 from made_up_run import SCENARIO_YAML, result
 
-from kaiju_sim.metrics.replications import joined
 from kaiju_sim.metrics.result import RunResult
+from kaiju_sim.metrics.stats.replications import joined
 from kaiju_sim.report.glossary import METRICS
 from kaiju_sim.report.html import render
 from kaiju_sim.report.html.render import _fleet_figures

@@ -9,8 +9,8 @@ block and none is free or idle.
 from typing import NamedTuple
 
 from kaiju_sim.engine.layout import NEVER, Engine, Rec
-from kaiju_sim.engine.policy import host
-from kaiju_sim.engine.policy.memory import admit
+from kaiju_sim.engine.policy.kv import host
+from kaiju_sim.engine.policy.kv.memory import admit
 from kaiju_sim.engine.policy.pacing import (
     longest_step,
     most_tokens,

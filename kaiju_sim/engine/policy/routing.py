@@ -11,7 +11,7 @@ import numpy as np
 
 from kaiju_sim import rng
 from kaiju_sim.engine.layout import OPEN, Arr, Engine
-from kaiju_sim.engine.policy.prefix import match
+from kaiju_sim.engine.policy.kv.prefix import match
 
 AFFINITY, STICKY, RENDEZVOUS, PREFIX_AWARE, LEAST_LOADED, ROUND_ROBIN, POWER_OF_TWO = range(7)
 POLICIES = (

@@ -6,7 +6,7 @@ chunk's result. What of the prompt has been computed is lost: it had no names ye
 """
 
 from kaiju_sim.engine.layout import Arr, Engine, Rec
-from kaiju_sim.engine.policy import prefix, windows
+from kaiju_sim.engine.policy.kv import prefix, windows
 from kaiju_sim.engine.policy.queues import count_load, in_low_line
 
 

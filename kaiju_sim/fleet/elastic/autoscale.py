@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kaiju_sim.engine.policy.routing import SHADOW
-from kaiju_sim.fleet.build import ns
 from kaiju_sim.fleet.elastic.story import Story
+from kaiju_sim.fleet.setup.build import ns
 from kaiju_sim.scenario.parts.fleet import Autoscale
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from kaiju_sim.fleet.build import ns
 from kaiju_sim.fleet.elastic import table
 from kaiju_sim.fleet.elastic.story import Story
+from kaiju_sim.fleet.setup.build import ns
 
 if TYPE_CHECKING:
     from kaiju_sim.fleet.control import CellRun

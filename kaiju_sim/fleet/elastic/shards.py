@@ -14,9 +14,9 @@ import numpy as np
 
 from kaiju_sim.engine.layout import NEVER, OPEN, Arr
 from kaiju_sim.engine.policy.routing import SHADOW
-from kaiju_sim.fleet.build import ns
 from kaiju_sim.fleet.elastic import table
 from kaiju_sim.fleet.elastic.story import Story
+from kaiju_sim.fleet.setup.build import ns
 from kaiju_sim.scenario.parts.fleet import Change, Fleet
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Shards:
     def _wake(self, shards: list[int]) -> None:
         """What waits in the central queue does not wait for idle replicas that may pull now."""
         e = self.control.cell.world.engine
-        if e.hub["wait"][0] < 0:
+        if e.hub["length"][0] == 0:
             return
         r = e.replicas
         idle = (r["active"] == OPEN) & (r["end"] == NEVER) & (r["pending"] < 0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from kaiju_sim.fleet.build import Plant
+    from kaiju_sim.fleet.setup.build import Plant
 
 
 class Provision:

@@ -1,9 +1,9 @@
 """Warm and cold caches: what is put into a cache, or lost from it, outside of any engine step."""
 
 from kaiju_sim.engine.layout import Engine
-from kaiju_sim.engine.policy.memory import admit, end_prefill, leave
-from kaiju_sim.engine.policy.prefix import drop
-from kaiju_sim.engine.policy.windows import window_drop
+from kaiju_sim.engine.policy.kv.memory import admit, end_prefill, leave
+from kaiju_sim.engine.policy.kv.prefix import drop
+from kaiju_sim.engine.policy.kv.windows import window_drop
 
 
 def remember(e: Engine, k: int, q: int) -> None:

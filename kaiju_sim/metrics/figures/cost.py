@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from kaiju_sim.metrics.pool import Pool, Summary, ratio
-from kaiju_sim.metrics.provision import Provision
+from kaiju_sim.metrics.figures.pool import Pool, Summary, ratio
+from kaiju_sim.metrics.figures.provision import Provision
 
 if TYPE_CHECKING:
-    from kaiju_sim.fleet.build import Plant
+    from kaiju_sim.fleet.setup.build import Plant
 
 HOURS_PER_MONTH = 730.0
 

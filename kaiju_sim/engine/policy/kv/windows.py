@@ -11,8 +11,8 @@ Points of a stream hang on one chain of the index, by a hash of (replica, stream
 """
 
 from kaiju_sim.engine.layout import Arr, Engine, Rec
-from kaiju_sim.engine.policy.index import home, pool_give, pool_take
-from kaiju_sim.engine.policy.prefix import local_stream
+from kaiju_sim.engine.policy.kv.index import home, pool_give, pool_take
+from kaiju_sim.engine.policy.kv.prefix import local_stream
 
 
 def window_unlink(c: Rec, windows: Arr, x: int) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaiju_sim import rng
-from kaiju_sim.metrics.intervals import as_json
 from kaiju_sim.metrics.result import RunResult
-from kaiju_sim.metrics.sampling import SHARE, thinned_to
+from kaiju_sim.metrics.stats.intervals import as_json
+from kaiju_sim.metrics.stats.sampling import SHARE, thinned_to
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from kaiju_sim.engine.layout import DONE, FATE, NODE, REQUEST, SEGMENT, Arr
-from kaiju_sim.engine.policy.index import home
+from kaiju_sim.engine.policy.kv.index import home
 from kaiju_sim.fleet.records import LOG, NEED_NODES, NEED_REQUESTS, NEED_SESSIONS, Cell
 from kaiju_sim.workload.sessions import SESSION
 

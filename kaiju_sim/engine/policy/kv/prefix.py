@@ -23,7 +23,7 @@ The specification is a block-by-block cache (tests/engine/blocks.py); every oper
 """
 
 from kaiju_sim.engine.layout import Arr, Rec
-from kaiju_sim.engine.policy.index import find, index_add, index_remove, pool_give, pool_take
+from kaiju_sim.engine.policy.kv.index import find, index_add, index_remove, pool_give, pool_take
 
 
 def local_stream(stream: int, k: int) -> int:

@@ -1,6 +1,6 @@
 """Whether a fleet keeps up: stable, backlogged or overloaded."""
 
-from kaiju_sim.metrics.pool import Pool
+from kaiju_sim.metrics.figures.pool import Pool
 
 PATIENCE_S = 5.0
 """Work that waits longer than this is a backlog."""

@@ -9,7 +9,7 @@ from kaiju_sim import rng
 from kaiju_sim.engine.patience import end_patience, first_of
 from kaiju_sim.engine.policy.withdraw import withdraw
 from kaiju_sim.engine.record import segment_of
-from kaiju_sim.fleet.log import log_message
+from kaiju_sim.fleet.messages.log import log_message
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.workload.habits import ask_key, backoff_s, leaves, rejects
 from kaiju_sim.workload.laws import draw

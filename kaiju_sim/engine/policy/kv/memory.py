@@ -1,7 +1,7 @@
 """A message's KV memory from admission to end: what is found, taken, named and given up."""
 
 from kaiju_sim.engine.layout import Arr, Engine
-from kaiju_sim.engine.policy import host, prefix, windows
+from kaiju_sim.engine.policy.kv import host, prefix, windows
 
 
 def blocks_of(tokens: int, shift: int) -> int:

@@ -6,7 +6,7 @@ from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.steptime.memory import KvPlan
 
 if TYPE_CHECKING:
-    from kaiju_sim.metrics.pool import Pool
+    from kaiju_sim.metrics.figures.pool import Pool
 
 
 def host_memory(s: Scenario, kv: KvPlan, pool: "Pool") -> dict[str, Any]:

@@ -14,9 +14,9 @@ from kaiju_sim.engine.make import make_engine, make_world, power_of_two
 from kaiju_sim.engine.policy import routing
 from kaiju_sim.engine.policy.routing import ROUTER, Routing
 from kaiju_sim.errors import UserError
-from kaiju_sim.fleet.groups import Group, group_of, message_costs
-from kaiju_sim.fleet.prompts import Prompts
+from kaiju_sim.fleet.messages.prompts import Prompts
 from kaiju_sim.fleet.records import DESK, LOG, Cell
+from kaiju_sim.fleet.setup.groups import Group, group_of, message_costs
 from kaiju_sim.scenario.parts.laws import Constant, Distribution
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.steptime.build import StepTime, stacked

@@ -26,7 +26,7 @@ from typing import Any
 import numba
 from numba.extending import overload, register_jitable
 
-from kaiju_sim.engine.lend import lend
+from kaiju_sim.engine.jit.lend import lend
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -82,7 +82,7 @@ def _own(function: object, module: ModuleType) -> bool:
 def share_lend() -> None:
     """Teach compiled code to lend tuples of arrays by address; plainly where numba has changed."""
     try:
-        from kaiju_sim.engine.borrow import lent_tuple
+        from kaiju_sim.engine.jit.borrow import lent_tuple
     except ImportError:
         register_jitable(lend)
         return

@@ -1,0 +1,1 @@
+"""Compiled code: the only use of numba."""

@@ -1,0 +1,1 @@
+"""KV memory: the paged prefix cache, local windows, host memory."""

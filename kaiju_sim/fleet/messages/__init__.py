@@ -1,0 +1,1 @@
+"""A message's life outside the engine: its prompt, its outcome, its row in the log."""
