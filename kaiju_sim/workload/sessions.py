@@ -18,7 +18,8 @@ from kaiju_sim.workload.popularity import pick
 
 # `history`: tokens of the dialogue in the prompt; `epoch` changes with every cut of it (and of what
 # stands before it), `revision` when what stands before the persona changes. `swipe`: answers to
-# this turn rejected so far; `attempt`: how often the message in hand was sent in vain.
+# this turn rejected so far; `attempt`: how often the message was sent in vain; `node`: where the
+# history was last seen in a cache (a hint).
 SESSION = np.dtype(
     [
         ("at", "i8"),
@@ -34,7 +35,7 @@ SESSION = np.dtype(
         ("turns", "i4"),
         ("turn", "i4"),
         ("replica", "i4"),
-        ("row", "i4"),
+        ("node", "i4"),
         ("swipe", "i4"),
         ("attempt", "i4"),
     ],
@@ -151,7 +152,7 @@ def begin_session(u: Users, s: int, i: int, at: int) -> None:
     v.revision = 0
     v.turn = 0
     v.replica = -1
-    v.row = -1
+    v.node = -1
     v.swipe = 0
     v.attempt = 0
 
@@ -207,7 +208,6 @@ def gather_rows(u: Users, until: int) -> bool:
         v = u.sessions[s]
         v.at = u.row_at[clock.row]
         v.id = clock.row
-        v.row = clock.row
         v.turns = 1
         v.turn = 0
         v.last = NEVER

@@ -51,7 +51,7 @@ def sessions_under_way(s: Scenario, users: Users, live: int) -> None:
     records["id"] = who
     records["head_key"] = -1
     records["replica"] = -1
-    records["row"] = -1
+    records["node"] = -1
     records["character"] = characters_of(users, who)
     records["turns"], records["turn"] = places(s, users, who)
     fill_pauses(s, users, records)

@@ -28,14 +28,14 @@ def filled(g: Any, copies: int = 1) -> None:
     """Each character has so many shards, one after the other."""
     rows = np.arange(g.copies.size)
     for i in range(copies):
-        g.table[:, i] = (rows + i) % 4 + 1
+        g.table[i] = (rows + i) % 4 + 1
     g.copies[:] = copies
 
 
 def rows_of(g: Any) -> list[set[int]]:
     """The shards of each character, every row checked."""
     found = []
-    for row, copies in zip(g.table, g.copies, strict=True):
+    for row, copies in zip(g.table.T, g.copies, strict=True):
         assert (row[:copies] > 0).all()
         assert (row[copies:] == 0).all()
         assert len(set(row[:copies])) == copies
@@ -80,15 +80,15 @@ def test_a_stored_table_comes_back_before_what_was_learned_but_for_closed_shards
     stored = table.snapshot(g)
     table.lose(g)
     assert not g.table.any()
-    g.table[7, 0], g.copies[7] = 2, 1
-    g.table[8, 0], g.copies[8] = 1, 1
-    stored.copies[9], stored.table[9] = 0, 0
-    g.table[9, 0], g.copies[9] = 2, 1
+    g.table[0, 7], g.copies[7] = 2, 1
+    g.table[0, 8], g.copies[8] = 1, 1
+    stored.copies[9], stored.table[:, 9] = 0, 0
+    g.table[0, 9], g.copies[9] = 2, 1
     cell.world.engine.replicas["active"][2] = 0
     assert table.put_back(cell, stored) == 399
     found = rows_of(g)
     assert found[7:10] == [{3, 0, 1}, {0, 1}, {1}]
-    assert g.table[7].tolist() == [4, 1, 2]
+    assert g.table[:, 7].tolist() == [4, 1, 2]
     rest = [i for i in range(400) if not 7 <= i < 10]
     assert all(found[i] == {i % 4, (i + 1) % 4} - {2} for i in rest)
 

@@ -9,6 +9,7 @@ from workloads import Workload, write_request
 
 from kaiju_sim.engine.layout import DECODE_FIRST, PREFILL_FIRST, Engine
 from kaiju_sim.engine.policy import batching
+from kaiju_sim.engine.policy.kv import memory as kv
 
 KINDS = {
     "plain": Rules(blocks=24),
@@ -88,9 +89,9 @@ def test_a_cached_prompt_has_one_token_to_compute() -> None:
     e = small_engine(blocks=100)
     queue(e, ([(1, 3)], 12), ([(1, 3)], 12))
     batching.form_batch(e, 0, 0)
-    batching.end_prefill(e, 0, 0)
+    kv.end_prefill(e, 0, 0)
     write_request(e, 2, [(1, 3)], 12)
-    assert batching.admit(e, 0, 2, 0)
+    assert kv.admit(e, 0, 2, 0)
     assert (e.requests[2].hit, e.requests[2].todo) == (11, 1)
 
 
@@ -100,8 +101,8 @@ def test_blocks_that_were_computed_twice_let_the_next_message_in() -> None:
     queue(e, same, same, ([(2, 3)], 13))
     batching.form_batch(e, 0, 0)
     assert (e.replicas[0].filling, e.replicas[0].blocked) == (2, 1)
-    batching.end_prefill(e, 0, 0)
-    batching.end_prefill(e, 0, 1)
+    kv.end_prefill(e, 0, 0)
+    kv.end_prefill(e, 0, 1)
     assert e.caches[0].free == 4
     batching.form_batch(e, 0, 1)
     assert e.replicas[0].filling == 3
@@ -112,14 +113,14 @@ def test_a_preempted_answer_is_not_taken_for_another_prompt() -> None:
     e = small_engine(blocks=40)
     queue(e, ([(1, 2)], 8))
     batching.form_batch(e, 0, 0)
-    batching.end_prefill(e, 0, 0)
-    batching.leave(e, 0, 0, 17, 4)
+    kv.end_prefill(e, 0, 0)
+    kv.leave(e, 0, 0, 17, 4)
     batching.requeue(e, 0, 0, 9)
     batching.form_batch(e, 0, 1)
     assert (e.requests[0].prompt, e.requests[0].hit) == (17, 8)
-    batching.end_prefill(e, 0, 0)
+    kv.end_prefill(e, 0, 0)
     write_request(e, 1, [(1, 5)], 20)
-    assert batching.admit(e, 0, 1, 1)
+    assert kv.admit(e, 0, 1, 1)
     assert e.requests[1].hit == 8
 
 
@@ -127,8 +128,8 @@ def test_a_preempted_answer_is_found_again_where_answers_are_cached() -> None:
     e = small_engine(blocks=40, cache_generated=True)
     queue(e, ([(9, 0), (9, 0), (9, 0), (1, 2)], 8))
     batching.form_batch(e, 0, 0)
-    batching.end_prefill(e, 0, 0)
-    batching.leave(e, 0, 0, 18, 5)
+    kv.end_prefill(e, 0, 0)
+    kv.leave(e, 0, 0, 18, 5)
     batching.requeue(e, 0, 0, 10)
     batching.form_batch(e, 0, 1)
     assert (e.requests[0].prompt, e.requests[0].hit, e.requests[0].todo) == (18, 16, 2)

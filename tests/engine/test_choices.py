@@ -31,7 +31,7 @@ def router(policy: str, replicas: int, seed: int = 1, characters: int = 1) -> Ro
             state=state,
             reports=np.zeros((2, replicas), np.int64),
             sent_then=np.zeros((2, replicas), np.int64),
-            table=np.zeros((characters, 2), np.int32),
+            table=np.zeros((2, characters), np.int32),
             copies=np.zeros(characters, np.int32),
             moves=np.zeros((characters, 2), np.int32),
             cost=np.ones(replicas, np.int64),

@@ -12,7 +12,8 @@ from kaiju_sim.engine.intake import enqueue
 from kaiju_sim.engine.layout import NEVER, Engine
 from kaiju_sim.engine.make import make_world
 from kaiju_sim.engine.policy import batching
-from kaiju_sim.engine.policy.kv import host
+from kaiju_sim.engine.policy.kv import host, prefix
+from kaiju_sim.engine.policy.kv import memory as kv
 
 
 def write(e: Engine, slot: int, stream: int, blocks: int) -> None:
@@ -24,10 +25,10 @@ def write(e: Engine, slot: int, stream: int, blocks: int) -> None:
 def serve(e: Engine, k: int, stream: int, blocks: int) -> None:
     """Such a message alone on replica k, all its life, at time 0."""
     write(e, 0, stream, blocks)
-    assert batching.admit(e, k, 0, 0)
-    batching.end_prefill(e, k, 0)
+    assert kv.admit(e, k, 0, 0)
+    kv.end_prefill(e, k, 0)
     context = 4 * blocks + 5
-    batching.leave(e, k, 0, context, int(e.requests[0].blocks))
+    kv.leave(e, k, 0, context, int(e.requests[0].blocks))
 
 
 def filled(replicas: int = 2, link_replicas: int = 1) -> Engine:
@@ -48,7 +49,7 @@ def filled(replicas: int = 2, link_replicas: int = 1) -> Engine:
 def test_a_load_takes_its_time_on_the_link_and_so_does_what_makes_room() -> None:
     e = filled()
     write(e, 0, 1, 5)
-    assert batching.admit(e, 0, 0, 1000)
+    assert kv.admit(e, 0, 0, 1000)
     assert (e.requests[0].hit, e.requests[0].cached_host) == (20, 20)
     assert (e.links[0].in_busy, e.links[0].out_busy) == (50, 100)  # five in; seven needed, two free
     assert e.requests[0].ready == 1100
@@ -62,18 +63,18 @@ def test_loads_of_replicas_that_share_a_link_queue() -> None:
         e.caches["idle"] = 0
         for k, at in ((0, 1000), (1, 1010)):
             write(e, k, 1, 5)
-            assert batching.admit(e, k, k, at)
+            assert kv.admit(e, k, k, at)
         ready.append([int(e.requests[k].ready) for k in range(2)])
     assert ready == [[1050, 1100], [1050, 1060]]
 
 
 def test_what_decoding_pushes_out_delays_the_next_admission_only() -> None:
     e = filled()
-    batching.prefix.take(e.caches[0], e.nodes, e.node_index, e.node_pool[0], 5)
+    prefix.take(e.caches[0], e.nodes, e.node_index, e.node_pool[0], 5)
     batching.form_batch(e, 0, 1000)  # three of them are on the link now
     assert (e.links[0].out_free, e.caches[0].out_blocks) == (1060, 0)
     write(e, 0, 9, 1)
-    assert batching.admit(e, 0, 0, 1001)
+    assert kv.admit(e, 0, 0, 1001)
     assert e.requests[0].ready == 1120
 
 
@@ -121,12 +122,12 @@ def test_a_window_in_host_memory_is_loaded_too() -> None:
     heads: list[Path] = [[(s, 2), (s + 10, 0), (s + 20, 0), (s + 30, 2)] for s in (1, 2, 3)]
     for at, path in enumerate(heads):
         write_request(e, 0, list(path), 17)
-        assert batching.admit(e, 0, 0, 1000 * at)
-        batching.end_prefill(e, 0, 0)
-        batching.leave(e, 0, 0, 18, int(e.requests[0].blocks))
+        assert kv.admit(e, 0, 0, 1000 * at)
+        kv.end_prefill(e, 0, 0)
+        kv.leave(e, 0, 0, 18, int(e.requests[0].blocks))
     host.flush(e, 0, 3000)
     write_request(e, 0, heads[0], 17)
-    assert batching.admit(e, 0, 0, 9000)
+    assert kv.admit(e, 0, 0, 9000)
     assert (e.requests[0].hit, e.requests[0].cached_host) == (16, 0)
     assert e.caches[0].windows_loaded == 1
     assert e.requests[0].ready == 9000 + 200  # one window in, one out to make room for it

@@ -5,7 +5,7 @@ from tree_state import all_blocks, small_engine, windows_by_tier
 from workloads import write_request
 
 from kaiju_sim.engine.layout import Engine
-from kaiju_sim.engine.policy import batching
+from kaiju_sim.engine.policy.kv import memory as kv
 from kaiju_sim.fleet.invalidate import forget_versions
 from kaiju_sim.fleet.messages.prompts import stream_of
 
@@ -22,10 +22,10 @@ def prompt(character: int, key: int, dialogue: int) -> tuple[Path, int]:
 def serve(e: Engine, k: int, slot: int, message: tuple[Path, int], *, to_its_end: bool) -> None:
     """A message on replica k, computed, and over if it is served to its end."""
     write_request(e, slot, *message)
-    assert batching.admit(e, k, slot, 0)
-    batching.end_prefill(e, k, slot)
+    assert kv.admit(e, k, slot, 0)
+    kv.end_prefill(e, k, slot)
     if to_its_end:
-        batching.leave(e, k, slot, 14, int(e.requests[slot].blocks))
+        kv.leave(e, k, slot, 14, int(e.requests[slot].blocks))
 
 
 def heads(e: Engine, k: int) -> set[int]:
@@ -57,7 +57,7 @@ def test_what_a_message_holds_stays_until_it_leaves() -> None:
     message = prompt(7, OLD, 1)
     serve(e, 0, 0, message, to_its_end=False)
     assert forget_versions(e, 7, 4) == 0
-    batching.leave(e, 0, 0, 14, int(e.requests[0].blocks))
+    kv.leave(e, 0, 0, 14, int(e.requests[0].blocks))
     assert heads(e, 0) == {stream_of(0, 7, OLD)}
     assert forget_versions(e, 7, 4) == 2
     assert heads(e, 0) == set()

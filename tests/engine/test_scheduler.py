@@ -12,6 +12,7 @@ from kaiju_sim.engine.layout import NEVER, TTFT_AWARE, Engine
 from kaiju_sim.engine.limits import Limits
 from kaiju_sim.engine.make import make_engine
 from kaiju_sim.engine.policy import batching, pacing, queues
+from kaiju_sim.engine.policy.kv import memory as kv
 from kaiju_sim.steptime.curves import Curves
 from kaiju_sim.steptime.roofline import Rank, roofline_curves, usual_efficiency
 
@@ -224,7 +225,7 @@ def test_haste_only_where_it_helps(curves: Curves, ttft_ms: int, in_haste: bool)
     r.decode_steps, r.decode_ns = 10, 20 * MS
     arrive(e, 0, 700)
     queues.pop_waiting(e, 0, 0, 0)
-    assert batching.admit(e, 0, 0, 0)
+    assert kv.admit(e, 0, 0, 0)
     batching.start_prefill(e, 0, 0, -1)
     assert (pacing.longest_step(e, r, 0, BUDGET - 30) > 7 * MS) == in_haste
 

@@ -8,7 +8,7 @@ from tree_state import all_windows, small_engine
 from workloads import Workload, write_request
 
 from kaiju_sim.engine.layout import Engine
-from kaiju_sim.engine.policy import batching
+from kaiju_sim.engine.policy.kv import memory as kv
 from kaiju_sim.engine.policy.kv import prefix, windows
 
 KINDS = {
@@ -67,13 +67,13 @@ def serve(e: Engine, path: Path, answer: int = 1) -> int:
     """A message alone on replica 0, all its life; its cached prompt tokens."""
     tokens = 4 * sum(n for _, n in path) + 1
     write_request(e, 0, path, tokens)
-    assert batching.admit(e, 0, 0, 0)
-    batching.end_prefill(e, 0, 0)
+    assert kv.admit(e, 0, 0, 0)
+    kv.end_prefill(e, 0, 0)
     context = tokens + answer
     held = int(e.requests[0].blocks)
-    extra = batching.blocks_of(context, e.limits.shift) - held
+    extra = kv.blocks_of(context, e.limits.shift) - held
     prefix.take(e.caches[0], e.nodes, e.node_index, e.node_pool[0], extra)
-    batching.leave(e, 0, 0, context, held + extra)
+    kv.leave(e, 0, 0, context, held + extra)
     return int(e.requests[0].hit)
 
 
@@ -122,10 +122,10 @@ def test_a_point_that_is_retained_already_costs_no_other_window() -> None:
     serve(e, [(NONE, 0), (NONE, 0), (NONE, 0), (TWO, 2)])
     for slot, stream in enumerate((ONE, NONE)):
         write_request(e, slot, [(HEAD, 2), (stream, 0)], 9)
-        assert batching.admit(e, 0, slot, 0)
-    batching.end_prefill(e, 0, 0)
+        assert kv.admit(e, 0, slot, 0)
+    kv.end_prefill(e, 0, 0)
     assert e.caches[0].windows_free == 0
-    batching.end_prefill(e, 0, 1)
+    kv.end_prefill(e, 0, 1)
     assert kept(e) == [((TWO, 2), False), ((HEAD, 2), True)]
     assert e.caches[0].windows_evicted == 0
 
@@ -134,11 +134,11 @@ def test_a_message_waits_where_every_window_is_in_use() -> None:
     e = small_engine(blocks=60, windows=1, retain=True)
     for slot in range(2):
         write_request(e, slot, turn(ONE, 1), 13)
-    assert batching.admit(e, 0, 0, 0)
-    assert not batching.admit(e, 0, 1, 0)
-    batching.end_prefill(e, 0, 0)
-    batching.leave(e, 0, 0, 14, int(e.requests[0].blocks))
-    assert batching.admit(e, 0, 1, 0)
+    assert kv.admit(e, 0, 0, 0)
+    assert not kv.admit(e, 0, 1, 0)
+    kv.end_prefill(e, 0, 0)
+    kv.leave(e, 0, 0, 14, int(e.requests[0].blocks))
+    assert kv.admit(e, 0, 1, 0)
 
 
 def test_with_definitions_only_a_turn_end_is_not_kept() -> None:

@@ -8,6 +8,8 @@ from tree_state import all_blocks, small_engine, windows_by_tier
 
 from kaiju_sim.engine.layout import Engine
 from kaiju_sim.engine.policy import batching
+from kaiju_sim.engine.policy.kv import memory as kv
+from kaiju_sim.engine.policy.kv import prefix
 from kaiju_sim.engine.policy.withdraw import drop_prefill
 
 REPLICAS = 2
@@ -164,7 +166,7 @@ class Workload:
         """Both sides decide; a message that could never be admitted gives up."""
         c = self.engine.caches[life.replica]
         before = int(c.loaded), int(c.windows_loaded)
-        admitted = batching.admit(self.engine, life.replica, life.slot, 0)
+        admitted = kv.admit(self.engine, life.replica, life.slot, 0)
         assert admitted == self.memories[life.replica].admit(life.message)
         if admitted:
             v = self.engine.requests[life.slot]
@@ -193,7 +195,7 @@ class Workload:
             return
         before = life.message.held
         free = self.memories[life.replica].free
-        batching.end_prefill(self.engine, life.replica, life.slot)
+        kv.end_prefill(self.engine, life.replica, life.slot)
         self.memories[life.replica].computed(life.message)
         assert life.message.held == before
         self.counts["adopted"] += self.memories[life.replica].free > free
@@ -220,7 +222,7 @@ class Workload:
             if life not in self.running:
                 return
             e = self.engine
-            batching.prefix.take(e.caches[life.replica], e.nodes, e.node_index, e.node_pool[0], 1)
+            prefix.take(e.caches[life.replica], e.nodes, e.node_index, e.node_pool[0], 1)
             memory.grow(life.message)
 
     def preempt(self, life: Life) -> None:
@@ -244,7 +246,7 @@ class Workload:
     def leave(self, life: Life) -> None:
         """Both sides give up the memory of a message."""
         held = life.message.held
-        batching.leave(self.engine, life.replica, life.slot, life.context, held)
+        kv.leave(self.engine, life.replica, life.slot, life.context, held)
         self.memories[life.replica].leave(life.message, life.context)
         self.slots.append(life.slot)
 

@@ -121,7 +121,7 @@ def entry(e: Engine, g: Routing, character: int, i: int, ticket: int) -> int:
         shard = int(g.moves[character, 1]) - 1
         if is_open(e, shard * g.shard_replicas, ticket):
             return shard
-    return int(g.table[character, i]) - 1
+    return int(g.table[i, character]) - 1
 
 
 def has_shard(e: Engine, g: Routing, character: int, shard: int, ticket: int) -> bool:
@@ -138,7 +138,7 @@ def new_home(g: Routing, character: int, session: int, last: int) -> int:
     Its place in the new shard is hashed, so that shadows warm the cache that it will use.
     """
     slot = int(g.moves[character, 0]) - 1
-    if slot < 0 or last < 0 or g.table[character, slot] != last // g.shard_replicas + 1:
+    if slot < 0 or last < 0 or g.table[slot, character] != last // g.shard_replicas + 1:
         return -1
     first = (int(g.moves[character, 1]) - 1) * g.shard_replicas
     return first + rng.hash_of(g.seed, rng.HOME, session, 0) % g.shard_replicas
@@ -177,7 +177,7 @@ def affinity(e: Engine, g: Routing, character: int, session: int, last: int, tic
     if has_shard(e, g, character, shard, ticket):
         return other
     if g.copies[character] < g.max_copies:
-        g.table[character, int(g.copies[character])] = shard + 1
+        g.table[int(g.copies[character]), character] = shard + 1
         g.copies[character] += 1
         g.state[0].registered += 1
     else:

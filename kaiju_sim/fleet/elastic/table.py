@@ -35,13 +35,13 @@ def plan_moves(g: Routing, shards: list[int], serving: int, now: int) -> int:
     Each entry of the table moves with the new shards' part of all shards, to one of them: a draw
     keyed by the entry and the time. A character moves one entry at a time.
     """
-    characters, slots = np.nonzero(g.table)
+    characters, slots = np.nonzero(g.table.T)
     who = characters.astype(np.int64) * 4096 + slots
     share = len(shards) / (serving + len(shards))
     chosen = hashed(g.seed, who, now) < share * HASHES
     chosen &= g.moves[characters, 0] == 0
     target = np.asarray(shards)[hashed(g.seed, who, now + 1) % len(shards)] + 1
-    chosen &= ~(g.table[characters] == target[:, None]).any(axis=1)
+    chosen &= ~(g.table.T[characters] == target[:, None]).any(axis=1)
     rows, first = np.unique(characters[chosen], return_index=True)
     g.moves[rows, 0] = slots[chosen][first] + 1
     g.moves[rows, 1] = target[chosen][first]
@@ -52,8 +52,8 @@ def settle_moves(g: Routing, shards: list[int]) -> None:
     """The characters that moved to these shards are entered for them alone."""
     rows = np.flatnonzero(np.isin(g.moves[:, 1], np.asarray(shards) + 1))
     slots, target = g.moves[rows, 0] - 1, g.moves[rows, 1]
-    there = (g.table[rows] == target[:, None]).any(axis=1)  # entered meanwhile, by its load
-    g.table[rows[~there], slots[~there]] = target[~there]
+    there = (g.table.T[rows] == target[:, None]).any(axis=1)  # entered meanwhile, by its load
+    g.table.T[rows[~there], slots[~there]] = target[~there]
     g.moves[rows] = 0
 
 
@@ -63,10 +63,10 @@ def drop_shards(g: Routing, shards: list[int]) -> None:
     Moves of the rows concerned, and moves to these shards, are given up.
     """
     gone = np.asarray(shards) + 1
-    rows = np.flatnonzero(np.isin(g.table, gone).any(axis=1))
-    keep = (g.table[rows] > 0) & ~np.isin(g.table[rows], gone)
+    rows = np.flatnonzero(np.isin(g.table.T, gone).any(axis=1))
+    keep = (g.table.T[rows] > 0) & ~np.isin(g.table.T[rows], gone)
     order = np.argsort(~keep, axis=1, kind="stable")
-    g.table[rows] = np.take_along_axis(np.where(keep, g.table[rows], 0), order, axis=1)
+    g.table.T[rows] = np.take_along_axis(np.where(keep, g.table.T[rows], 0), order, axis=1)
     g.copies[rows] = keep.sum(axis=1)
     g.moves[rows] = 0
     g.moves[np.isin(g.moves[:, 1], gone)] = 0
@@ -79,7 +79,7 @@ def snapshot(g: Routing) -> Snapshot:
 
 def lose(g: Routing) -> None:
     """The table is gone."""
-    g.table[:] = 0
+    g.table.T[:] = 0
     g.copies[:] = 0
     g.moves[:] = 0
 
@@ -97,8 +97,8 @@ def put_back(cell: Cell, stored: Snapshot) -> int:
     if closed.size:
         drop_shards(old, closed.tolist())
     rows = np.flatnonzero(old.copies > 0)
-    learned = g.table[rows]
-    g.table[rows] = old.table[rows]
+    learned = g.table.T[rows]
+    g.table.T[rows] = old.table.T[rows]
     g.copies[rows] = old.copies[rows]
     for column in learned.T:
         add_entries(g, rows, column)
@@ -109,8 +109,8 @@ def put_back(cell: Cell, stored: Snapshot) -> int:
 def add_entries(g: Routing, rows: Arr, entries: Arr) -> None:
     """Enter one shard for each of these characters that has room and does not have it yet."""
     fits = (entries > 0) & (g.copies[rows] < g.max_copies)
-    fits &= ~(g.table[rows] == entries[:, None]).any(axis=1)
-    g.table[rows[fits], g.copies[rows[fits]]] = entries[fits]
+    fits &= ~(g.table.T[rows] == entries[:, None]).any(axis=1)
+    g.table.T[rows[fits], g.copies[rows[fits]]] = entries[fits]
     g.copies[rows[fits]] += 1
 
 
@@ -144,7 +144,7 @@ def read_off(cell: Cell) -> Snapshot:
     who, where = who[order], where[order]
     rank = np.arange(who.size) - np.searchsorted(who, who)
     kept = rank < g.max_copies
-    table, copies = np.zeros_like(g.table), np.zeros_like(g.copies)
+    table, copies = np.zeros_like(g.table.T), np.zeros_like(g.copies)
     table[who[kept], rank[kept]] = where[kept] + 1
     np.add.at(copies, who[kept], 1)
-    return Snapshot(table, copies)
+    return Snapshot(np.ascontiguousarray(table.T), copies)

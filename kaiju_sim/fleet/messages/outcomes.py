@@ -74,6 +74,8 @@ def go_on(cell: Cell, s: int, q: int, end: int) -> None:
     who, turn, swipe = int(session.id), int(session.turn), int(session.swipe)
     measured = segment >= 0
     session.attempt = 0
+    last = (q + 1) * cell.world.engine.limits.stride - 1
+    session.node = cell.world.engine.segments[last].node
     if leaves(users.habits, users.seed, who, turn, swipe):
         tally.abandoned += measured
         end_session(users, s)

@@ -55,7 +55,7 @@ def stream_of(kind: int, who: int, epoch: int) -> int:
 def dialogue_key(p: Prompts, u: Users, s: int) -> int:
     """What names session s's dialogue: its number, or the trace's key."""
     v = u.sessions[s]
-    return int(p.row_session[v.row]) if u.replay else int(v.id)
+    return int(p.row_session[int(v.id)]) if u.replay else int(v.id)
 
 
 def is_paid(p: Prompts, u: Users, s: int, share: float) -> bool:
@@ -166,12 +166,15 @@ def write_path(
     shared = e.segments[lo]
     shared.stream = stream_of(0, int(session.character), int(session.head_key))
     shared.n = head_blocks
+    shared.node = -1
     persona = e.segments[lo + 1]
     persona.stream = stream_of(1, int(session.id), int(session.revision))
     persona.n = before - head_blocks
+    persona.node = -1
     history = e.segments[lo + 2]
     history.stream = stream_of(2, int(session.id), int(session.epoch))
     history.n = (prompt >> shift) - before
+    history.node = session.node
     if u.habits.swipe_rate > 0.0:
         name_answer(e, u, session, q)
 
@@ -187,9 +190,11 @@ def name_answer(e: Engine, u: Users, session: Rec, q: int) -> None:
     who, turn, swipe = int(session.id), int(session.turn), int(session.swipe)
     if rejects(u.habits, u.seed, who, turn, swipe):
         answer.stream = stream_of(3, who, turn * 128 + swipe)
+        answer.node = -1
         return
     answer.stream = history.stream
     answer.n = history.n
+    answer.node = history.node
     history.n = 0
 
 
@@ -199,7 +204,7 @@ def compose_row(e: Engine, p: Prompts, u: Users, s: int, q: int) -> int:
     Runs are placed at the end of the path; ids of whole trace blocks expand to KV blocks.
     """
     v = u.sessions[s]
-    row = int(v.row)
+    row = int(v.id)
     v.character = p.row_character[row]
     prompt = int(p.row_prompt[row])
     fill_request(e, s, q, int(v.at), prompt)
@@ -212,5 +217,6 @@ def compose_row(e: Engine, p: Prompts, u: Users, s: int, q: int) -> int:
             segment.stream = stream_of(3, int(p.run_stream[first + i]), 0)
             n = (int(p.run_blocks[first + i]) << p.row_shift) >> e.limits.shift
             segment.n = min(n, room)
+            segment.node = -1
             room -= segment.n
     return int(p.row_output[row])

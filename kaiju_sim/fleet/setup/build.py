@@ -287,7 +287,7 @@ def make_routing(plant: Plant, report_epochs: int, delay_epochs: int) -> Routing
         sent=np.zeros(n, np.int64),
         reports=np.zeros((rows, n), np.int64),
         sent_then=np.zeros((rows, n), np.int64),
-        table=np.zeros((characters if affinity else 1, copies), np.int32),
+        table=np.zeros((copies, characters if affinity else 1), np.int32),
         copies=np.zeros(characters if affinity else 1, np.int32),
         moves=np.zeros((characters if affinity else 1, 2), np.int32),
         cost=message_costs(s, plant.groups)[plant.group_of()],

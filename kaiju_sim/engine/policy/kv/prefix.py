@@ -50,6 +50,7 @@ def new_node(nodes: Arr, index: Arr, pool: Rec, stream: int, start: int, n: int,
 def drop_node(nodes: Arr, index: Arr, pool: Rec, x: int) -> None:
     """Forget a node that is in no list."""
     index_remove(nodes, index, x)
+    nodes[x].n = 0
     pool_give(pool, nodes, x)
 
 
@@ -151,6 +152,18 @@ def take(c: Rec, nodes: Arr, index: Arr, pool: Rec, k: int) -> None:
         c.free -= k
 
 
+def hinted(nodes: Arr, segment: Rec, stream: int) -> int:
+    """The first node of a stream if the segment's hint still names it, else -1.
+
+    A hint may be out of date: records that are in no use have no blocks.
+    """
+    x = int(segment.node)
+    if x < 0:
+        return -1
+    v = nodes[x]
+    return x if v.stream == stream and v.start == 0 and v.n > 0 else -1
+
+
 def match(nodes: Arr, index: Arr, k: int, segments: Arr, lo: int, hi: int) -> tuple[int, int, int]:
     """Leading blocks of the path segments[lo:hi] that replica k has: all, in HBM, idle in HBM.
 
@@ -166,7 +179,9 @@ def match(nodes: Arr, index: Arr, k: int, segments: Arr, lo: int, hi: int) -> tu
         stream = local_stream(segments[s].stream, k)
         at = 0
         while at < want:
-            x = find(nodes, index, stream, at)
+            x = hinted(nodes, segments[s], stream) if at == 0 else -1
+            if x < 0:
+                x = find(nodes, index, stream, at)
             if x < 0:
                 break
             if at == 0:
