@@ -2,8 +2,8 @@
 
 For each policy and each pair of objectives (p99 of the time to first token, p99 of the time per
 output token) the largest message rate per GPU at which both hold, so the lowest cost per message,
-on benchmarks/frontier.yaml and again without its prefix cache. Rates are on a ladder of 3 % steps;
-each is simulated under three seeds, and the means of their 99th percentiles have to meet them.
+on frontier.yaml and again without its prefix cache. Rates are on a ladder of 3 % steps; each is
+simulated under three seeds, and the means of their 99th percentiles have to meet them.
 
 `decode_first` and `prefill_first` do not look at objectives: they get the best of several token
 budgets, chosen for each pair. `ttft_aware` is given the pair and one budget for all.
@@ -21,8 +21,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks import frontier_plot, host
+from benchmarks import host
 from benchmarks.fleet import THINK_S
+from benchmarks.frontier.plot import drawing
 from kaiju_sim.scenario.loader import load_scenario
 from kaiju_sim.simulation import simulate, warm_up
 
@@ -176,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.write(table(rows))
     sys.stdout.write(json.dumps({"frontier": rows} | around, allow_nan=False) + "\n")
     if chosen.svg:
-        chosen.svg.write_text(frontier_plot.drawing(rows), encoding="utf-8")
+        chosen.svg.write_text(drawing(rows), encoding="utf-8")
     return 0
 
 

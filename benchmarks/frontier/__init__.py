@@ -1,0 +1,1 @@
+"""What each policy reaches: cost of a message against its latency objectives."""
