@@ -130,6 +130,7 @@ def _requests(rng: np.random.Generator, n: int, replicas: int, span_s: float) ->
         "e2e_s": _nulls(ttft + tpot * (output - 1), done),
         "prompt_tokens": prompt,
         "cached_tokens": (prompt * rng.beta(9, 1, n)).astype(int) // 64 * 64,
+        "cached_host_tokens": np.zeros(n),
         "output_tokens": output,
         "preemptions": (rng.uniform(size=n) < 0.01).astype(int),
         "status": [("completed" if d else "in_flight") for d in done],
@@ -159,12 +160,15 @@ def _replicas(rng: np.random.Generator, replicas: int, ticks: int) -> pa.Table:
         "kv_local_used": (300 * load).astype(int),
         "kv_local_cached": np.full(n, 500),
         "kv_local_windows": np.full(n, 1200),
+        "kv_host_cached": np.zeros(n),
+        "kv_host_blocks": np.zeros(n),
         "busy_s": 10 * load,
         "steps": (330 * load).astype(int),
         "arrived": arrived,
         "completed": (arrived * 0.99).astype(int),
         "prompt_tokens": arrived * 5400,
         "cached_tokens": (arrived * 5400 * 0.93 * (1 - np.exp(-tick / 8))).astype(int),
+        "cached_host_tokens": np.zeros(n),
         "output_tokens": arrived * 512,
     }
     return _table(columns, REPLICA_COLUMNS)
