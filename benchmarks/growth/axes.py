@@ -24,8 +24,10 @@ BATCH_STEP_S = 0.02
 CONTEXT_RATE = 2.0
 CONTEXT_GPUS = 50
 HEAD_TOKENS = 2_000
-SETTLED_S = 90.0
-"""A usual run lasts at least so long, warm-up included: a fleet starts with nothing in flight."""
+SETTLED_S = 150.0
+"""Until then a fleet of this kind works off its start: nothing in flight, everybody at once."""
+LEAST_S = 60.0
+"""A usual run is measured for at least so long after that."""
 USUAL = 1e5
 """From this many messages on, a run is a usual one and not a test."""
 
@@ -54,12 +56,13 @@ def with_times(path: Path, sets: Mapping[str, Any], warm_up_s: float, slice_s: f
 
 
 def closed(rate: float, sets: Mapping[str, Any], messages: float) -> Scenario:
-    """The fixed scenario at a rate; a warm-up of a quarter, then the slices."""
-    least_s = SETTLED_S if messages >= USUAL else 0.0
-    slice_s = max(messages / rate, least_s) / SLICES
+    """The fixed scenario at a rate; first the time that it takes to settle."""
+    usual = messages >= USUAL
+    slice_s = max(messages / rate, LEAST_S if usual else 0.0) / SLICES
+    warm_up_s = SETTLED_S if usual else slice_s
     live = round(rate * (THINK_S + ANSWER_S))
     own = {"traffic.messages_per_s": rate, "traffic.sessions.live": live}
-    return with_times(SCENARIO, own | dict(sets), slice_s * SLICES / 4, slice_s)
+    return with_times(SCENARIO, own | dict(sets), warm_up_s, slice_s)
 
 
 def gpus(n: int, messages: float) -> Scenario:
