@@ -90,7 +90,11 @@ def draws(laws: Laws, which: int, u: Floats) -> Floats:
         return np.asarray(-laws.value[which] * np.log(u))
     if kind == GEOMETRIC:
         return np.asarray(1.0 + np.floor(np.log(u) / laws.value[which]))
-    return np.asarray(np.interp(u * STEPS, np.arange(STEPS + 1.0), laws.table[which]))
+    table = laws.table[which]
+    x = u * STEPS
+    i = x.astype(np.int64)
+    low = table[i]
+    return np.asarray(low + (table[i + 1] - low) * (x - i))
 
 
 def table_mean(table: Floats) -> float:

@@ -29,11 +29,28 @@ from kaiju_sim.workload.sessions import (
 )
 
 Floats = NDArray[np.float64]
+MASK = 0xFFFFFFFF
 
 
 def uniforms(seed: int, stream: int, who: Arr, what: Arr | int) -> Floats:
-    """`rng.uniform` on arrays."""
-    return np.asarray(rng.uniform(seed, stream, who, what))  # type: ignore[arg-type]
+    """`rng.uniform` on an array of dialogues, in 32-bit arithmetic, which wraps as its masks do."""
+    low, high = (np.asarray(who) & MASK, np.asarray(who) >> 32)
+    key = rng.mix((seed & MASK) ^ (stream * 0x9E3779B & MASK))
+    h = mixed(low.astype(np.uint32) ^ np.uint32(key))
+    h = mixed(h + high.astype(np.uint32) + np.uint32(0x68E31DA4))
+    h = mixed(h ^ np.asarray(what & MASK).astype(np.uint32))
+    h = mixed(h + np.asarray(what >> 32).astype(np.uint32) + np.uint32(0x1B56C4E9))
+    return np.asarray((h + 0.5) * 2.0**-32)
+
+
+def mixed(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """`rng.mix` on an array, in place."""
+    x ^= x >> 16
+    x *= np.uint32(0x21F0AAAD)
+    x ^= x >> 15
+    x *= np.uint32(0x735A2D97)
+    x ^= x >> 15
+    return x
 
 
 def counts(users: Users, which: int, u: Floats) -> NDArray[np.int64]:
