@@ -129,7 +129,8 @@ def burst(w: World, r: Rec, q: int, t: int, made: int) -> None:
     fate = w.fates[q]
     size = (made - 1) % w.engine.limits.chunk + 1
     r.tokens += size
-    record_gap(w, 0, size - 1)
+    if size > 1:
+        record_gap(w, 0, size - 1)
     if fate.first < 0:
         fate.first = t
     else:

@@ -17,7 +17,7 @@ from kaiju_sim.simulation import simulate
 from kaiju_sim.workload.laws import mean_of
 from kaiju_sim.workload.traces import Trace, read_trace
 from kaiju_sim.workload.traces.quantiles import quantile_law
-from kaiju_sim.workload.traces.suggest import burstiness, scenario_values, suggestion
+from kaiju_sim.workload.traces.suggest import burstiness, scenario_values, suggestion, without_drift
 
 Write = Callable[[str, str | bytes], Path]
 SHORT = ["run.warm_up=1s", "run.horizon=20s", "run.drain=60s", "run.start=cold", "fleet.replicas=4"]
@@ -75,7 +75,9 @@ def test_a_suggestion_runs(kind: str, write: Write, tmp_path: Path) -> None:
     if kind == "open":
         text = "\n".join(",".join(line.split(",")[:3]) for line in text.splitlines())
     run = loaded(read_trace(write("d.csv", text)), tmp_path)
-    faster = run.scenario.traffic.model_copy(update={"messages_per_s": 3.0, "diurnal": None})
+    faster = run.scenario.traffic.model_copy(
+        update={"messages_per_s": 3.0, "diurnal": None, "burstiness": 1.0}
+    )
     s = run.scenario.model_copy(update={"traffic": faster})
     summary = simulate(s, base_dir=run.base_dir, engine="reference").summary
     assert summary["requests.completed"] > 5
@@ -149,3 +151,15 @@ def test_burstiness_is_the_variation_of_gaps_on_a_grid_too(cv: float, grid_s: in
 def test_burstiness_of_too_few_arrivals_is_poisson() -> None:
     assert burstiness(np.array([0])) == 1
     assert burstiness(np.array([0, 0, 0])) == 1
+
+
+def test_the_shape_of_the_day_is_not_burstiness() -> None:
+    """Poisson arrivals at rates that alternate by the hour: bursty as they stand, not within."""
+    draw = np.random.default_rng(4)
+    hours = [
+        hour * 3600.0 + np.sort(draw.uniform(0, 3600, 40 if hour % 2 else 4000))
+        for hour in range(48)
+    ]
+    at = (np.concatenate(hours) * 1e9).astype(np.int64)
+    assert burstiness(at) > 3
+    assert burstiness(without_drift(at)) == pytest.approx(1.0, abs=0.05)

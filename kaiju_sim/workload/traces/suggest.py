@@ -13,7 +13,6 @@ import numpy as np
 from kaiju_sim.catalog.models import Model
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.explain import to_yaml
-from kaiju_sim.scenario.traffic import Traffic
 from kaiju_sim.workload.traces.analysis import (
     KV_SHARES,
     dispersion,
@@ -50,10 +49,11 @@ def scenario_values(trace: Trace) -> dict[str, Any]:
         "sessions": _open(trace) if trace.session is None else _sessions(trace, trace.session),
         "output_tokens": quantile_law(trace.output_tokens, KNOTS),
     }
-    if "burstiness" in Traffic.model_fields:
-        traffic["burstiness"] = burstiness(_starts(trace))
+    starts = _starts(trace)
     if trace.span_ns >= _DAY_S * _NS:
         traffic["diurnal"] = diurnal(trace)
+        starts = without_drift(starts)
+    traffic["burstiness"] = burstiness(starts)
     count = 1 if trace.character is None else len(np.unique(trace.character))
     return {
         "schema_version": 1,
@@ -80,6 +80,19 @@ def _starts(trace: Trace) -> Ints:
         return trace.arrival_ns
     _, first = np.unique(trace.session, return_index=True)
     return np.sort(trace.arrival_ns[first])
+
+
+def without_drift(arrival_ns: Ints) -> Ints:
+    """The arrivals in a time in which every hour has the same rate: the day's curve tells the rest.
+
+    An hour takes as much of the new time as it has arrivals, one second each; hours without any
+    take none.
+    """
+    hour_ns = 3600 * int(_NS)
+    hour, inside = np.divmod(arrival_ns - arrival_ns[0], hour_ns)
+    count = np.bincount(hour)
+    before = np.concatenate([[0], np.cumsum(count)])[hour]
+    return np.asarray((before + inside / hour_ns * count[hour]) * _NS, np.int64)
 
 
 def burstiness(arrival_ns: Ints) -> float:
