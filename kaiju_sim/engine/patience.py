@@ -6,7 +6,7 @@ its first token: constant work a message, and nothing where clients have no time
 
 from kaiju_sim.engine.layout import World
 
-NOT_WAITING = -2
+# `FATE.later` of a message that hangs in no bucket is -2 (-1: the latest of its bucket).
 
 
 def bucket_of(w: World, q: int) -> int:
