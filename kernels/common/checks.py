@@ -1,0 +1,90 @@
+"""Checks of an operator's arguments, before any launch.
+
+A wrong stride or dtype on a GPU is a wrong number or a lost context, far from its cause. So each
+launcher says what it needs, and a ValueError names the argument, what it is and what it must be.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+Dim = int | None
+
+
+def tensor(
+    name: str,
+    value: object,
+    shape: Sequence[Dim],
+    dtypes: torch.dtype | Iterable[torch.dtype],
+    device: torch.device | None = None,
+    *,
+    rows_only: bool = False,
+) -> None:
+    """`value` is a tensor of this shape (None: any size), dtype, device, and contiguous.
+
+    `rows_only`: only the last dimension need be contiguous.
+    """
+    if not isinstance(value, torch.Tensor):
+        raise ValueError(f"{name}: must be a tensor, not {type(value).__name__}")
+    _shape(name, value, shape)
+    _dtype(name, value, dtypes)
+    if device is not None and value.device != device:
+        raise ValueError(f"{name}: is on {value.device}, must be on {device} like the others")
+    _stride(name, value, rows_only)
+
+
+def _shape(name: str, value: torch.Tensor, shape: Sequence[Dim]) -> None:
+    want = ", ".join("any" if size is None else str(size) for size in shape)
+    fits = value.dim() == len(shape) and all(
+        want_size is None or size == want_size
+        for size, want_size in zip(value.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{name}: shape is {list(value.shape)}, must be [{want}]")
+
+
+def _dtype(name: str, value: torch.Tensor, dtypes: torch.dtype | Iterable[torch.dtype]) -> None:
+    allowed = (dtypes,) if isinstance(dtypes, torch.dtype) else tuple(dtypes)
+    if value.dtype not in allowed:
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
+        raise ValueError(f"{name}: dtype is {value.dtype}, must be {names}")
+
+
+def _stride(name: str, value: torch.Tensor, rows_only: bool) -> None:
+    if rows_only:
+        if value.dim() and value.shape[-1] > 1 and value.stride(-1) != 1:
+            raise ValueError(f"{name}: stride is {value.stride()}, the last must be 1")
+    elif not value.is_contiguous():
+        raise ValueError(f"{name}: stride is {value.stride()}, must be contiguous")
+
+
+def number(name: str, value: object, low: float, high: float) -> None:
+    """`value` is a finite number from low to high."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{name}: is {value!r}, must be a number from {low} to {high}")
+
+
+def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
+    """`value` is one of a few."""
+    if value not in allowed:
+        raise ValueError(f"{name}: is {value!r}, must be one of {', '.join(map(str, allowed))}")
+
+
+def page_table(table: torch.Tensor, start: torch.Tensor, limit: torch.Tensor, pages: int) -> None:
+    """Every table entry that start and limit make visible names one of `pages` pages.
+
+    `table` int `[batch, entries]`, `start` and `limit` int `[batch]`, in tokens. Reads the device:
+    for tests and for the edge of an engine, not for every step.
+    """
+    first, last = start.long() // 128, (limit.long() + 127) // 128
+    entry = torch.arange(table.shape[1], device=table.device)
+    seen = (entry >= first[:, None]) & (entry < last[:, None]) & (start < limit)[:, None]
+    bad = seen & ((table < 0) | (table >= pages))
+    if (limit.long() > table.shape[1] * 128).any() or (start < 0).any():
+        raise ValueError(
+            f"start, limit: must lie in 0 to {table.shape[1] * 128}, the table's reach"
+        )
+    if bad.any():
+        row, column = (int(index) for index in bad.nonzero()[0])
+        page = int(table[row, column])
+        raise ValueError(f"pages: entry [{row}, {column}] is {page}, must be in 0 to {pages - 1}")
