@@ -11,7 +11,7 @@ A page holds 128 tokens of one KV head, head_dim 128. With int8:
   order in which the accumulator of Q @ K lies in a thread's registers, so P becomes the operand of
   P @ V without a shuffle.
 
-With fp16 (for the question what int8 is worth) K is the same, and V is `[.., 128 tokens, 128 dims]`.
+With fp16 (for the question what int8 is worth) K is the same, V `[.., 128 tokens, 128 dims]`.
 
 Scales are per channel and static: real K = k * k_scale, float32 `[kv_heads, 128]`; V likewise.
 """
