@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
+from kernels.common.layout import GROUP, GROUPS, HEAD_DIM, PAGE, KVPages
+
 Dim = int | None
 
 
@@ -88,3 +90,19 @@ def page_table(table: torch.Tensor, start: torch.Tensor, limit: torch.Tensor, pa
         row, column = (int(index) for index in bad.nonzero()[0])
         page = int(table[row, column])
         raise ValueError(f"pages: entry [{row}, {column}] is {page}, must be in 0 to {pages - 1}")
+
+
+def kv_pages(name: str, kv: KVPages, device: torch.device) -> None:
+    """K and V of the layout that `kernels.common.layout` describes, with as many pages each."""
+    tensor(f"{name}.k", kv.k, (None, None, PAGE, HEAD_DIM), (torch.int8, torch.float16), device)
+    tail = (GROUPS, HEAD_DIM, GROUP) if kv.is_int8 else (PAGE, HEAD_DIM)
+    tensor(f"{name}.v", kv.v, (*kv.k.shape[:2], *tail), kv.k.dtype, device)
+
+
+def heads(name: str, query_heads: int, kv_heads: int, most: int) -> None:
+    """Query heads share KV heads evenly, at most `most` a KV head."""
+    if query_heads < 1 or query_heads % kv_heads:
+        raise ValueError(f"{name}: {query_heads} heads, must be a multiple of {kv_heads} KV heads")
+    if query_heads // kv_heads > most:
+        share = query_heads // kv_heads
+        raise ValueError(f"{name}: {share} heads share a KV head, must be {most} at most")
