@@ -1,17 +1,47 @@
-"""Fixtures that all tests share."""
+"""What all tests share."""
 
+import ctypes
 import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The same examples on every machine and on every run; no time limit for a single example, since
-# the first one may compile.
-settings.register_profile("repeatable", deadline=None, derandomize=True)
-settings.load_profile("repeatable")
+try:
+    from hypothesis import settings
+except ModuleNotFoundError:  # a machine that was lent for its GPU has pytest and little more
+    pass
+else:
+    # The same examples on every machine and on every run; no time limit for a single example,
+    # since the first one may compile.
+    settings.register_profile("repeatable", deadline=None, derandomize=True)
+    settings.load_profile("repeatable")
+
+
+def cuda_devices() -> int:
+    """How many CUDA devices this process sees; asked of the driver, as torch takes seconds."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if failed else count.value
+
+
+DEVICES = cuda_devices()
+
+# Without a GPU, Triton interprets. It reads this while it is imported, which any test module may
+# do, so it is set before there is one.
+if not DEVICES:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The mark `gpu`."""
+    if item.get_closest_marker("gpu") and not DEVICES:
+        pytest.skip("no CUDA device")
 
 
 @pytest.fixture(scope="session")

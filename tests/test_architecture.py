@@ -1,5 +1,6 @@
 """What imports what, what an installation brings along, and how large things may grow."""
 
+import importlib.util
 import subprocess
 import sys
 from importlib import metadata
@@ -43,6 +44,13 @@ def test_help_needs_no_gpu_or_web_stack() -> None:
     done = python(BLOCK.format(names=FOREIGN) + HELP)
     assert done.returncode == 0, done.stderr
     assert "Usage: kaiju-sim" in done.stdout
+
+
+def test_the_kernels_are_ours() -> None:
+    """There are other packages of this name: from the checkout's root, ours comes first."""
+    kernels = importlib.util.find_spec("kernels")
+    assert kernels is not None
+    assert kernels.origin == str(ROOT / "kernels" / "__init__.py")
 
 
 def test_policies_and_the_loop_are_plain_python() -> None:
@@ -89,20 +97,24 @@ def test_import_contracts_hold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "modules", "complaint"),
+    ("lines", "mark", "modules", "complaint"),
     [
-        (60, 10, None),
-        (61, 10, "f: 61 lines, over 60"),
-        (60, 11, "p: 11 modules, over 10"),
+        (60, "", 10, None),
+        (61, "", 10, "f: 61 lines, over 60"),
+        (60, "", 11, "p: 11 modules, over 10"),
+        (100, "@triton.jit\n", 10, None),
+        (101, "@triton.jit\n", 10, "f: 101 lines, over 100"),
+        (101, "@gluon.jit(noinline=True)\n", 10, "f: 101 lines, over 100"),
+        (61, "@numba.jit\n", 10, "f: 61 lines, over 60"),
     ],
 )
 def test_what_grows_too_large_is_reported(
-    tmp_path: Path, lines: int, modules: int, complaint: str | None
+    tmp_path: Path, lines: int, mark: str, modules: int, complaint: str | None
 ) -> None:
-    package = tmp_path / "kaiju_sim" / "p"
+    package = tmp_path / "kernels" / "p"
     package.mkdir(parents=True)
     short = "".join(f"def g{i}() -> int:\n    return {i}\n" for i in range(20))
-    long = "def f() -> None:\n" + "    pass\n" * (lines - 1)
+    long = mark + "def f() -> None:\n" + "    pass\n" * (lines - 1)
     for number in range(modules):
         (package / f"m{number}.py").write_text(short if number else short + long)
     command = [sys.executable, str(ROOT / "scripts" / "style_sizes.py"), str(tmp_path)]
