@@ -121,7 +121,9 @@ def trees(
     """
     ends = [subtree_ends(tree) for tree in parents]
     width = max((before + len(tree) for before, tree in zip(cached, ends, strict=True)), default=0)
-    rows, start, positions = [], [], []
+    rows: list[list[int]] = []
+    start: list[int] = []
+    positions: list[int] = []
     for before, tree in zip(cached, ends, strict=True):
         whole = before + len(tree)
         own = [before + end for end in tree]
@@ -150,6 +152,18 @@ def beams(
         [-1 if is_first else node - 1 for node, is_first in enumerate(chain)] for chain in chains
     ]
     return trees(parents, cached, device)
+
+
+def reach(
+    cu_q: torch.Tensor, start: torch.Tensor, limit: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each sequence, the first key that any of its queries sees, and the one after the last;
+    the two are the same where none sees any. Waits for the device."""
+    live = (start < limit) & (torch.arange(start.shape[0], device=start.device) < cu_q[-1])
+    sequence = sequence_of(cu_q, start.shape[0])[live]
+    high = torch.zeros_like(cu_q[1:]).scatter_reduce(0, sequence, limit[live], "amax")
+    low = high.scatter_reduce(0, sequence, start[live], "amin")
+    return low, high
 
 
 def dense_mask(seen: Visibility, cu_q: torch.Tensor, keys: int) -> torch.Tensor:
