@@ -19,6 +19,8 @@ from benchmarks.kernels.timing import Contender
 
 XQA_HEADS = 32
 """Query heads of a KV head that XQA takes at most."""
+COPY_BLOCK, READ_BLOCKS = 2048, 8
+"""int32 that a program of the plain copy moves; as many at a time, eight times, in the read."""
 
 
 def named(name: str, package: str) -> str:
@@ -184,19 +186,20 @@ def _read_kernel(source, out, count, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
 def triton_copy(source: torch.Tensor, out: torch.Tensor) -> None:
     """A plain copy kernel: 16 bytes a thread and access, 8 KiB a program."""
     count = source.numel()
-    _copy_kernel[(triton.cdiv(count, 2048),)](source, out, count, BLOCK=2048, num_warps=4)
+    grid = (triton.cdiv(count, COPY_BLOCK),)
+    _copy_kernel[grid](source, out, count, BLOCK=COPY_BLOCK, num_warps=4)
 
 
 def triton_read(source: torch.Tensor, out: torch.Tensor) -> None:
-    """A plain streaming read: 64 KiB a program."""
+    """A plain streaming read: 64 KiB a program, whose sum goes to `out`."""
     count = source.numel()
-    grid = (triton.cdiv(count, 2048 * 8),)
-    _read_kernel[grid](source, out, count, BLOCK=2048, BLOCKS=8, num_warps=4)
+    grid = (triton.cdiv(count, COPY_BLOCK * READ_BLOCKS),)
+    _read_kernel[grid](source, out, count, BLOCK=COPY_BLOCK, BLOCKS=READ_BLOCKS, num_warps=4)
 
 
 def same_size_copy(case: Case, sets: Sets) -> Iterator[Contender]:
     """Plain copies that move as many bytes, half of them read and half written."""
-    words = int(case.bytes) // 8
+    words = int(case.bytes) // 8 // COPY_BLOCK * COPY_BLOCK
     pairs = []
     for _ in copies(case.bytes / 2):
         source = torch.randint(-(2**31), 2**31 - 1, (words,), dtype=torch.int32, device="cuda")
@@ -211,7 +214,7 @@ def read_all(case: Case, sets: Sets) -> Iterator[Contender]:
     """The ceiling of kernels that mostly read."""
     del case
     words = [one.view(torch.int32) for one in sets.sets]
-    out = torch.empty(words[0].numel() // 2048, dtype=torch.int32, device=words[0].device)
+    out = torch.empty(words[0].numel() // COPY_BLOCK, dtype=torch.int32, device=words[0].device)
     calls = [lambda w=w: triton_read(w, out) for w in words]
     yield Contender(named("Triton read", "triton"), calls)
 

@@ -6,9 +6,10 @@ then for each case `{"begin": name}` and `{"rows": ..., "samples": ..., "failure
 
 import gc
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.kernels import store
@@ -98,19 +99,24 @@ def measure(case: Case, clock: Clock, device: str, budget_s: float, rotated: flo
     return {"rows": rows, "samples": samples, "failures": failures}
 
 
-def say(found: Found) -> None:
-    """One line to the supervisor."""
-    sys.__stdout__.write(json.dumps(found) + "\n")  # type: ignore[union-attr]
-    sys.__stdout__.flush()  # type: ignore[union-attr]
+def answers() -> Callable[[Found], None]:
+    """Writes lines to the supervisor. What packages and compilers print goes to stderr from now."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(found: Found) -> None:
+        out.write(json.dumps(found) + "\n")
+        out.flush()
+
+    return say
 
 
-def run(names: Sequence[str], budget_s: float) -> None:
+def run(names: Sequence[str], budget_s: float, say: Callable[[Found], None]) -> None:
     """Measure cases on the current CUDA device."""
     import torch
 
     if not torch.cuda.is_available():
         sys.exit("there is no CUDA device")
-    sys.stdout = sys.stderr  # what packages print is no answer
     say({"about": described()})
     with Watch(device_id()) as watch:
         for case in (case for case in every_case() if case.name in names):
@@ -142,7 +148,7 @@ def profile(case: Case) -> None:
 
 def main() -> int:
     """`python -m benchmarks.kernels.worker SECONDS NAME...`, for the supervisor."""
-    run(sys.argv[2:], float(sys.argv[1]))
+    run(sys.argv[2:], float(sys.argv[1]), answers())
     return 0
 
 

@@ -92,3 +92,23 @@ def test_every_operator_has_an_adapter_and_every_aim_a_peer() -> None:
     assert operators == set(ours.OPERATORS) | {"copy", "read"} == set(inputs.MAKERS)
     assert {case.operator for case in small_cases()} == set(ours.OPERATORS)
     assert set(peers.PEERS) <= operators
+
+
+def test_plain_copies_and_reads_are_right() -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    source = torch.arange(3 * 16384 - 5, dtype=torch.int32, device=device)
+    out = torch.full_like(source, -1)
+    peers.triton_copy(source, out)
+    assert torch.equal(out, source)
+    sums = torch.zeros(3, dtype=torch.int32, device=device)
+    peers.triton_read(source // 1000, sums)
+    assert int(sums.sum()) == int((source // 1000).sum())
+
+
+def test_all_sets_of_the_embedding_share_a_table() -> None:
+    case = next(case for case in small_cases() if case.operator == "embedding")
+    made = inputs.build(case, "cpu", 3 * case.least_bytes)
+    ids, tables, _ = zip(*made.sets, strict=True)
+    assert len(ids) == 4
+    assert len({table.data_ptr() for table in tables}) == 1
+    assert not torch.equal(ids[0], ids[1])
