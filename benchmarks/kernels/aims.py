@@ -106,6 +106,11 @@ class Published:
     value: float
     source: str
 
+    @property
+    def unit(self) -> str:
+        """Of the figure."""
+        return {"tb_per_s": "TB/s", "tops": "TOPS"}.get(self.figure, self.figure)
+
 
 EARLIER = (
     "an earlier probe of ours: H100 80GB HBM3 SXM, torch 2.11.0+cu130, Triton 3.6.0, 2026-11-21; "

@@ -1,6 +1,7 @@
 """`python -m benchmarks.kernels --report`: reached or not, from the files alone."""
 
 import json
+import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -10,7 +11,7 @@ import pytest
 from kernel_rows import row, samples
 
 from benchmarks.kernels import store
-from benchmarks.kernels.__main__ import main
+from benchmarks.kernels.__main__ import main, options
 from benchmarks.kernels.aims import AIMS
 from benchmarks.kernels.cases import Case, chosen
 from benchmarks.kernels.report import plots, tables
@@ -171,3 +172,18 @@ def test_cases_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_committed_results_are_small() -> None:
     for file in store.RESULTS.glob("kernels-*"):
         assert file.stat().st_size < 2_000_000, file.name
+
+
+def test_the_commands_of_the_page_parse() -> None:
+    page = (ROOT / "docs" / "kernels.md").read_text(encoding="utf-8")
+    start = "python -m benchmarks.kernels"
+    commands = [line for line in page.splitlines() if line.startswith(start)]
+    assert len(commands) > 4
+    for line in commands:
+        options(shlex.split(line, comments=True)[3:])
+
+
+def test_a_pattern_that_is_none_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options(["--only", "("])
+    assert "unterminated" in capsys.readouterr().err

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from benchmarks.kernels import aims, store
-from benchmarks.kernels.aims import AIMS, Aim
+from benchmarks.kernels.aims import AIMS, PUBLISHED, Aim
 from benchmarks.kernels.cases import Case, every_case
 from benchmarks.kernels.store import OURS, Row
 
@@ -88,7 +89,13 @@ def collected(rows: Sequence[Row], accuracy: Sequence[Row], gpu: str) -> dict[st
     """The whole report, for machines."""
     found = by_case(rows)
     cases = [measured_case(c, found[c.key]) for c in every_case() if c.key in found]
-    return {"gpu": gpu, "aims": list(judged(rows)), "cases": cases, "accuracy": list(accuracy)}
+    return {
+        "gpu": gpu,
+        "aims": list(judged(rows)),
+        "cases": cases,
+        "accuracy": list(accuracy),
+        "published": [asdict(figure) for figure in PUBLISHED],
+    }
 
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -149,6 +156,12 @@ def accuracy_table(rows: Sequence[Row]) -> str:
     return markdown(["operator", "pattern", "scheme", *map(str, contexts)], lines, 3)
 
 
+def published_table() -> str:
+    """What others reach, that our run does not measure."""
+    lines = [[p.operator, p.shape, p.impl, f"{p.value:g} {p.unit}", p.source] for p in PUBLISHED]
+    return markdown(["operator", "shape", "impl", "figure", "source"], lines, 5)
+
+
 def text(report: Mapping[str, Any]) -> str:
     """The whole report, for people, in Markdown."""
     parts = [f"# Kernels on {report['gpu']}\n\n", aims_table(report["aims"]), "\n"]
@@ -156,6 +169,7 @@ def text(report: Mapping[str, Any]) -> str:
         parts += ["## Everything measured\n\n", cases_table(report["cases"])]
     if report["accuracy"]:
         parts += ["## Accuracy of int8 attention\n\n", accuracy_table(report["accuracy"])]
+    parts += ["## Figures of others from elsewhere\n\n", published_table()]
     return "".join(parts)
 
 
