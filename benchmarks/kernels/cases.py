@@ -134,6 +134,13 @@ def plan(batch: int, context: int, lengths: str) -> Case:
     return Case("decode_plan", shape, 0.0, moved, moved, f"decode plan {batch} {lengths}")
 
 
+def prefill_plan(chunk: int, cached: int = 0, heads: int = 64) -> Case:
+    """Which tiles of a chunk see what: once for all layers that see the same."""
+    shape = {**prefill(chunk, cached=cached, heads=heads).shape}
+    moved = 8.0 * chunk
+    return Case("prefill_plan", shape, 0.0, moved, moved, f"prefill plan {chunk} after {cached}")
+
+
 def shared_prefix(batch: int, prefix: int, own: int, heads: int = 64) -> Case:
     """Decode of sequences whose first `prefix` tokens are the same pages."""
     shape = {"batch": batch, "heads": heads, "own": own, "prefix": prefix}
@@ -259,6 +266,7 @@ def _attention() -> Iterator[Case]:
     yield shared_prefix(128, 4096, 1024)
     yield shared_prefix(128, 4096, 1024, heads=128)
     yield from (prefill(chunk) for chunk in (1024, 4096, 16384))
+    yield prefill_plan(16384)
     yield prefill(16384, window=1024)
     yield prefill(512, cached=4096)
     yield prefill(4096, kv="float16")
@@ -307,6 +315,7 @@ def small_cases() -> list[Case]:
         decode(2, 200, heads=8, kv="float16"),
         plan(5, 300, "ragged"),
         shared_prefix(3, 256, 70, heads=16),
+        prefill_plan(70, cached=200, heads=8),
         prefill(70, cached=200, heads=8),
         prefill(140, window=100, heads=8, kv_heads=2),
         prefill(70, heads=8, kv="float16"),

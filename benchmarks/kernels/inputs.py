@@ -219,6 +219,7 @@ MAKERS: dict[str, Callable[[Case, str, int], Any]] = {
     "matmul": matmul,
     "norm_quantise": norm_quantise,
     "prefill_attention": prefill,
+    "prefill_plan": prefill,
     "read": ceiling,
     "rotary_write": rotary_write,
     "sampling": sampling,
@@ -247,7 +248,7 @@ def read_bytes(case: Case) -> float:
 
 def build(case: Case, device: str, rotated: float = ROTATED_BYTES) -> Sets:
     """The sets of a case. A plan reads next to nothing: its inputs are in the cache in use, too."""
-    if case.operator == "decode_plan":
+    if case.operator.endswith("_plan"):
         rotated = 0.0
     maker = MAKERS[case.operator]
     make = partial(maker, case, device)

@@ -75,15 +75,16 @@ def decode_plan(case: Case, sets: Sets) -> Iterator[Contender]:
 
 
 def prefill_attention(case: Case, sets: Sets) -> Iterator[Contender]:
-    """With the tiles planned: a step plans once for all layers."""
-    del case
-    from kernels.prefill_attention import prefill_attention, reference
+    """With the plan made: a step makes one for all layers (`prefill_plan`)."""
+    from kernels.prefill_attention import make_plan, prefill_attention, reference
 
+    heads = {"heads": case.shape["heads"], "kv_heads": case.shape["kv_heads"]}
     outs = [torch.empty_like(i.q, dtype=torch.bfloat16) for i in sets.sets]
+    plans = [make_plan(i.cu_q, i.start, i.limit, **heads) for i in sets.sets]
 
     def call(i: int, backend: str) -> Call:
-        inputs, out = sets.sets[i], outs[i]
-        return lambda: prefill_attention(*inputs, out=out, backend=backend)
+        inputs, plan, out = sets.sets[i], plans[i], outs[i]
+        return lambda: prefill_attention(*inputs, plan=plan, out=out, backend=backend)
 
     def error(backend: str) -> float:
         poison(outs[0])
@@ -101,15 +102,25 @@ def prefill_attention(case: Case, sets: Sets) -> Iterator[Contender]:
         yield Contender(name, calls, lambda b=backend: error(b), tolerance=0.05)
 
 
+def prefill_plan(case: Case, sets: Sets) -> Iterator[Contender]:
+    """Filling a plan that is there."""
+    from kernels.common import tiles
+    from kernels.prefill_attention import make_plan
+
+    seen = [(i.cu_q, i.start, i.limit) for i in sets.sets]
+    plans = [make_plan(*visible, heads=case.shape["heads"]) for visible in seen]
+    yield Contender("ours", [lambda p=plan: tiles.fill(p) for plan in plans])
+
+
 def _epilogue(case: Case, inputs: MatmulInputs) -> Any:
-    from kernels import matmul as operator
+    from kernels.common import product
 
     match case.shape["epilogue"]:
         case "relu2":
-            return operator.SquaredRelu()
+            return product.SquaredRelu()
         case "residual":
-            return operator.Residual(inputs.residual, inputs.residual_scale)
-    return operator.Plain()
+            return product.Residual(inputs.residual, inputs.residual_scale)
+    return product.PLAIN
 
 
 def matmul(case: Case, sets: Sets) -> Iterator[Contender]:
@@ -167,7 +178,8 @@ def norm_quantise(case: Case, sets: Sets) -> Iterator[Contender]:
 
 def rotary_write(case: Case, sets: Sets) -> Iterator[Contender]:
     """Queries, keys and values in one launch."""
-    from kernels.rotary_write import reference, rotary_table, rotary_write, stored
+    from kernels.common.layout import stored
+    from kernels.rotary_write import reference, rotary_table, rotary_write
 
     base, heads = 10000.0, case.shape["heads"]
     first: RotaryInputs = sets.sets[0]
@@ -250,6 +262,7 @@ OPERATORS: dict[str, Callable[[Case, Sets], Iterator[Contender]]] = {
     "matmul": matmul,
     "norm_quantise": norm_quantise,
     "prefill_attention": prefill_attention,
+    "prefill_plan": prefill_plan,
     "rotary_write": rotary_write,
     "sampling": sampling,
     "shared_prefix": shared_prefix,
