@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("memcheck", "racecheck")
-SECONDS = 900
+SECONDS = 500
 SUMMARY = re.compile(r"(?:ERROR SUMMARY: (\d+) error|RACECHECK SUMMARY: (\d+) hazard)")
 NOT_OURS = "kernel_substring=at6native,kernel_substring=cub"
 RAN = "operators ran"
