@@ -286,7 +286,7 @@ def default_draw(
     """Segments a tile, and warps, of a row's draws, as measured on an H100 (docs/kernels-log.md).
     Without limits a row is one segment; the search for top-k needs twice the registers."""
     if has_top_k:
-        return (8, 8) if batch > 128 else (16, 16)
+        return (8, 8) if batch > 256 else (16, 16)
     if has_top_p:
         return (16, 8) if dtype == torch.bfloat16 else (8, 8)
     return 8, 4
