@@ -20,7 +20,9 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from kernels.common.layout import HEAD_DIM, PAGE, KVPages
 from kernels.common.schedule import DecodePlan
-from kernels.hopper.decode_parts import MAGIC, merge_all, merge_rows, tile_fp16, tile_int8
+from kernels.hopper.compat import barrier
+from kernels.hopper.decode_merge import merge, store_rows
+from kernels.hopper.decode_parts import tile_fp16, tile_int8
 
 LOG2_E = 1.4426950408889634
 V_ROWS, V_WORDS = 16, 256
@@ -51,7 +53,7 @@ def _fetch(descs, rings, bar, slot, block, low, high, BYTES: gl.constexpr):
     are. What is left in the others meets probabilities of zero."""
     k_desc, v_desc, k_part, v_part = descs
     k_ring, v_ring = rings
-    if k_part is None:
+    if k_part is None:  # noqa: SIM114 (a constexpr branch)
         _fetch_whole(descs, rings, bar, slot, block, BYTES)
     elif (low <= 0) & (high >= 128):
         _fetch_whole(descs, rings, bar, slot, block, BYTES)
@@ -68,6 +70,31 @@ def _fetch(descs, rings, bar, slot, block, low, high, BYTES: gl.constexpr):
 
 
 @gluon.jit
+def _parts_of(plan, batch):
+    """Edges, owners, start, limit and counters in a plan's buffer, which begins with records."""
+    edges = plan + gl.num_programs(0) * 16
+    owners = edges + batch + 1
+    start = owners + 2 * batch
+    return edges, owners, start, start + batch, start + 2 * batch
+
+
+@gluon.jit
+def _edge_tiles(first, after, edge, low, high):
+    """Of tiles first to after of a sequence: is the first only partly visible, and how many are."""
+    base = (low // 128 - edge) * 128
+    head = gl.where(base + first * 128 < low, 1, 0)
+    tail = gl.where(base + after * 128 > high, 1, 0)
+    return head, gl.minimum(head + tail, after - first)
+
+
+@gluon.jit
+def _tile_at(i, first, after, head, partly):
+    """The order in which tiles are taken: those that are only partly visible come first."""
+    edge_tile = gl.where(i < head, first, after - 1)
+    return gl.where(i < partly, edge_tile, first + head + i - partly)
+
+
+@gluon.jit
 def _produce(
     source,
     KV_HEADS: gl.constexpr, STAGES: gl.constexpr, BYTES: gl.constexpr, PDL: gl.constexpr,
@@ -75,128 +102,80 @@ def _produce(
     """Stream the pages of this worker's tiles into the ring."""
     if PDL:
         gdc_wait()
-    descs, rings, bars, table, entries, visible, plan = source
-    start, limit = visible
+    descs, rings, bars, table, entries, plan, batch = source
     full, empty = bars
-    records, edges = plan
-    head = gl.program_id(1)
-    record = records + gl.program_id(0) * 8
-    begin = gl.load(record)
-    last = gl.load(record + 1)
-    b = gl.load(record + 2)
-    edge = gl.load(record + 3)
-    next_edge = gl.load(record + 4)
+    edges, _, start, limit, _ = _parts_of(plan, batch)
+    record = plan + gl.program_id(0) * 16
+    begin, last, b = gl.load(record), gl.load(record + 1), gl.load(record + 2)
+    edge, next_edge = gl.load(record + 3), gl.load(record + 4)
+    low, high = gl.load(record + 5), gl.load(record + 6)
     first = begin
     while first < last:
         while first >= next_edge:
             b += 1
             edge = next_edge
             next_edge = gl.load(edges + b + 1)
+            low, high = gl.load(start + b), gl.load(limit + b)
         after = gl.minimum(next_edge, last)
-        low = gl.load(start + b)
-        high = gl.load(limit + b)
-        page = low // 128 - edge
-        for tile in range(first, after):
-            block = gl.load(table + b * entries + page + tile) * KV_HEADS + head
-            token = (page + tile) * 128
-            slot = (tile - begin) % STAGES
-            mbarrier.wait(empty.index(slot), (((tile - begin) // STAGES) & 1) ^ 1)
-            _fetch(descs, rings, full.index(slot), slot, block, low - token, high - token, BYTES)
+        head, partly = _edge_tiles(first, after, edge, low, high)
+        for i in range(0, after - first):
+            page = low // 128 - edge + _tile_at(i, first, after, head, partly)
+            block = gl.load(table + b * entries + page) * KV_HEADS + gl.program_id(1)
+            at = first - begin + i
+            slot = at % STAGES
+            mbarrier.wait(empty.index(slot), ((at // STAGES) & 1) ^ 1)
+            seen, end = low - page * 128, high - page * 128
+            _fetch(descs, rings, full.index(slot), slot, block, seen, end, BYTES)
         first = after
     if PDL:
         gdc_launch_dependents()
 
 
 @gluon.jit
-def _store_rows(
-    outs, value, mass, sequence, first_row, ROWS: gl.constexpr, HEADS: gl.constexpr,
-    KV_HEADS: gl.constexpr, layout: gl.constexpr,
+def _step(
+    q, scale, rings, bars, at, low, high, acc, top, total,
+    MASKED: gl.constexpr, STAGES: gl.constexpr, MMA: gl.constexpr,
 ):  # fmt: skip
-    """Write rows (query heads of one KV head) of one sequence from `first_row`: bfloat16, or int8
-    with a static scale; and their mass where that is asked for."""
-    out, mass_out, v_scale, out_scale = outs
-    head = gl.program_id(1)
-    SHARE: gl.constexpr = HEADS // KV_HEADS
-    r = first_row + gl.arange(0, ROWS, gl.SliceLayout(1, layout))
-    d = gl.arange(0, 128, gl.SliceLayout(0, layout))
-    value = value * gl.load(v_scale + head * 128 + d)[None, :]
-    row = sequence.to(gl.int64) * HEADS + head * SHARE
-    at = row * 128 + r[:, None] * 128 + d[None, :]
-    if out.dtype.element_ty == gl.int8:
-        value = gl.minimum(gl.maximum(value / out_scale, -127.0), 127.0) + MAGIC
-        value = value.to(gl.int32, bitcast=True).to(gl.int8)
-    gl.store(out + at, value.to(out.dtype.element_ty), mask=(r < SHARE)[:, None])
-    if mass_out is not None:
-        gl.store(mass_out + row + r, mass, mask=r < SHARE)
-
-
-@gluon.jit
-def _merge(
-    parts, outs, b, owners, by_units, batch,
-    ME: gl.constexpr, ROWS: gl.constexpr, HEADS: gl.constexpr, KV_HEADS: gl.constexpr,
-):  # fmt: skip
-    """This worker's part of a cut sequence has been written: see to the merge.
-
-    Cut by units, all workers of a sequence end together and have no other work: each waits for
-    the others and merges its share of the rows. Otherwise a worker may have more to do, and the
-    one that comes last merges all rows. Either way parts are added in their order.
-    """
-    partial, mass, counters = parts
-    head_worker = gl.load(owners + 2 * b)
-    count = gl.load(owners + 2 * b + 1) - head_worker + 1
-    gl.thread_barrier()
-    done = gl.atomic_add(counters, 1, sem="acq_rel") + 1
-    first_row: gl.constexpr = ME * 64
-    if by_units != 0:
-        while done < count:
-            done = gl.atomic_add(counters, 0, sem="acquire")
-        cube: gl.constexpr = gl.BlockedLayout([1, 1, 8], [1, 2, 16], [1, 4, 1], [2, 1, 0])
-        for row in range(8 * (gl.program_id(0) - head_worker), 64, 8 * count):
-            value, m = merge_rows(partial, mass, head_worker, count, row, ROWS, cube)
-            _store_rows(
-                outs, value, m, b, first_row + row, 8, HEADS, KV_HEADS, gl.SliceLayout(0, cube)
-            )
-        gl.thread_barrier()
-        left = counters + gl.num_programs(1) * (ROWS // 64) * batch
-        if gl.atomic_add(left, 1, sem="acq_rel") == count - 1:
-            gl.store(counters, 0)
-            gl.store(left, 0)
-    elif done == count:
-        wide: gl.constexpr = gl.BlockedLayout([1, 8], [2, 16], [4, 1], [1, 0])
-        value, m = merge_all(partial, mass, head_worker, head_worker + count - 1, ROWS, 64, wide)
-        _store_rows(outs, value, m, b, first_row, 64, HEADS, KV_HEADS, wide)
-        gl.store(counters, 0)
+    """One more tile, the one in the ring's slot of position `at`."""
+    k_ring, v_ring = rings
+    full, empty = bars
+    slot = at % STAGES
+    mbarrier.wait(full.index(slot), (at // STAGES) & 1)
+    k, v = k_ring.index(slot), v_ring.index(slot)
+    if q.dtype == gl.int8:
+        t, m, o = tile_int8(q, scale, k, v, low, high, MASKED, MMA)
+    else:
+        t, m, o = tile_fp16(q, scale, k, v, low, high, MASKED, MMA)
+    mbarrier.arrive(empty.index(slot), count=1)
+    new_top = gl.maximum(top, t)
+    old = gl.exp2(top - new_top)
+    new = gl.exp2(t - new_top)
+    return acc * old[:, None] + o * new[:, None], new_top, total * old + m * new
 
 
 @gluon.jit
 def _attend(
-    q, scale, rings, bars, first, after, begin, base, low, high,
-    INT8: gl.constexpr, STAGES: gl.constexpr, MMA: gl.constexpr,
+    q, scale, rings, bars, first, after, begin, edge, low, high,
+    STAGES: gl.constexpr, MMA: gl.constexpr,
 ):  # fmt: skip
     """The tiles `first` to `after`, all of one sequence: (output, mass), 64 rows."""
-    k_ring, v_ring = rings
-    full, empty = bars
     row: gl.constexpr = gl.SliceLayout(1, MMA)
     acc = gl.zeros([64, 128], gl.float32, MMA)
     top = gl.full([64], -1e30, gl.float32, row)
     total = gl.zeros([64], gl.float32, row)
-    for tile in range(first, after):
-        slot = (tile - begin) % STAGES
-        token = base + tile * 128
-        masked = (token < low) | (token + 128 > high)
-        mbarrier.wait(full.index(slot), ((tile - begin) // STAGES) & 1)
-        k, v = k_ring.index(slot), v_ring.index(slot)
-        if INT8:
-            t, m, o = tile_int8(q, scale, k, v, low - token, high - token, masked, 64, MMA)
-        else:
-            t, m, o = tile_fp16(q, scale, k, v, low - token, high - token, masked, 64, MMA)
-        mbarrier.arrive(empty.index(slot), count=1)
-        new_top = gl.maximum(top, t)
-        old = gl.exp2(top - new_top)
-        new = gl.exp2(t - new_top)
-        acc = acc * old[:, None] + o * new[:, None]
-        total = total * old + m * new
-        top = new_top
+    head, partly = _edge_tiles(first, after, edge, low, high)
+    base = (low // 128 - edge) * 128
+    at = first - begin
+    for i in range(0, partly):
+        token = base + _tile_at(i, first, after, head, partly) * 128
+        acc, top, total = _step(
+            q, scale, rings, bars, at + i, low - token, high - token, acc, top, total,
+            True, STAGES, MMA,
+        )  # fmt: skip
+    for i in range(partly, after - first):
+        acc, top, total = _step(
+            q, scale, rings, bars, at + i, 0, 128, acc, top, total, False, STAGES, MMA
+        )
     return acc / total[:, None], top + gl.log2(total)
 
 
@@ -215,7 +194,7 @@ def _load_queries(
     q_at = q_ptr + at * 128 + r[:, None] * 128 + d[None, :]
     q.store(gl.load(q_at, mask=(r < SHARE)[:, None], other=0))
     fence_async_shared()
-    gl.thread_barrier()
+    barrier()
     if q_ptr.dtype.element_ty == gl.int8:
         r = ME * 64 + gl.arange(0, 64, row)
         scale = gl.load(q_scale + at + r, mask=r < SHARE, other=1.0)
@@ -233,10 +212,9 @@ def _consume(
     """Attend to the tiles of this worker, sequence by sequence, for the rows from 64 ME."""
     if PDL:
         gdc_wait()
-    queries, outs, visible, plan, parts, owners, q_tiles, rings, bars, batch, softmax_scale = work
-    start, limit = visible
-    records, edges = plan
-    partial, mass, counters = parts
+    queries, outs, plan, parts, q_tiles, rings, bars, batch, softmax_scale = work
+    partial, mass = parts
+    edges, owners, start, limit, counters = _parts_of(plan, batch)
     INT8: gl.constexpr = queries[0].dtype.element_ty == gl.int8
     MMA: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 128, 32 if INT8 else 16])
     row: gl.constexpr = gl.SliceLayout(1, MMA)
@@ -245,10 +223,12 @@ def _consume(
     counters += (head * (ROWS // 64) + ME) * batch
     partial += (head * slots * ROWS + ME * 64) * 128
     mass += head * slots * ROWS + ME * 64
-    record = records + w * 8
-    begin, last = gl.load(record), gl.load(record + 1)
-    b, edge, next_edge = gl.load(record + 2), gl.load(record + 3), gl.load(record + 4)
-    by_units = gl.load(record + 6)
+    record = plan + w * 16
+    begin, last, b = gl.load(record), gl.load(record + 1), gl.load(record + 2)
+    edge, next_edge = gl.load(record + 3), gl.load(record + 4)
+    low, high = gl.load(record + 5), gl.load(record + 6)
+    head_worker, count = gl.load(record + 7), gl.load(record + 8)
+    by_units = gl.load(record + 9)
     q = q_tiles.index(ME)
     first = begin
     while first < last:
@@ -256,36 +236,37 @@ def _consume(
             b += 1
             edge = next_edge
             next_edge = gl.load(edges + b + 1)
+            low, high = gl.load(start + b), gl.load(limit + b)
+            head_worker, count = gl.load(owners + 2 * b), gl.load(owners + 2 * b + 1)
         after = gl.minimum(next_edge, last)
-        low, high = gl.load(start + b), gl.load(limit + b)
         scale = _load_queries(q, queries, b, softmax_scale, ME, HEADS, KV_HEADS, row)
-        base = (low // 128 - edge) * 128
         value, log_total = _attend(
-            q, scale, rings, bars, first, after, begin, base, low, high, INT8, STAGES, MMA
+            q, scale, rings, bars, first, after, begin, edge, low, high, STAGES, MMA
         )
-        if (first == edge) & (after == next_edge):
-            _store_rows(outs, value, log_total, b, ME * 64, 64, HEADS, KV_HEADS, MMA)
+        if count == 1:
+            store_rows(outs, value, log_total, b, ME * 64, 64, HEADS, KV_HEADS, MMA)
         else:
             slot = (2 * w + gl.where(first == edge, 1, 0)) * ROWS
             r = slot + gl.arange(0, 64, row)
             d = gl.arange(0, 128, gl.SliceLayout(0, MMA))
             gl.store(partial + r[:, None] * 128 + d[None, :], value.to(gl.float16))
             gl.store(mass + r, log_total)
-            mine = (partial, mass, counters + b)
-            _merge(mine, outs, b, owners, by_units, batch, ME, ROWS, HEADS, KV_HEADS)
+            left = counters + b + gl.num_programs(1) * (ROWS // 64) * batch
+            mine = (partial, mass, counters + b, left)
+            merge(mine, outs, b, head_worker, count, by_units, ME, ROWS, HEADS, KV_HEADS)
         first = after
     wide: gl.constexpr = gl.BlockedLayout([1, 8], [2, 16], [4, 1], [1, 0])
     for empty_b in range(w, batch, gl.num_programs(0)):
         if gl.load(start + empty_b) >= gl.load(limit + empty_b):
             nothing = gl.zeros([64, 128], gl.float32, wide)
             no_mass = gl.full([64], float("-inf"), gl.float32, gl.SliceLayout(1, wide))
-            _store_rows(outs, nothing, no_mass, empty_b, ME * 64, 64, HEADS, KV_HEADS, wide)
+            store_rows(outs, nothing, no_mass, empty_b, ME * 64, 64, HEADS, KV_HEADS, wide)
 
 
 @gluon.jit
 def decode_kernel(
     k_desc, v_desc, k_part, v_part, table, entries, q, q_scale, v_scale, out, mass_out, batch,
-    start, limit, records, edges, owners, counters, partial, mass, softmax_scale, out_scale,
+    plan, partial, mass, softmax_scale, out_scale,
     HEADS: gl.constexpr, KV_HEADS: gl.constexpr, ROWS: gl.constexpr, STAGES: gl.constexpr,
     PDL: gl.constexpr,
 ):  # fmt: skip
@@ -304,13 +285,10 @@ def decode_kernel(
         mbarrier.init(full.index(s), count=1)
         mbarrier.init(empty.index(s), count=ROWS // 64)
     fence_async_shared()
-    rings, bars, visible, plan = (k_ring, v_ring), (full, empty), (start, limit), (records, edges)
+    rings, bars, parts = (k_ring, v_ring), (full, empty), (partial, mass)
     queries, outs = (q, q_scale), (out, mass_out, v_scale, out_scale)
-    parts, descs = (partial, mass, counters), (k_desc, v_desc, k_part, v_part)
-    work = (
-        queries, outs, visible, plan, parts, owners, q_tiles, rings, bars, batch, softmax_scale,
-    )  # fmt: skip
-    source = (descs, rings, bars, table, entries, visible, plan)
+    work = (queries, outs, plan, parts, q_tiles, rings, bars, batch, softmax_scale)
+    source = ((k_desc, v_desc, k_part, v_part), rings, bars, table, entries, plan, batch)
     if ROWS == 64:
         gl.warp_specialize(
             [
@@ -358,15 +336,18 @@ def launch(
     softmax_scale: float, out_scale: float, stages: int | None = None, ctas: int = 1,
     pdl: bool = False,
 ) -> None:  # fmt: skip
-    """Launch the kernel; the arguments have been checked. `ctas`: how many an SM must hold."""
+    """Launch the kernel; the arguments have been checked.
+
+    `pdl`: let it start while the launch before it ends (programmatic dependent launch).
+    """
     rows = plan.partial.shape[2]
     warps = 4 * (rows // 64) + 4
-    stages = stages or (3 if kv.is_int8 else 2)
+    ctas = plan.ctas
+    stages = stages or (3 if kv.is_int8 else 3 if rows == 64 else 2)
     decode_kernel[(plan.workers, kv.kv_heads)](
         *page_descriptors(kv), table, table.stride(0), q, v_scale if q_scale is None else q_scale,
-        v_scale, out, mass_out, q.shape[0], plan.start, plan.limit, plan.records, plan.edges,
-        plan.owners, plan.counters, plan.partial, plan.mass, softmax_scale * LOG2_E, out_scale,
+        v_scale, out, mass_out, q.shape[0], plan.buffer, plan.partial, plan.mass,
+        softmax_scale * LOG2_E, out_scale,
         HEADS=q.shape[1], KV_HEADS=kv.kv_heads, ROWS=rows, STAGES=stages, PDL=pdl, num_warps=4,
-        maxnreg=65536 // (ctas * warps * 32) // 8 * 8 if ctas * rows > 64 else None,
-        launch_pdl=pdl,
+        maxnreg=65536 // (ctas * warps * 32) // 8 * 8, launch_pdl=pdl,
     )  # fmt: skip

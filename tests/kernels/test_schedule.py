@@ -10,9 +10,9 @@ from kernels.common.schedule import DecodePlan, allocate, fill
 PAGE = 128
 
 
-def plan_for(start: list[int], limit: list[int], workers: int) -> DecodePlan:
+def plan_for(start: list[int], limit: list[int], workers: int, ctas: int = 1) -> DecodePlan:
     edges = (torch.tensor(values, dtype=torch.int32) for values in (start, limit))
-    return fill(allocate(*edges, workers=workers, kv_heads=1, rows=64))
+    return fill(allocate(*edges, workers=workers, kv_heads=1, rows=64, ctas=ctas))
 
 
 def tiles_of(start: int, limit: int) -> int:
@@ -23,11 +23,12 @@ def owners_of_tiles(plan: DecodePlan, total: int) -> list[int | None]:
     """Which worker takes each tile; checks that none is taken twice and each record is true."""
     edges = plan.edges.tolist()
     taken: list[int | None] = [None] * total
-    for worker, (first, last, b, edge, next_edge, page, *_) in enumerate(plan.records.tolist()):
+    for worker, (first, last, b, edge, next_edge, *rest) in enumerate(plan.records.tolist()):
         if first == last:
             continue
         assert edges[b] == edge <= first < next_edge == edges[b + 1]
-        assert page == int(plan.start[b]) // PAGE
+        assert rest[:2] == [int(plan.start[b]), int(plan.limit[b])]
+        assert rest[2:4] == plan.owners[b].tolist()
         for tile in range(first, last):
             assert taken[tile] is None
             taken[tile] = worker
@@ -42,20 +43,28 @@ LENGTHS = st.lists(
 
 
 @settings(max_examples=60)
-@given(LENGTHS, st.sampled_from([1, 3, 8, 33]))
-def test_every_tile_has_one_worker(lengths: list[tuple[int, int]], workers: int) -> None:
+@given(LENGTHS, st.sampled_from([1, 3, 8, 33]), st.sampled_from([1, 2]))
+def test_every_tile_has_one_worker(lengths: list[tuple[int, int]], workers: int, ctas: int) -> None:
     limit = [length for length, _ in lengths]
     start = [max(0, length - window) if window else 0 for length, window in lengths]
-    plan = plan_for(start, limit, workers)
+    plan = plan_for(start, limit, workers * ctas, ctas)
     tiles = [tiles_of(*edges) for edges in zip(start, limit, strict=True)]
     assert plan.edges.tolist() == [sum(tiles[:b]) for b in range(len(tiles) + 1)]
     taken = owners_of_tiles(plan, sum(tiles))
     assert None not in taken
-    for b, (head, tail) in enumerate(plan.owners.tolist()):
+    for b, (head, count) in enumerate(plan.owners.tolist()):
         if tiles[b]:
             here = taken[plan.edges[b] : plan.edges[b + 1]]
-            assert (here[0], here[-1]) == (head, tail)
-            assert sorted(set(here)) == list(range(head, tail + 1))
+            assert here[0] == head
+            assert sorted(set(here)) == list(range(head, head + count))
+
+
+def test_of_two_workers_a_multiprocessor_one_works_where_sequences_are_cut() -> None:
+    plan = plan_for([0] * 16, [8192] * 16, workers=264, ctas=2)
+    busy = (plan.records[:, 0] < plan.records[:, 1]).tolist()
+    assert busy == [True] * 128 + [False] * 136
+    plan = plan_for([0] * 256, [1024] * 256, workers=264, ctas=2)
+    assert (plan.records[:, 0] < plan.records[:, 1]).sum() == 256
 
 
 @pytest.mark.parametrize(
