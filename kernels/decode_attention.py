@@ -225,20 +225,23 @@ def _check(q, q_scale, kv, v_scale, pages, start, limit) -> None:
 
 
 def make_plan(
-    start: torch.Tensor, limit: torch.Tensor, *, heads: int, kv_heads: int = 1, ctas: int = 1
-) -> DecodePlan:
+    start: torch.Tensor, limit: torch.Tensor, *, heads: int, kv_heads: int = 1,
+    dtype: torch.dtype = torch.int8,
+) -> DecodePlan:  # fmt: skip
     """A plan for `decode_attention`, for all layers of a step with this visibility; one launch.
 
     Made ahead for a captured CUDA graph, it is filled again by `kernels.common.schedule.fill`.
-    `start`, `limit`: int32 `[batch]`, kept by reference. `ctas`: workers an SM holds.
+    `start`, `limit`: int32 `[batch]`, kept by reference; `dtype`: of the pages.
     """
     checks.tensor("start", start, (None,), torch.int32)
     checks.tensor("limit", limit, tuple(start.shape), torch.int32, start.device)
     checks.heads("heads", heads, kv_heads, MOST_ROWS)
     rows = 64 if heads // kv_heads <= 64 else MOST_ROWS
+    # Two workers of 64 rows and int8 pages share a multiprocessor; of others one fills it.
+    ctas = 2 if rows == 64 and dtype == torch.int8 else 1
     workers = max(1, ctas * multiprocessors(start.device) // kv_heads)
-    empty = schedule.allocate(start, limit, workers=workers, kv_heads=kv_heads, rows=rows)
-    return schedule.fill(empty)
+    room = {"workers": workers, "kv_heads": kv_heads, "rows": rows, "ctas": ctas}
+    return schedule.fill(schedule.allocate(start, limit, **room))
 
 
 def decode_attention(
@@ -287,7 +290,8 @@ def decode_attention(
     from kernels.hopper import decode as on_hopper  # Gluon only where it runs
 
     if plan is None:
-        plan = make_plan(start, limit, heads=q.shape[1], kv_heads=kv.kv_heads)
+        sizes = {"heads": q.shape[1], "kv_heads": kv.kv_heads, "dtype": q.dtype}
+        plan = make_plan(start, limit, **sizes)
     elif plan.start is not start or plan.limit is not limit:
         raise ValueError("plan: was made for other start and limit tensors")
     on_hopper.launch(*args, plan, out, mass_out, softmax_scale, out_scale or 1.0)

@@ -60,9 +60,7 @@ def decode_inputs(
         return torch.tensor(values, dtype=torch.int32, device=device)
 
     table = order.to(torch.int32).view(batch, entries)
-    return DecodeInputs(
-        q, q_scale, kv, v_scale, table, ints(starts or [0] * batch), ints(limits)
-    )
+    return DecodeInputs(q, q_scale, kv, v_scale, table, ints(starts or [0] * batch), ints(limits))
 
 
 def relative_error(out: torch.Tensor, want: torch.Tensor) -> float:

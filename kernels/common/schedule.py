@@ -13,7 +13,7 @@ tile. Worker w takes tiles `first` to `last` of its record. There are two ways t
 Even is the best balance, but a sequence that is cut needs its parts merged, which costs about as
 much as `MERGE_TILES` tiles. So units is used where its longest worker is no slower than that.
 
-`owners[b]` are the first and the last worker of a sequence; the workers between all have a part.
+`owners[b]` are a sequence's first worker and how many it has, all in a row.
 """
 
 from typing import NamedTuple
@@ -27,51 +27,85 @@ from kernels.common.layout import HEAD_DIM, PAGE
 MERGE_TILES = 2
 LEAST_TILES = 2
 WORKERS_A_PROGRAM = 8
-RECORD = 8
+RECORD = 16
+ROW_BLOCK = 64
 
 
 class DecodePlan(NamedTuple):
     """A plan for sequences that see keys `start` to `limit`, and the room to carry it out in.
 
-    `records` int32 `[workers, 8]`: first tile, last tile (exclusive), the sequence of the first
-    tile, that sequence's first edge, its last edge, the page of its first tile, two unused.
-    `edges` int32 `[batch + 1]`. `owners` int32 `[batch, 2]`. `counters` int32
-    `[kv_heads, batch]`, zero between launches. `partial` float16 `[kv_heads, 2 * workers, rows,
-    128]` and `mass` float32 `[kv_heads, 2 * workers, rows]`: what a part of a cut sequence came to.
+    All integers are int32 and lie in one `buffer`, one after the other: `records`
+    `[workers, 16]` (first tile, last tile (exclusive), and of the first tile's sequence: its number,
+    its first edge, its last edge, start, limit, first worker and number of workers; whether the cut
+    is by units; six unused), `edges` `[batch + 1]`, `owners` `[batch, 2]`, `visible` `[2, batch]` (start and
+    limit as they were when the plan was made), and `counters` `[2, kv_heads, rows / 64, batch]`,
+    zero between launches. `partial` float16 `[kv_heads, 2 * workers, rows, 128]` and `mass` float32
+    `[kv_heads, 2 * workers, rows]` are what a part of a cut sequence came to.
     """
 
     start: torch.Tensor
     limit: torch.Tensor
-    records: torch.Tensor
-    edges: torch.Tensor
-    owners: torch.Tensor
-    counters: torch.Tensor
+    buffer: torch.Tensor
     partial: torch.Tensor
     mass: torch.Tensor
+    ctas: int = 1
+    """Workers that a multiprocessor holds at a time."""
 
     @property
     def workers(self) -> int:
         """How many workers each KV head has."""
-        return self.records.shape[0]
+        return self.partial.shape[1] // 2
+
+    @property
+    def batch(self) -> int:
+        """How many sequences."""
+        return self.start.shape[0]
+
+    @property
+    def records(self) -> torch.Tensor:
+        """What each worker does."""
+        return self.buffer[: self.workers * RECORD].view(-1, RECORD)
+
+    @property
+    def edges(self) -> torch.Tensor:
+        """Each sequence's first tile, and the number of tiles."""
+        first = self.workers * RECORD
+        return self.buffer[first : first + self.batch + 1]
+
+    @property
+    def owners(self) -> torch.Tensor:
+        """Each sequence's first worker and number of workers."""
+        first = self.workers * RECORD + self.batch + 1
+        return self.buffer[first : first + 2 * self.batch].view(-1, 2)
+
+    @property
+    def counters(self) -> torch.Tensor:
+        """How many workers of a cut sequence have come to its merge, and have left it."""
+        return self.buffer[self.workers * RECORD + 5 * self.batch + 1 :]
 
 
-def allocate(start: torch.Tensor, limit: torch.Tensor, *, workers: int, kv_heads: int, rows: int):
-    """An empty plan for these sequences. `rows`: query heads per KV head, as padded by the kernel."""
+def allocate(
+    start: torch.Tensor,
+    limit: torch.Tensor,
+    *,
+    workers: int,
+    kv_heads: int,
+    rows: int,
+    ctas: int = 1,
+) -> DecodePlan:
+    """An empty plan for these sequences: `workers` for each KV head, `ctas` of them on a
+    multiprocessor. `rows`: query heads per KV head, as padded by the kernel."""
     device, batch = start.device, start.shape[0]
-
-    def ints(*shape: int) -> torch.Tensor:
-        return torch.zeros(shape, dtype=torch.int32, device=device)
-
+    counters = 2 * kv_heads * max(1, rows // ROW_BLOCK) * batch
+    size = workers * RECORD + 5 * batch + 1 + counters
     parts = (kv_heads, 2 * workers, rows)
     return DecodePlan(
         start=start,
         limit=limit,
-        records=ints(workers, RECORD),
-        edges=ints(batch + 1),
-        owners=ints(batch, 2),
-        counters=ints(kv_heads, batch),
+        buffer=torch.zeros(size, dtype=torch.int32, device=device),
         partial=torch.empty((*parts, HEAD_DIM), dtype=torch.float16, device=device),
         mass=torch.empty(parts, dtype=torch.float32, device=device),
+        ctas=ctas,
     )
 
 
@@ -94,33 +128,40 @@ def _cut(total, active, longest, workers, MERGE: tl.constexpr, LEAST: tl.constex
 
 
 @triton.jit
+def _pick(mine, values):
+    """Of each worker, the value of the sequence that is its first."""
+    return tl.sum(tl.where(mine, values[None, :], 0), 1)
+
+
+@triton.jit
 def _plan_kernel(
-    start_ptr, limit_ptr, records_ptr, edges_ptr, owners_ptr, batch, workers,
+    start_ptr, limit_ptr, plan_ptr, batch, workers, ctas,
     BATCH: tl.constexpr, WORKERS: tl.constexpr, TILE: tl.constexpr,
-    MERGE: tl.constexpr, LEAST: tl.constexpr,
+    RECORD: tl.constexpr, MERGE: tl.constexpr, LEAST: tl.constexpr,
 ):  # fmt: skip
     """One program a few workers; all compute the edges, the first one stores them."""
     b = tl.arange(0, BATCH)
     start = tl.load(start_ptr + b, mask=b < batch, other=0)
     limit = tl.load(limit_ptr + b, mask=b < batch, other=0)
-    page = start // TILE
-    tiles = tl.where(start < limit, (limit + TILE - 1) // TILE - page, 0)
+    tiles = tl.where(start < limit, (limit + TILE - 1) // TILE - start // TILE, 0)
     last_edge = tl.cumsum(tiles, 0)
     first_edge = last_edge - tiles
     is_active = (tiles > 0).to(tl.int32)
     rank = tl.cumsum(is_active, 0) - is_active
     total = tl.sum(tiles, 0)
     active = tl.sum(is_active, 0)
-    by_units, pieces, working = _cut(total, active, tl.max(tiles, 0), workers, MERGE, LEAST)
-    grouped = active * pieces > workers
+    # Where sequences must be cut, one worker a multiprocessor is as fast and makes fewer parts.
+    usable = tl.where(active * 2 <= workers, workers // ctas, workers)
+    by_units, pieces, working = _cut(total, active, tl.max(tiles, 0), usable, MERGE, LEAST)
+    grouped = active * pieces > usable
     piece = tl.maximum(_ceil_div(tiles, pieces), 1)
 
     # The workers' ranges.
     w = tl.program_id(0) * WORKERS + tl.arange(0, WORKERS)
     if by_units:
         # A worker's first unit, and the one after its last; unit = rank * pieces + index.
-        unit = tl.where(grouped, (w * active) // workers, w)
-        after = tl.where(grouped, ((w + 1) * active) // workers, w)
+        unit = tl.where(grouped, (w * active) // usable, w)
+        after = tl.where(grouped, ((w + 1) * active) // usable, w)
         here = (rank[None, :] == (unit // pieces)[:, None]) & (tiles > 0)[None, :]
         there = (rank[None, :] == after[:, None]) & (tiles > 0)[None, :]
         base = tl.sum(tl.where(here, first_edge[None, :], 0), 1)
@@ -128,7 +169,8 @@ def _plan_kernel(
         step = tl.sum(tl.where(here, piece[None, :], 0), 1)
         first = tl.minimum(base + (unit % pieces) * step, end)
         last = tl.minimum(first + step, end)
-        next_base = tl.where(after < active, tl.sum(tl.where(there, first_edge[None, :], 0), 1), total)
+        next_base = tl.sum(tl.where(there, first_edge[None, :], 0), 1)
+        next_base = tl.where(after < active, next_base, total)
         last = tl.where(grouped, next_base, last)
     else:
         first = ((w * total.to(tl.int64)) // working).to(tl.int32)
@@ -136,38 +178,52 @@ def _plan_kernel(
     idle = w >= working
     first = tl.where(idle, 0, first)
     last = tl.where(idle, 0, last)
+    # Each sequence's first worker and how many it has.
+    if by_units:
+        parts = _ceil_div(tiles, piece)
+        head = tl.where(grouped, ((rank + 1) * usable - 1) // tl.maximum(active, 1), rank * pieces)
+        parts = tl.where(grouped, 1, parts)
+    else:
+        wide = working.to(tl.int64)
+        head = (((first_edge + 1) * wide - 1) // tl.maximum(total, 1)).to(tl.int32)
+        tail = ((last_edge * wide - 1) // tl.maximum(total, 1)).to(tl.int32)
+        parts = tail - head + 1
+
     mine = (first[:, None] >= first_edge[None, :]) & (first[:, None] < last_edge[None, :])
-    record = records_ptr + w * 8
+    record = plan_ptr + w * RECORD
     live = w < workers
     tl.store(record, first, mask=live)
     tl.store(record + 1, last, mask=live)
-    tl.store(record + 2, tl.sum(tl.where(mine, b[None, :], 0), 1), mask=live)
-    tl.store(record + 3, tl.sum(tl.where(mine, first_edge[None, :], 0), 1), mask=live)
-    tl.store(record + 4, tl.sum(tl.where(mine, last_edge[None, :], 0), 1), mask=live)
-    tl.store(record + 5, tl.sum(tl.where(mine, page[None, :], 0), 1), mask=live)
+    tl.store(record + 2, _pick(mine, b), mask=live)
+    tl.store(record + 3, _pick(mine, first_edge), mask=live)
+    tl.store(record + 4, _pick(mine, last_edge), mask=live)
+    tl.store(record + 5, _pick(mine, start), mask=live)
+    tl.store(record + 6, _pick(mine, limit), mask=live)
+    tl.store(record + 7, _pick(mine, head), mask=live)
+    tl.store(record + 8, _pick(mine, parts), mask=live)
+    tl.store(record + 9, tl.where(by_units, first * 0 + 1, 0), mask=live)
 
-    # The sequences' edges and owners.
+    # The sequences' edges, owners and visibility.
     if tl.program_id(0) == 0:
-        if by_units:
-            parts = _ceil_div(tiles, piece)
-            head = tl.where(grouped, ((rank + 1) * workers - 1) // tl.maximum(active, 1), rank * pieces)
-            tail = tl.where(grouped, head, head + parts - 1)
-        else:
-            wide = working.to(tl.int64)
-            head = (((first_edge + 1) * wide - 1) // tl.maximum(total, 1)).to(tl.int32)
-            tail = ((last_edge * wide - 1) // tl.maximum(total, 1)).to(tl.int32)
-        tl.store(edges_ptr + 1 + b, last_edge, mask=b < batch)
-        tl.store(edges_ptr, 0)
-        tl.store(owners_ptr + 2 * b, head, mask=b < batch)
-        tl.store(owners_ptr + 2 * b + 1, tail, mask=b < batch)
+        here = b < batch
+        edges = plan_ptr + workers * RECORD
+        tl.store(edges + 1 + b, last_edge, mask=here)
+        tl.store(edges, 0)
+        owners = edges + batch + 1
+        tl.store(owners + 2 * b, head, mask=here)
+        tl.store(owners + 2 * b + 1, parts, mask=here)
+        visible = owners + 2 * batch
+        tl.store(visible + b, start, mask=here)
+        tl.store(visible + batch + b, limit, mask=here)
 
 
 def fill(plan: DecodePlan) -> DecodePlan:
     """Make the plan for what `plan.start` and `plan.limit` now say, in one launch."""
     batch = plan.start.shape[0]
     _plan_kernel[(triton.cdiv(plan.workers, WORKERS_A_PROGRAM),)](
-        plan.start, plan.limit, plan.records, plan.edges, plan.owners, batch, plan.workers,
+        plan.start, plan.limit, plan.buffer, batch, plan.workers,
+        plan.ctas if plan.workers >= 2 * plan.ctas else 1,
         BATCH=triton.next_power_of_2(batch), WORKERS=WORKERS_A_PROGRAM, TILE=PAGE,
-        MERGE=MERGE_TILES, LEAST=LEAST_TILES,
+        RECORD=RECORD, MERGE=MERGE_TILES, LEAST=LEAST_TILES,
     )  # fmt: skip
     return plan
