@@ -237,11 +237,13 @@ def make_plan(
     checks.tensor("limit", limit, tuple(start.shape), torch.int32, start.device)
     checks.heads("heads", heads, kv_heads, MOST_ROWS)
     rows = 64 if heads // kv_heads <= 64 else MOST_ROWS
-    # Two workers of 64 rows and int8 pages share a multiprocessor; of others one fills it.
-    ctas = 2 if rows == 64 and dtype == torch.int8 else 1
-    workers = max(1, ctas * multiprocessors(start.device) // kv_heads)
-    room = {"workers": workers, "kv_heads": kv_heads, "rows": rows, "ctas": ctas}
-    return schedule.fill(schedule.allocate(start, limit, **room))
+    # Two workers of 64 rows and int8 pages fit on a multiprocessor, and hide each other's gaps; but
+    # where sequences must be cut, one is as fast and makes fewer parts.
+    processors = multiprocessors(start.device)
+    two = rows == 64 and dtype == torch.int8 and start.shape[0] * kv_heads > processors
+    workers = max(1, (2 if two else 1) * processors // kv_heads)
+    empty = schedule.allocate(start, limit, workers=workers, kv_heads=kv_heads, rows=rows)
+    return schedule.fill(empty)
 
 
 def decode_attention(

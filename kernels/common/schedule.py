@@ -48,8 +48,6 @@ class DecodePlan(NamedTuple):
     buffer: torch.Tensor
     partial: torch.Tensor
     mass: torch.Tensor
-    ctas: int = 1
-    """Workers that a multiprocessor holds at a time."""
 
     @property
     def workers(self) -> int:
@@ -85,16 +83,10 @@ class DecodePlan(NamedTuple):
 
 
 def allocate(
-    start: torch.Tensor,
-    limit: torch.Tensor,
-    *,
-    workers: int,
-    kv_heads: int,
-    rows: int,
-    ctas: int = 1,
+    start: torch.Tensor, limit: torch.Tensor, *, workers: int, kv_heads: int, rows: int
 ) -> DecodePlan:
-    """An empty plan for these sequences: `workers` for each KV head, `ctas` of them on a
-    multiprocessor. `rows`: query heads per KV head, as padded by the kernel."""
+    """An empty plan for these sequences: `workers` for each KV head. `rows`: query heads per KV
+    head, as padded by the kernel."""
     device, batch = start.device, start.shape[0]
     counters = 2 * kv_heads * max(1, rows // ROW_BLOCK) * batch
     size = workers * RECORD + 5 * batch + 1 + counters
@@ -105,7 +97,6 @@ def allocate(
         buffer=torch.zeros(size, dtype=torch.int32, device=device),
         partial=torch.empty((*parts, HEAD_DIM), dtype=torch.float16, device=device),
         mass=torch.empty(parts, dtype=torch.float32, device=device),
-        ctas=ctas,
     )
 
 
@@ -135,7 +126,7 @@ def _pick(mine, values):
 
 @triton.jit
 def _plan_kernel(
-    start_ptr, limit_ptr, plan_ptr, batch, workers, ctas,
+    start_ptr, limit_ptr, plan_ptr, batch, workers,
     BATCH: tl.constexpr, WORKERS: tl.constexpr, TILE: tl.constexpr,
     RECORD: tl.constexpr, MERGE: tl.constexpr, LEAST: tl.constexpr,
 ):  # fmt: skip
@@ -150,18 +141,16 @@ def _plan_kernel(
     rank = tl.cumsum(is_active, 0) - is_active
     total = tl.sum(tiles, 0)
     active = tl.sum(is_active, 0)
-    # Where sequences must be cut, one worker a multiprocessor is as fast and makes fewer parts.
-    usable = tl.where(active * 2 <= workers, workers // ctas, workers)
-    by_units, pieces, working = _cut(total, active, tl.max(tiles, 0), usable, MERGE, LEAST)
-    grouped = active * pieces > usable
+    by_units, pieces, working = _cut(total, active, tl.max(tiles, 0), workers, MERGE, LEAST)
+    grouped = active * pieces > workers
     piece = tl.maximum(_ceil_div(tiles, pieces), 1)
 
     # The workers' ranges.
     w = tl.program_id(0) * WORKERS + tl.arange(0, WORKERS)
     if by_units:
         # A worker's first unit, and the one after its last; unit = rank * pieces + index.
-        unit = tl.where(grouped, (w * active) // usable, w)
-        after = tl.where(grouped, ((w + 1) * active) // usable, w)
+        unit = tl.where(grouped, (w * active) // workers, w)
+        after = tl.where(grouped, ((w + 1) * active) // workers, w)
         here = (rank[None, :] == (unit // pieces)[:, None]) & (tiles > 0)[None, :]
         there = (rank[None, :] == after[:, None]) & (tiles > 0)[None, :]
         base = tl.sum(tl.where(here, first_edge[None, :], 0), 1)
@@ -181,7 +170,7 @@ def _plan_kernel(
     # Each sequence's first worker and how many it has.
     if by_units:
         parts = _ceil_div(tiles, piece)
-        head = tl.where(grouped, ((rank + 1) * usable - 1) // tl.maximum(active, 1), rank * pieces)
+        head = tl.where(grouped, ((rank + 1) * workers - 1) // tl.maximum(active, 1), rank * pieces)
         parts = tl.where(grouped, 1, parts)
     else:
         wide = working.to(tl.int64)
@@ -222,7 +211,6 @@ def fill(plan: DecodePlan) -> DecodePlan:
     batch = plan.start.shape[0]
     _plan_kernel[(triton.cdiv(plan.workers, WORKERS_A_PROGRAM),)](
         plan.start, plan.limit, plan.buffer, batch, plan.workers,
-        plan.ctas if plan.workers >= 2 * plan.ctas else 1,
         BATCH=triton.next_power_of_2(batch), WORKERS=WORKERS_A_PROGRAM, TILE=PAGE,
         RECORD=RECORD, MERGE=MERGE_TILES, LEAST=LEAST_TILES,
     )  # fmt: skip

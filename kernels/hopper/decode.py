@@ -79,19 +79,20 @@ def _parts_of(plan, batch):
 
 
 @gluon.jit
-def _edge_tiles(first, after, edge, low, high):
-    """Of tiles first to after of a sequence: is the first only partly visible, and how many are."""
-    base = (low // 128 - edge) * 128
-    head = gl.where(base + first * 128 < low, 1, 0)
-    tail = gl.where(base + after * 128 > high, 1, 0)
+def _edge_tiles(first, after, edge, next_edge, low):
+    """Of tiles first to after of a sequence: is the first only partly visible, and how many tiles
+    are at an edge. The sequence's last tile always counts, for the newest token is in it."""
+    head = gl.where((low // 128 - edge + first) * 128 < low, 1, 0)
+    tail = gl.where(after == next_edge, 1, 0)
     return head, gl.minimum(head + tail, after - first)
 
 
 @gluon.jit
-def _tile_at(i, first, after, head, partly):
-    """The order in which tiles are taken: those that are only partly visible come first."""
-    edge_tile = gl.where(i < head, first, after - 1)
-    return gl.where(i < partly, edge_tile, first + head + i - partly)
+def _tile_at(i, first, after, head, edges):
+    """The order in which tiles are taken: those at an edge come last."""
+    whole = after - first - edges
+    edge_tile = gl.where(i - whole < head, first, after - 1)
+    return gl.where(i < whole, first + head + i, edge_tile)
 
 
 @gluon.jit
@@ -99,9 +100,11 @@ def _produce(
     source,
     KV_HEADS: gl.constexpr, STAGES: gl.constexpr, BYTES: gl.constexpr, PDL: gl.constexpr,
 ):  # fmt: skip
-    """Stream the pages of this worker's tiles into the ring."""
-    if PDL:
-        gdc_wait()
+    """Stream the pages of this worker's tiles into the ring.
+
+    With PDL it begins while the launch before it ends, with pages that are older than that; it
+    waits for the end of that launch before it reads the newest.
+    """
     descs, rings, bars, table, entries, plan, batch = source
     full, empty = bars
     edges, _, start, limit, _ = _parts_of(plan, batch)
@@ -117,9 +120,12 @@ def _produce(
             next_edge = gl.load(edges + b + 1)
             low, high = gl.load(start + b), gl.load(limit + b)
         after = gl.minimum(next_edge, last)
-        head, partly = _edge_tiles(first, after, edge, low, high)
+        head, at_edge = _edge_tiles(first, after, edge, next_edge, low)
         for i in range(0, after - first):
-            page = low // 128 - edge + _tile_at(i, first, after, head, partly)
+            if PDL:
+                if i + at_edge >= after - first:
+                    gdc_wait()
+            page = low // 128 - edge + _tile_at(i, first, after, head, at_edge)
             block = gl.load(table + b * entries + page) * KV_HEADS + gl.program_id(1)
             at = first - begin + i
             slot = at % STAGES
@@ -128,12 +134,13 @@ def _produce(
             _fetch(descs, rings, full.index(slot), slot, block, seen, end, BYTES)
         first = after
     if PDL:
+        gdc_wait()  # so that who is launched by this may rely on all that came before
         gdc_launch_dependents()
 
 
 @gluon.jit
 def _step(
-    q, scale, rings, bars, at, low, high, acc, top, total,
+    q, scale, rings, bars, at, low, high, state,
     MASKED: gl.constexpr, STAGES: gl.constexpr, MMA: gl.constexpr,
 ):  # fmt: skip
     """One more tile, the one in the ring's slot of position `at`."""
@@ -143,40 +150,38 @@ def _step(
     mbarrier.wait(full.index(slot), (at // STAGES) & 1)
     k, v = k_ring.index(slot), v_ring.index(slot)
     if q.dtype == gl.int8:
-        t, m, o = tile_int8(q, scale, k, v, low, high, MASKED, MMA)
+        state = tile_int8(q, scale, k, v, low, high, state, MASKED, MMA)
     else:
-        t, m, o = tile_fp16(q, scale, k, v, low, high, MASKED, MMA)
+        state = tile_fp16(q, scale, k, v, low, high, state, MASKED, MMA)
     mbarrier.arrive(empty.index(slot), count=1)
-    new_top = gl.maximum(top, t)
-    old = gl.exp2(top - new_top)
-    new = gl.exp2(t - new_top)
-    return acc * old[:, None] + o * new[:, None], new_top, total * old + m * new
+    return state
 
 
 @gluon.jit
 def _attend(
-    q, scale, rings, bars, first, after, begin, edge, low, high,
+    q, scale, rings, bars, first, after, begin, edge, next_edge, low, high,
     STAGES: gl.constexpr, MMA: gl.constexpr,
 ):  # fmt: skip
     """The tiles `first` to `after`, all of one sequence: (output, mass), 64 rows."""
     row: gl.constexpr = gl.SliceLayout(1, MMA)
-    acc = gl.zeros([64, 128], gl.float32, MMA)
-    top = gl.full([64], -1e30, gl.float32, row)
-    total = gl.zeros([64], gl.float32, row)
-    head, partly = _edge_tiles(first, after, edge, low, high)
-    base = (low // 128 - edge) * 128
+    least = gl.full([64], -1e30, gl.float32, row)
+    acc, top, ref = gl.zeros([64, 128], gl.float32, MMA), least, least * 1.0
+    mass = gl.zeros([64], gl.float32, row)
+    head, at_edge = _edge_tiles(first, after, edge, next_edge, low)
+    whole = after - first - at_edge
     at = first - begin
-    for i in range(0, partly):
-        token = base + _tile_at(i, first, after, head, partly) * 128
-        acc, top, total = _step(
-            q, scale, rings, bars, at + i, low - token, high - token, acc, top, total,
-            True, STAGES, MMA,
-        )  # fmt: skip
-    for i in range(partly, after - first):
-        acc, top, total = _step(
-            q, scale, rings, bars, at + i, 0, 128, acc, top, total, False, STAGES, MMA
+    for i in range(0, whole):
+        state = (acc, top, ref, mass)
+        acc, top, ref, mass = _step(
+            q, scale, rings, bars, at + i, 0, 128, state, False, STAGES, MMA
         )
-    return acc / total[:, None], top + gl.log2(total)
+    for i in range(whole, after - first):
+        token = (low // 128 - edge + _tile_at(i, first, after, head, at_edge)) * 128
+        state = (acc, top, ref, mass)
+        acc, top, ref, mass = _step(
+            q, scale, rings, bars, at + i, low - token, high - token, state, True, STAGES, MMA
+        )
+    return acc / mass[:, None], ref + gl.log2(mass)
 
 
 @gluon.jit
@@ -241,7 +246,7 @@ def _consume(
         after = gl.minimum(next_edge, last)
         scale = _load_queries(q, queries, b, softmax_scale, ME, HEADS, KV_HEADS, row)
         value, log_total = _attend(
-            q, scale, rings, bars, first, after, begin, edge, low, high, STAGES, MMA
+            q, scale, rings, bars, first, after, begin, edge, next_edge, low, high, STAGES, MMA
         )
         if count == 1:
             store_rows(outs, value, log_total, b, ME * 64, 64, HEADS, KV_HEADS, MMA)
@@ -333,7 +338,7 @@ def page_descriptors(kv: KVPages) -> tuple[TensorDescriptor | None, ...]:
 def launch(
     q: torch.Tensor, q_scale: torch.Tensor | None, kv: KVPages, v_scale: torch.Tensor,
     table: torch.Tensor, plan: DecodePlan, out: torch.Tensor, mass_out: torch.Tensor | None,
-    softmax_scale: float, out_scale: float, stages: int | None = None, ctas: int = 1,
+    softmax_scale: float, out_scale: float, stages: int | None = None,
     pdl: bool = False,
 ) -> None:  # fmt: skip
     """Launch the kernel; the arguments have been checked.
@@ -342,12 +347,12 @@ def launch(
     """
     rows = plan.partial.shape[2]
     warps = 4 * (rows // 64) + 4
-    ctas = plan.ctas
     stages = stages or (3 if kv.is_int8 else 3 if rows == 64 else 2)
     decode_kernel[(plan.workers, kv.kv_heads)](
         *page_descriptors(kv), table, table.stride(0), q, v_scale if q_scale is None else q_scale,
         v_scale, out, mass_out, q.shape[0], plan.buffer, plan.partial, plan.mass,
         softmax_scale * LOG2_E, out_scale,
         HEADS=q.shape[1], KV_HEADS=kv.kv_heads, ROWS=rows, STAGES=stages, PDL=pdl, num_warps=4,
-        maxnreg=65536 // (ctas * warps * 32) // 8 * 8, launch_pdl=pdl,
+        maxnreg=128 if rows == 64 and kv.is_int8 else 65536 // (warps * 32) // 8 * 8,
+        launch_pdl=pdl,
     )  # fmt: skip

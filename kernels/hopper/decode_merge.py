@@ -4,7 +4,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
 from kernels.hopper.compat import barrier
-from kernels.hopper.decode_parts import MAGIC
+from kernels.hopper.probabilities import MAGIC
 
 
 @gluon.jit
