@@ -261,6 +261,7 @@ def decode_attention(
     out_scale: float | None = None,
     softmax_scale: float = SOFTMAX_SCALE,
     backend: Backend = "auto",
+    chained: bool = False,
     check_pages: bool = False,
 ) -> torch.Tensor:
     """Attention of one query token a sequence; see the module's text.
@@ -272,6 +273,9 @@ def decode_attention(
 
     `mass_out`: float32 `[batch, heads]`, receives log2 of each softmax denominator (up to one
     constant; minus infinity of an empty slot), by which outputs over disjoint keys can be merged.
+    `chained` (on Hopper): begin while the launch just before it on the stream ends. That launch may
+    write q, q_scale and the sequences' newest keys and values (those of the page that holds token
+    `limit` - 1), but not older ones, nor the page table or the plan, which must be given.
     `plan`: from `make_plan` with these `start` and `limit`, else one is made here. `check_pages`
     reads the page table back, which waits for the device. Raises ValueError for a bad argument.
     """
@@ -289,12 +293,14 @@ def decode_attention(
     if not hopper:
         _launch_pieces(*args, start, limit, out, mass_out, softmax_scale, out_scale or 1.0)
         return out
-    from kernels.hopper import decode as on_hopper  # Gluon only where it runs
+    from kernels.hopper import decode_launch as on_hopper  # Gluon only where it runs
 
+    made_here = plan is None
     if plan is None:
         sizes = {"heads": q.shape[1], "kv_heads": kv.kv_heads, "dtype": q.dtype}
         plan = make_plan(start, limit, **sizes)
     elif plan.start is not start or plan.limit is not limit:
         raise ValueError("plan: was made for other start and limit tensors")
-    on_hopper.launch(*args, plan, out, mass_out, softmax_scale, out_scale or 1.0)
+    scales = (softmax_scale, out_scale or 1.0)
+    on_hopper.launch(*args, plan, out, mass_out, *scales, chained=chained and not made_here)
     return out

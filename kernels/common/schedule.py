@@ -34,13 +34,18 @@ ROW_BLOCK = 64
 class DecodePlan(NamedTuple):
     """A plan for sequences that see keys `start` to `limit`, and the room to carry it out in.
 
-    All integers are int32 and lie in one `buffer`, one after the other: `records`
-    `[workers, 16]` (first tile, last tile (exclusive), and of the first tile's sequence: its number,
-    its first edge, its last edge, start, limit, first worker and number of workers; whether the cut
-    is by units; six unused), `edges` `[batch + 1]`, `owners` `[batch, 2]`, `visible` `[2, batch]` (start and
-    limit as they were when the plan was made), and `counters` `[2, kv_heads, rows / 64, batch]`,
-    zero between launches. `partial` float16 `[kv_heads, 2 * workers, rows, 128]` and `mass` float32
-    `[kv_heads, 2 * workers, rows]` are what a part of a cut sequence came to.
+    All integers are int32 and lie in one `buffer`, one after the other:
+
+    - `records` `[workers, 16]`: first tile, last tile (exclusive), and of the first tile's
+      sequence: its number, first edge, last edge, start, limit, first worker, number of workers;
+      then whether the cut is by units; six are unused;
+    - `edges` `[batch + 1]`, `owners` `[batch, 2]`;
+    - `visible` `[2, batch]`: start and limit as they were when the plan was made;
+    - `counters` `[2, kv_heads, rows / 64, batch]`: how many parts of a cut sequence have been
+      written since then, and whose rows have been given up (a bit each).
+
+    `partial` float16 `[kv_heads, 2 * workers, rows, 128]` and `mass` float32
+    `[kv_heads, 2 * workers, rows]` are what those parts came to.
     """
 
     start: torch.Tensor
@@ -78,7 +83,7 @@ class DecodePlan(NamedTuple):
 
     @property
     def counters(self) -> torch.Tensor:
-        """How many workers of a cut sequence have come to its merge, and have left it."""
+        """Parts written, and rows given up; made zero with the plan."""
         return self.buffer[self.workers * RECORD + 5 * self.batch + 1 :]
 
 
@@ -126,7 +131,7 @@ def _pick(mine, values):
 
 @triton.jit
 def _plan_kernel(
-    start_ptr, limit_ptr, plan_ptr, batch, workers,
+    start_ptr, limit_ptr, plan_ptr, batch, workers, counters_a_sequence,
     BATCH: tl.constexpr, WORKERS: tl.constexpr, TILE: tl.constexpr,
     RECORD: tl.constexpr, MERGE: tl.constexpr, LEAST: tl.constexpr,
 ):  # fmt: skip
@@ -204,6 +209,9 @@ def _plan_kernel(
         visible = owners + 2 * batch
         tl.store(visible + b, start, mask=here)
         tl.store(visible + batch + b, limit, mask=here)
+        counters = visible + 2 * batch
+        for i in range(0, counters_a_sequence):
+            tl.store(counters + i * batch + b, 0, mask=here)
 
 
 def fill(plan: DecodePlan) -> DecodePlan:
@@ -211,6 +219,7 @@ def fill(plan: DecodePlan) -> DecodePlan:
     batch = plan.start.shape[0]
     _plan_kernel[(triton.cdiv(plan.workers, WORKERS_A_PROGRAM),)](
         plan.start, plan.limit, plan.buffer, batch, plan.workers,
+        plan.counters.numel() // batch,
         BATCH=triton.next_power_of_2(batch), WORKERS=WORKERS_A_PROGRAM, TILE=PAGE,
         RECORD=RECORD, MERGE=MERGE_TILES, LEAST=LEAST_TILES,
     )  # fmt: skip
