@@ -297,8 +297,7 @@ def decode_attention(
 
     made_here = plan is None
     if plan is None:
-        sizes = {"heads": q.shape[1], "kv_heads": kv.kv_heads, "dtype": q.dtype}
-        plan = make_plan(start, limit, **sizes)
+        plan = make_plan(start, limit, heads=q.shape[1], kv_heads=kv.kv_heads, dtype=kv.k.dtype)
     elif plan.start is not start or plan.limit is not limit:
         raise ValueError("plan: was made for other start and limit tensors")
     scales = (softmax_scale, out_scale or 1.0)

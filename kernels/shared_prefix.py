@@ -25,9 +25,10 @@ def group_by_prefix(pages: torch.Tensor, prefix_tokens: torch.Tensor) -> torch.T
     """An order of the batch in which sequences with the same prefix pages are neighbours.
 
     `pages` int32 `[batch, entries]`, `prefix_tokens` int32 `[batch]`: how many of a sequence's
-    first tokens lie on pages that it may share. Returns int64 `[batch]`, a permutation, on the device:
-    longer prefixes first, those on the same first page together, in their old order otherwise. The
-    engine orders the rows of a step (q, tables, start, limit) by it; one short sort a step.
+    first tokens lie on pages that it may share. Returns int64 `[batch]`, a permutation, on the
+    device: longer prefixes first, those on the same first page together, in their old order
+    otherwise. The engine orders the rows of a step (q, tables, start, limit) by it; one short sort
+    a step.
     """
     checks.tensor("pages", pages, (None, None), torch.int32, rows_only=True)
     checks.tensor("prefix_tokens", prefix_tokens, (pages.shape[0],), torch.int32, pages.device)
