@@ -21,6 +21,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma,
     warpgroup_mma_wait,
 )
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from kernels.hopper.matmul_parts import (
     add_partials,
@@ -49,32 +50,66 @@ def _before(stage, STAGES: gl.constexpr):
 
 
 @gluon.jit
+def _copy_a(a_desc, a_ring, bar, stage, row, k, CONSUMERS: gl.constexpr):
+    """Copies each consumer's rows of K tile k into a stage."""
+    ROWS: gl.constexpr = a_desc.block_type.shape[0]
+    K_TILE: gl.constexpr = a_desc.block_type.shape[1]
+    for c in gl.static_range(CONSUMERS):
+        at = [(row * CONSUMERS + c) * ROWS, k * K_TILE]
+        tma.async_copy_global_to_shared(a_desc, at, bar, a_ring.index(stage * CONSUMERS + c))
+
+
+@gluon.jit
+def _copy_b(b_desc, b_ring, bar, stage, column, k):
+    """Copies the columns, which the consumers share."""
+    at = [column * b_desc.block_type.shape[0], k * b_desc.block_type.shape[1]]
+    tma.async_copy_global_to_shared(b_desc, at, bar, b_ring.index(stage))
+
+
+@gluon.jit
+def _copy_ahead(
+    a_desc, b_desc, rings, row, column, k0, ahead, BYTES: gl.constexpr, CONSUMERS: gl.constexpr
+):
+    """Fills the ring with weights while the kernel before is still running. What that may write,
+    among it x, is touched only once it has ended."""
+    a_ring, b_ring, ready, free = rings
+    for s in range(ahead):
+        mbarrier.expect(ready.index(s), BYTES)
+        _copy_a(a_desc, a_ring, ready.index(s), s, row, k0 + s, CONSUMERS)
+    gdc_wait()
+    for s in range(ahead):
+        _copy_b(b_desc, b_ring, ready.index(s), s, column, k0 + s)
+
+
+@gluon.jit
 def _produce(
     a_desc, b_desc, rings, tiles, GROUP: gl.constexpr, CONSUMERS: gl.constexpr,
-    STAGES: gl.constexpr,
+    STAGES: gl.constexpr, SWAP: gl.constexpr, CHAINED: gl.constexpr,
 ):  # fmt: skip
     """Copies the tiles of all segments into the ring, as far ahead as it has room."""
     a_ring, b_ring, ready, free = rings
     shared_tiles, whole_tiles, k_tiles, row_tiles, column_tiles = tiles
-    ROWS: gl.constexpr = a_desc.block_type.shape[0]
-    COLUMNS: gl.constexpr = b_desc.block_type.shape[0]
-    K_TILE: gl.constexpr = a_desc.block_type.shape[1]
+    ROWS: gl.constexpr = a_desc.block_type.shape[0] * CONSUMERS + b_desc.block_type.shape[0]
+    BYTES: gl.constexpr = ROWS * a_desc.block_type.shape[1]
     count, pieces, begin, end = segments(shared_tiles, whole_tiles, k_tiles)
-    stage = gl.to_tensor(0)
-    phase = gl.to_tensor(1)
+    ahead = gl.to_tensor(0)
+    if CHAINED:
+        tile, k0, k1 = segment(0, pieces, begin, end, shared_tiles, k_tiles)
+        row, column = place(tile, row_tiles, column_tiles, GROUP)
+        if SWAP:
+            ahead = gl.minimum(k1 - k0, STAGES)
+        _copy_ahead(a_desc, b_desc, rings, row, column, k0, ahead, BYTES, CONSUMERS)
+    stage = ahead % STAGES
+    phase = gl.where(ahead == STAGES, 0, 1)
     for i in range(count):
         tile, k0, k1 = segment(i, pieces, begin, end, shared_tiles, k_tiles)
         row, column = place(tile, row_tiles, column_tiles, GROUP)
-        for k in range(k0, k1):
+        for k in range(k0 + gl.where(i == 0, ahead, 0), k1):
             mbarrier.wait(free.index(stage), phase)
             bar = ready.index(stage)
-            mbarrier.expect(bar, (ROWS * CONSUMERS + COLUMNS) * K_TILE)
-            for c in gl.static_range(CONSUMERS):
-                at = [(row * CONSUMERS + c) * ROWS, k * K_TILE]
-                to = a_ring.index(stage * CONSUMERS + c)
-                tma.async_copy_global_to_shared(a_desc, at, bar, to)
-            at_b = [column * COLUMNS, k * K_TILE]
-            tma.async_copy_global_to_shared(b_desc, at_b, bar, b_ring.index(stage))
+            mbarrier.expect(bar, BYTES)
+            _copy_a(a_desc, a_ring, bar, stage, row, k, CONSUMERS)
+            _copy_b(b_desc, b_ring, bar, stage, column, k)
             stage, phase = _next(stage, phase, STAGES)
 
 
@@ -152,6 +187,7 @@ def matmul_kernel(
     x_scale, limit, inverse_scale, GROUP: gl.constexpr, CONSUMERS: gl.constexpr,
     STAGES: gl.constexpr, SWAP: gl.constexpr, EPILOGUE: gl.constexpr, HAS_ROW_SCALE: gl.constexpr,
     INSTRUCTION: gl.constexpr, STORE: gl.constexpr, PART: gl.constexpr, REGISTERS: gl.constexpr,
+    CHAINED: gl.constexpr,
 ):  # fmt: skip
     """The default warps are the first consumer; the others and the producer are added."""
     ROWS: gl.constexpr = a_desc.block_type.shape[0]
@@ -166,6 +202,8 @@ def matmul_kernel(
         mbarrier.init(ready.index(s), count=1)
         mbarrier.init(free.index(s), count=CONSUMERS)
     fence_async_shared()
+    if CHAINED:
+        gdc_launch_dependents()
     tiles = (shared_tiles, whole_tiles, k_tiles, row_tiles, column_tiles)
     outs = (out, row_scale, col_scale, residual, residual_scale)
     scalars = (m, n, x_scale, limit, inverse_scale)
@@ -177,7 +215,8 @@ def matmul_kernel(
             [
                 (_consume, (work, 0, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
                             HAS_ROW_SCALE, MMA, STORE, PART)),
-                (_produce, (a_desc, b_desc, rings, tiles, GROUP, CONSUMERS, STAGES)),
+                (_produce, (a_desc, b_desc, rings, tiles, GROUP, CONSUMERS, STAGES, SWAP,
+                            CHAINED)),
             ],
             [1], [24],
         )  # fmt: skip
@@ -188,7 +227,8 @@ def matmul_kernel(
                             HAS_ROW_SCALE, MMA, STORE, PART)),
                 (_consume, (work, 1, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
                             HAS_ROW_SCALE, MMA, STORE, PART)),
-                (_produce, (a_desc, b_desc, rings, tiles, GROUP, CONSUMERS, STAGES)),
+                (_produce, (a_desc, b_desc, rings, tiles, GROUP, CONSUMERS, STAGES, SWAP,
+                            CHAINED)),
             ],
             [4, 1], [REGISTERS, 24],
         )  # fmt: skip
@@ -201,7 +241,8 @@ def matmul_kernel(
                             HAS_ROW_SCALE, MMA, STORE, PART)),
                 (_consume, (work, 2, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
                             HAS_ROW_SCALE, MMA, STORE, PART)),
-                (_produce, (a_desc, b_desc, rings, tiles, GROUP, CONSUMERS, STAGES)),
+                (_produce, (a_desc, b_desc, rings, tiles, GROUP, CONSUMERS, STAGES, SWAP,
+                            CHAINED)),
             ],
             [4, 4, 1], [REGISTERS, REGISTERS, 24],
         )  # fmt: skip

@@ -38,6 +38,8 @@ class Tiling(NamedTuple):
     """CTAs on a multiprocessor."""
     k_tile: int = 128
     """Bytes of K a stage holds."""
+    chained: bool = False
+    """Start while the kernel before is still running, and wait for its end only then."""
 
     @property
     def registers(self) -> tuple[int, int]:
@@ -145,6 +147,7 @@ def constants(tiling: Tiling, epilogue: int, *, has_row_scale: bool, size: int) 
         "STORE": store_layout(tiling, size),
         "PART": tiling.part,
         "REGISTERS": tiling.registers[1],
+        "CHAINED": tiling.chained,
     }
 
 
@@ -166,5 +169,6 @@ def launch(request: Request, tiling: Tiling | None = None, space: Workspace | No
         request.out, request.row_scale, request.col_scale, request.residual,
         request.residual_scale, space.partials, space.counters, m, n, work.shared, work.whole,
         work.k_tiles, work.row_tiles, work.column_tiles, request.x_scale, request.limit,
-        request.inverse_scale, **fixed, num_warps=4, maxnreg=tiling.registers[0],
+        request.inverse_scale, **fixed, launch_pdl=tiling.chained, num_warps=4,
+        maxnreg=tiling.registers[0],
     )  # fmt: skip
