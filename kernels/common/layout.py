@@ -90,6 +90,17 @@ def scatter_context(pages: KVPages, table: torch.Tensor, k: torch.Tensor, v: tor
     pages.v[index] = pack_values(v_pages) if pages.is_int8 else v_pages
 
 
+def stored(pages: KVPages, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """K and V of these slots (page * 128 + offset) as stored, `[tokens, kv_heads, 128]`: the
+    inverse of writing tokens one by one."""
+    page, offset = slots.long() // PAGE, slots.long() % PAGE
+    k = pages.k[page, :, offset]
+    if not pages.is_int8:
+        return k, pages.v[page, :, offset]
+    slot_of = torch.argsort(slot_tokens()).to(slots.device)
+    return k, pages.v[page, :, offset // GROUP, :, slot_of[offset % GROUP]]
+
+
 def quantise_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Symmetric int8 per row (the last dimension): values, and float32 scales without it.
 

@@ -28,15 +28,17 @@ MERGE_TILES = 2
 LEAST_TILES = 2
 WORKERS_A_PROGRAM = 8
 RECORD = 8
+ROW_BLOCK = 64
 
 
 class DecodePlan(NamedTuple):
     """A plan for sequences that see keys `start` to `limit`, and the room to carry it out in.
 
     `records` int32 `[workers, 8]`: first tile, last tile (exclusive), the sequence of the first
-    tile, that sequence's first edge, its last edge, the page of its first tile, two unused.
+    tile, that sequence's first edge, its last edge, the page of its first tile, whether the cut is
+    by units, one unused.
     `edges` int32 `[batch + 1]`. `owners` int32 `[batch, 2]`. `counters` int32
-    `[kv_heads, batch]`, zero between launches. `partial` float16 `[kv_heads, 2 * workers, rows,
+    `[2, kv_heads, rows / 64, batch]`, zero between launches. `partial` float16 `[kv_heads, 2 * workers, rows,
     128]` and `mass` float32 `[kv_heads, 2 * workers, rows]`: what a part of a cut sequence came to.
     """
 
@@ -69,7 +71,7 @@ def allocate(start: torch.Tensor, limit: torch.Tensor, *, workers: int, kv_heads
         records=ints(workers, RECORD),
         edges=ints(batch + 1),
         owners=ints(batch, 2),
-        counters=ints(kv_heads, batch),
+        counters=ints(2, kv_heads, max(1, rows // ROW_BLOCK), batch),
         partial=torch.empty((*parts, HEAD_DIM), dtype=torch.float16, device=device),
         mass=torch.empty(parts, dtype=torch.float32, device=device),
     )
@@ -145,6 +147,7 @@ def _plan_kernel(
     tl.store(record + 3, tl.sum(tl.where(mine, first_edge[None, :], 0), 1), mask=live)
     tl.store(record + 4, tl.sum(tl.where(mine, last_edge[None, :], 0), 1), mask=live)
     tl.store(record + 5, tl.sum(tl.where(mine, page[None, :], 0), 1), mask=live)
+    tl.store(record + 6, tl.where(w >= 0, tl.where(by_units, 1, 0), 0), mask=live)
 
     # The sequences' edges and owners.
     if tl.program_id(0) == 0:

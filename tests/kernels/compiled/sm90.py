@@ -24,6 +24,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -199,7 +200,8 @@ def _worker() -> "subprocess.Popen[bytes]":
 def _end(worker: "subprocess.Popen[bytes]") -> None:
     for pipe in (worker.stdin, worker.stdout):
         if pipe is not None:
-            pipe.close()
+            with suppress(BrokenPipeError):  # a request that a crashed compiler did not read
+                pipe.close()
     worker.wait()
 
 

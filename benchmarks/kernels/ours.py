@@ -1,0 +1,269 @@
+"""Our operators as contenders: each called as an engine calls it, through its public function.
+
+Outputs are allocated once. The error is of a call into a poisoned output, against the operator's
+own reference on some of the rows.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from benchmarks.kernels.cases import Case
+from benchmarks.kernels.inputs import MatmulInputs, NormInputs, PrefillInputs, RotaryInputs, Sets
+from benchmarks.kernels.timing import Call, Contender
+from kernels.common.example import DecodeInputs, relative_error
+
+PLAIN = "ours, plain Triton"
+BACKENDS = {"ours": "auto", PLAIN: "triton"}
+CHECKED = 48
+"""Rows (tokens, sequences) that are compared with the reference."""
+
+
+def rows_of(count: int, device: torch.device, most: int = CHECKED) -> torch.Tensor:
+    """Some rows, the first and the last among them."""
+    return torch.linspace(0, count - 1, min(count, most), device=device).round().long()
+
+
+def poison(out: torch.Tensor) -> None:
+    """Fill with what no kernel writes."""
+    out.fill_(float("nan") if out.is_floating_point() else -128)
+
+
+def backends() -> dict[str, str]:
+    """Ours; on Hopper also what runs elsewhere."""
+    is_hopper = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
+    return BACKENDS if is_hopper else {"ours": "auto"}
+
+
+def decode_attention(case: Case, sets: Sets) -> Iterator[Contender]:
+    """With the plan made: a step makes one for all layers (`decode_plan`)."""
+    from kernels.decode_attention import decode_attention, make_plan, reference
+
+    shape = case.shape
+    heads = {"heads": shape["heads"], "kv_heads": shape.get("kv_heads", 1)}
+    outs = [torch.empty_like(i.q, dtype=torch.bfloat16) for i in sets.sets]
+    plans = [make_plan(i.start, i.limit, **heads) for i in sets.sets]
+
+    def call(i: int, backend: str) -> Call:
+        inputs, plan, out = sets.sets[i], plans[i], outs[i]
+        return lambda: decode_attention(*inputs, plan=plan, out=out, backend=backend)
+
+    def error(backend: str) -> float:
+        poison(outs[0])
+        call(0, backend)()
+        given: DecodeInputs = sets.sets[0]
+        rows = rows_of(len(given.q), given.q.device, 4)
+        scale = None if given.q_scale is None else given.q_scale[rows]
+        seen = (given.pages[rows], given.start[rows], given.limit[rows])
+        want = reference(given.q[rows], scale, given.kv, given.v_scale, *seen)
+        return relative_error(outs[0][rows], want)
+
+    for name, backend in backends().items():
+        calls = [call(i, backend) for i in range(len(sets.sets))]
+        yield Contender(name, calls, lambda b=backend: error(b), tolerance=0.05)
+
+
+def decode_plan(case: Case, sets: Sets) -> Iterator[Contender]:
+    """Filling a plan that is there."""
+    del case
+    from kernels.common import schedule
+    from kernels.decode_attention import make_plan
+
+    plans = [make_plan(start, limit, heads=64) for start, limit in sets.sets]
+    yield Contender("ours", [lambda p=plan: schedule.fill(p) for plan in plans])
+
+
+def prefill_attention(case: Case, sets: Sets) -> Iterator[Contender]:
+    """With the plan made: a step makes one for all layers (`prefill_plan`)."""
+    from kernels.prefill_attention import make_plan, prefill_attention, reference
+
+    heads = {"heads": case.shape["heads"], "kv_heads": case.shape["kv_heads"]}
+    outs = [torch.empty_like(i.q, dtype=torch.bfloat16) for i in sets.sets]
+    plans = [make_plan(i.cu_q, i.start, i.limit, **heads) for i in sets.sets]
+
+    def call(i: int, backend: str) -> Call:
+        inputs, plan, out = sets.sets[i], plans[i], outs[i]
+        return lambda: prefill_attention(*inputs, plan=plan, out=out, backend=backend)
+
+    def error(backend: str) -> float:
+        poison(outs[0])
+        call(0, backend)()
+        given: PrefillInputs = sets.sets[0]
+        rows = rows_of(len(given.q), given.q.device)
+        scale = None if given.q_scale is None else given.q_scale[rows]
+        bounds = torch.tensor([0, len(rows)], dtype=torch.int32, device=given.q.device)
+        seen = (bounds, given.start[rows], given.limit[rows])
+        want = reference(given.q[rows], scale, given.kv, given.v_scale, given.pages, *seen)
+        return relative_error(outs[0][rows], want)
+
+    for name, backend in backends().items():
+        calls = [call(i, backend) for i in range(len(sets.sets))]
+        yield Contender(name, calls, lambda b=backend: error(b), tolerance=0.05)
+
+
+def prefill_plan(case: Case, sets: Sets) -> Iterator[Contender]:
+    """Filling a plan that is there."""
+    from kernels.common import tiles
+    from kernels.prefill_attention import make_plan
+
+    seen = [(i.cu_q, i.start, i.limit) for i in sets.sets]
+    plans = [make_plan(*visible, heads=case.shape["heads"]) for visible in seen]
+    yield Contender("ours", [lambda p=plan: tiles.fill(p) for plan in plans])
+
+
+def _epilogue(case: Case, inputs: MatmulInputs) -> Any:
+    from kernels.common import product
+
+    match case.shape["epilogue"]:
+        case "relu2":
+            return product.SquaredRelu()
+        case "residual":
+            return product.Residual(inputs.residual, inputs.residual_scale)
+    return product.PLAIN
+
+
+def matmul(case: Case, sets: Sets) -> Iterator[Contender]:
+    """Row and column scales and the epilogue in one launch."""
+    from kernels.matmul import matmul, reference
+
+    first: MatmulInputs = sets.sets[0]
+    kind = torch.int8 if case.shape["epilogue"] == "relu2" else torch.bfloat16
+    size = (first.x.shape[0], first.w.shape[0])
+    outs = [torch.empty(size, dtype=kind, device=first.x.device) for _ in sets.sets]
+
+    def call(i: int, backend: str) -> Call:
+        inputs, out = sets.sets[i], outs[i]
+        epilogue = _epilogue(case, inputs)
+        return lambda: matmul(*inputs[:4], epilogue=epilogue, out=out, backend=backend)
+
+    def error(backend: str) -> float:
+        poison(outs[0])
+        call(0, backend)()
+        rows = rows_of(size[0], first.x.device)
+        residual = None if first.residual is None else first.residual[rows]
+        part = first._replace(x=first.x[rows], row_scale=first.row_scale[rows], residual=residual)
+        want = reference(*part[:4], epilogue=_epilogue(case, part))
+        return relative_error(outs[0][rows], want)
+
+    for name, backend in backends().items():
+        calls = [call(i, backend) for i in range(len(sets.sets))]
+        yield Contender(name, calls, lambda b=backend: error(b), tolerance=0.01)
+
+
+def norm_quantise(case: Case, sets: Sets) -> Iterator[Contender]:
+    """The residual sum in place, one static scale."""
+    del case
+    from kernels.norm_quantise import norm_quantise, reference
+
+    outs = [torch.empty_like(i.x, dtype=torch.int8) for i in sets.sets]
+
+    def call(i: int) -> Call:
+        inputs, out = sets.sets[i], outs[i]
+        more = {"delta": inputs.delta, "residual_scale": inputs.residual_scale}
+        return lambda: norm_quantise(inputs.x, **more, out=out)
+
+    def error() -> float:
+        given: NormInputs = sets.sets[0]
+        rows = rows_of(len(given.x), given.x.device)
+        before = given.x[rows].clone()
+        poison(outs[0])
+        call(0)()
+        more = {"delta": given.delta[rows], "residual_scale": given.residual_scale}
+        stream, want, _ = reference(before, **more)
+        return max(relative_error(outs[0][rows], want), relative_error(given.x[rows], stream))
+
+    yield Contender("ours", [call(i) for i in range(len(outs))], error, tolerance=0.02)
+
+
+def rotary_write(case: Case, sets: Sets) -> Iterator[Contender]:
+    """Queries, keys and values in one launch."""
+    from kernels.common.layout import stored
+    from kernels.rotary_write import reference, rotary_table, rotary_write
+
+    base, heads = 10000.0, case.shape["heads"]
+    first: RotaryInputs = sets.sets[0]
+    table = rotary_table(8192, base, first.qkv.device)
+    size = (len(first.qkv), heads, 128)
+    q = [torch.empty(size, dtype=torch.int8, device=first.qkv.device) for _ in sets.sets]
+    scales = [torch.empty(size[:2], device=first.qkv.device) for _ in sets.sets]
+
+    def call(i: int) -> Call:
+        given: RotaryInputs = sets.sets[i]
+        into = {"pages": given.pages, "slots": given.slots, "q": q[i], "q_scale": scales[i]}
+        fixed = {"k_scale": given.k_scale, "v_scale": given.v_scale}
+        return lambda: rotary_write(given.qkv, given.positions, table, **fixed, **into)
+
+    def error() -> float:
+        for out in (q[0], scales[0], first.pages.k, first.pages.v):
+            poison(out)
+        call(0)()
+        rows = rows_of(size[0], first.qkv.device)
+        fixed = {"heads": heads, "k_scale": first.k_scale, "v_scale": first.v_scale}
+        want = reference(first.qkv[rows], first.positions[rows], base, **fixed)
+        k, v = stored(first.pages, first.slots[rows])
+        pairs = ((q[0][rows], want.q), (k, want.k), (v, want.v), (scales[0][rows], want.q_scale))
+        return max(relative_error(got, exact) for got, exact in pairs)
+
+    yield Contender("ours", [call(i) for i in range(len(q))], error, tolerance=0.03)
+
+
+def embedding(case: Case, sets: Sets) -> Iterator[Contender]:
+    """A gather with a scale."""
+    from kernels.embedding import embedding, reference
+
+    device = sets.sets[0][0].device
+    size = (case.shape["tokens"], case.shape["hidden"])
+    outs = [torch.empty(size, dtype=torch.bfloat16, device=device) for _ in sets.sets]
+
+    def error() -> float:
+        poison(outs[0])
+        embedding(*sets.sets[0], out=outs[0])
+        return relative_error(outs[0], reference(*sets.sets[0]))
+
+    calls = [lambda i=i, o=o: embedding(*i, out=o) for i, o in zip(*(sets.sets, outs), strict=True)]
+    yield Contender("ours", calls, error, tolerance=0.01)
+
+
+def sampling(case: Case, sets: Sets) -> Iterator[Contender]:
+    """The error is the share of wrong tokens, greedy; drawn ones are compared in the tests."""
+    from kernels.sampling import sampling
+
+    top_p, batch = case.shape["top_p"], case.shape["batch"]
+    device = sets.sets[0][0].device
+    temperature = torch.full((batch,), 0.8 if top_p else 0.0, device=device)
+    seed = torch.arange(batch, dtype=torch.int64, device=device)
+    step = torch.zeros(batch, dtype=torch.int32, device=device)
+    out = torch.empty(batch, dtype=torch.int32, device=device)
+    more = {"top_p": torch.full((batch,), top_p, device=device)} if top_p else {}
+
+    def call(logits: torch.Tensor) -> Call:
+        return lambda: sampling(logits, temperature, seed, step, out=out, **more)
+
+    def error() -> float:
+        poison(out)
+        call(sets.sets[0][0])()
+        if top_p:
+            return float(((out < 0) | (out >= case.shape["vocab"])).float().mean())
+        return float((out != sets.sets[0][0].float().argmax(-1)).float().mean())
+
+    yield Contender("ours", [call(logits) for (logits,) in sets.sets], error, tolerance=0.0)
+
+
+def shared_prefix(case: Case, sets: Sets) -> Iterator[Contender]:
+    """Decode attention as it is, and ordered for shared pages."""
+    yield from decode_attention(case, sets)
+
+
+OPERATORS: dict[str, Callable[[Case, Sets], Iterator[Contender]]] = {
+    "decode_attention": decode_attention,
+    "decode_plan": decode_plan,
+    "embedding": embedding,
+    "matmul": matmul,
+    "norm_quantise": norm_quantise,
+    "prefill_attention": prefill_attention,
+    "prefill_plan": prefill_plan,
+    "rotary_write": rotary_write,
+    "sampling": sampling,
+    "shared_prefix": shared_prefix,
+}
