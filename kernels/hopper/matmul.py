@@ -88,10 +88,10 @@ def _produce(
 ):  # fmt: skip
     """Copies the tiles of all segments into the ring, as far ahead as it has room."""
     a_ring, b_ring, ready, free = rings
-    shared_tiles, whole_tiles, k_tiles, row_tiles, column_tiles = tiles
+    shared_tiles, sharing, whole_tiles, k_tiles, row_tiles, column_tiles = tiles
     ROWS: gl.constexpr = a_desc.block_type.shape[0] * CONSUMERS + b_desc.block_type.shape[0]
     BYTES: gl.constexpr = ROWS * a_desc.block_type.shape[1]
-    count, pieces, begin, end = segments(shared_tiles, whole_tiles, k_tiles)
+    count, pieces, begin, end = segments(shared_tiles, sharing, whole_tiles, k_tiles)
     ahead = gl.to_tensor(0)
     if CHAINED:
         tile, k0, k1 = segment(0, pieces, begin, end, shared_tiles, k_tiles)
@@ -143,12 +143,12 @@ def _consume(
     rings, tiles, outs, scalars, share = work
     a_ring, b_ring, ready, free = rings
     workspace, counters = share
-    shared_tiles, whole_tiles, k_tiles, row_tiles, column_tiles = tiles
+    shared_tiles, sharing, whole_tiles, k_tiles, row_tiles, column_tiles = tiles
     ROWS: gl.constexpr = a_ring.shape[1]
     COLUMNS: gl.constexpr = b_ring.shape[1]
     SLOT: gl.constexpr = CONSUMERS * ROWS * COLUMNS
     slot = workspace + ME * ROWS * COLUMNS
-    count, pieces, begin, end = segments(shared_tiles, whole_tiles, k_tiles)
+    count, pieces, begin, end = segments(shared_tiles, sharing, whole_tiles, k_tiles)
     stage = gl.to_tensor(0)
     phase = gl.to_tensor(0)
     for i in range(count):
@@ -163,7 +163,7 @@ def _consume(
         first, last = pid, pid
         finish = k1 - k0 == k_tiles
         if k1 - k0 < k_tiles:
-            first, last = sharers(tile, shared_tiles, k_tiles)
+            first, last = sharers(tile, shared_tiles, sharing, k_tiles)
             counter = counters + tile * CONSUMERS + ME
             finish = is_last(sums, slot, counter, last - first, k0, SLOT, COLUMNS)
         if finish:
@@ -177,13 +177,15 @@ def _consume(
                 )  # fmt: skip
 
 
-CHANGING = ["m", "shared_tiles", "whole_tiles", "k_tiles", "row_tiles", "column_tiles"]
+CHANGING = [
+    "m", "shared_tiles", "sharing", "whole_tiles", "k_tiles", "row_tiles", "column_tiles"
+]  # fmt: skip
 
 
 @gluon.jit(do_not_specialize=CHANGING)
 def matmul_kernel(
     a_desc, b_desc, out, row_scale, col_scale, residual, residual_scale, workspace, counters,
-    m, n, shared_tiles, whole_tiles, k_tiles, row_tiles, column_tiles,
+    m, n, shared_tiles, sharing, whole_tiles, k_tiles, row_tiles, column_tiles,
     x_scale, limit, inverse_scale, GROUP: gl.constexpr, CONSUMERS: gl.constexpr,
     STAGES: gl.constexpr, SWAP: gl.constexpr, EPILOGUE: gl.constexpr, HAS_ROW_SCALE: gl.constexpr,
     INSTRUCTION: gl.constexpr, STORE: gl.constexpr, PART: gl.constexpr, REGISTERS: gl.constexpr,
@@ -204,7 +206,7 @@ def matmul_kernel(
     fence_async_shared()
     if CHAINED:
         gdc_launch_dependents()
-    tiles = (shared_tiles, whole_tiles, k_tiles, row_tiles, column_tiles)
+    tiles = (shared_tiles, sharing, whole_tiles, k_tiles, row_tiles, column_tiles)
     outs = (out, row_scale, col_scale, residual, residual_scale)
     scalars = (m, n, x_scale, limit, inverse_scale)
     rings = (a_ring, b_ring, ready, free)

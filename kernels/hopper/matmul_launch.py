@@ -30,8 +30,9 @@ class Tiling(NamedTuple):
     columns: int
     stages: int
     swap: bool
-    share: str = "last"
-    """Which tiles CTAs share along K: "none", "all", or "last", the last one to two waves."""
+    splits: int = 1
+    """CTAs that share each tile of the last, partial wave, at most. 0: all CTAs share all tiles
+    evenly, wherever along K that cuts them (stream-K)."""
     group: int = 8
     part: int = 64
     ctas: int = 1
@@ -56,10 +57,12 @@ class Tiling(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """The work of one launch: `ctas` take `shared` tiles together and `whole` tiles one by one."""
+    """The work of one launch: the first `sharing` of `ctas` take `shared` tiles together, then all
+    take `whole` tiles one by one."""
 
     ctas: int
     shared: int
+    sharing: int
     whole: int
     row_tiles: int
     column_tiles: int
@@ -67,35 +70,39 @@ class Cut(NamedTuple):
 
 
 def cut(m: int, n: int, k: int, tiling: Tiling, multiprocessors: int) -> Cut:
-    """Divides an m x n x k product evenly over the multiprocessors.
+    """Divides an m x n x k product over the multiprocessors.
 
-    Whole tiles alone would leave the last wave partly empty. So the last wave and a bit, between
-    one and two tiles a CTA, is divided along K: no tile then has more than three CTAs.
+    Where the last wave of tiles would leave most of them idle, each of its tiles is cut along K
+    into as many equal parts as there is room for. These come first, so that the sums are added up
+    while others are at their whole tiles.
     """
     height, width = (n, m) if tiling.swap else (m, n)
     row_tiles = -(-height // (tiling.rows * tiling.consumers))
     column_tiles = -(-width // tiling.columns)
     tiles, k_tiles = row_tiles * column_tiles, -(-k // tiling.k_tile)
     ctas = multiprocessors * tiling.ctas
-    shared = {"none": 0, "all": tiles, "last": tiles % ctas}[tiling.share]
-    if tiling.share == "last" and shared and tiles > ctas:
-        shared += ctas
-    if shared * tiling.consumers > COUNTERS:
-        shared = 0
-    ctas = min(ctas, shared * k_tiles if shared else tiles)
-    return Cut(ctas, shared, tiles - shared, row_tiles, column_tiles, k_tiles)
+    shared, sharing = tiles, min(ctas, tiles * k_tiles)
+    if tiling.splits:
+        shared = tiles % ctas
+        sharing = shared * min(tiling.splits, ctas // max(shared, 1), k_tiles)
+    if sharing <= shared and tiling.splits or shared * tiling.consumers > COUNTERS:
+        shared, sharing = 0, 1
+    whole = tiles - shared
+    return Cut(
+        min(ctas, max(sharing, whole)), shared, sharing, whole, row_tiles, column_tiles, k_tiles
+    )
 
 
 def tiling_for(m: int, n: int, k: int) -> Tiling:
     """The fastest measured (docs/kernels-log.md), by the number of tokens."""
     if m <= 16:
-        return Tiling(64, 2, 16, 11, swap=True, share="all")
+        return Tiling(64, 2, 16, 11, swap=True, splits=0)
     if m <= 64:
-        return Tiling(64, 2, 64, 8, swap=True, share="all")
+        return Tiling(64, 2, 64, 8, swap=True, splits=0)
     if m <= 128:
-        return Tiling(64, 2, 128, 6, swap=True, share="all")
+        return Tiling(64, 2, 128, 6, swap=True, splits=0)
     if m <= 256:
-        return Tiling(64, 2, 256, 4, swap=True, share="all")
+        return Tiling(64, 2, 256, 4, swap=True, splits=0)
     return Tiling(64, 2, 256, 4, swap=False)
 
 
@@ -167,8 +174,8 @@ def launch(request: Request, tiling: Tiling | None = None, space: Workspace | No
     kernel.matmul_kernel[(work.ctas,)](
         descriptor(a, tiling.rows, tiling.k_tile), descriptor(b, tiling.columns, tiling.k_tile),
         request.out, request.row_scale, request.col_scale, request.residual,
-        request.residual_scale, space.partials, space.counters, m, n, work.shared, work.whole,
-        work.k_tiles, work.row_tiles, work.column_tiles, request.x_scale, request.limit,
+        request.residual_scale, space.partials, space.counters, m, n, work.shared, work.sharing,
+        work.whole, work.k_tiles, work.row_tiles, work.column_tiles, request.x_scale, request.limit,
         request.inverse_scale, **fixed, launch_pdl=tiling.chained, num_warps=4,
         maxnreg=tiling.registers[0],
     )  # fmt: skip

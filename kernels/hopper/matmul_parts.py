@@ -14,11 +14,13 @@ RESIDUAL = gl.constexpr(3)
 
 
 @gluon.jit
-def segments(shared_tiles, whole_tiles, k_tiles):
-    """This CTA's share: how many segments, and the shared K tiles from `begin` to `end`."""
+def segments(shared_tiles, sharing, whole_tiles, k_tiles):
+    """This CTA's share: how many segments, and the shared K tiles from `begin` to `end`, which the
+    first `sharing` CTAs divide among them."""
     pid, ctas = gl.program_id(0), gl.num_programs(0)
     shared = shared_tiles * k_tiles
-    begin, end = pid * shared // ctas, (pid + 1) * shared // ctas
+    begin = gl.minimum(pid, sharing) * shared // sharing
+    end = gl.minimum(pid + 1, sharing) * shared // sharing
     pieces = gl.where(end > begin, (end - 1) // k_tiles - begin // k_tiles + 1, 0)
     whole = (whole_tiles - pid + ctas - 1) // ctas
     return pieces + whole, pieces, begin, end
@@ -38,12 +40,11 @@ def segment(i, pieces, begin, end, shared_tiles, k_tiles):
 
 
 @gluon.jit
-def sharers(tile, shared_tiles, k_tiles):
+def sharers(tile, shared_tiles, sharing, k_tiles):
     """First and last CTA that work on a shared tile."""
     shared = shared_tiles * k_tiles
-    ctas = gl.num_programs(0)
-    first = ((tile * k_tiles + 1) * ctas - 1) // shared
-    return first, ((tile * k_tiles + k_tiles) * ctas - 1) // shared
+    first = ((tile * k_tiles + 1) * sharing - 1) // shared
+    return first, ((tile * k_tiles + k_tiles) * sharing - 1) // shared
 
 
 @gluon.jit

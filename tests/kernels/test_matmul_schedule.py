@@ -29,7 +29,7 @@ def pieces_of(work: Cut, cta: int) -> list[tuple[int, int, int]]:
     """Tile and K range of each of a CTA's segments."""
     segments = plain(matmul_parts.segments, cta, work.ctas)
     segment = plain(matmul_parts.segment, cta, work.ctas)
-    count, pieces, begin, end = segments(work.shared, work.whole, work.k_tiles)
+    count, pieces, begin, end = segments(work.shared, work.sharing, work.whole, work.k_tiles)
     return [segment(i, pieces, begin, end, work.shared, work.k_tiles) for i in range(count)]
 
 
@@ -51,7 +51,7 @@ def check(work: Cut) -> None:
     assert len(done) == work.k_tiles * work.row_tiles * work.column_tiles
     told = plain(matmul_parts.sharers, 0, work.ctas)
     for tile, found in sharers.items():
-        first, last = told(tile, work.shared, work.k_tiles)
+        first, last = told(tile, work.shared, work.sharing, work.k_tiles)
         assert [cta for cta, _ in found] == list(range(first, last + 1))
         assert [begins for _, begins in found] == [True] + [False] * (last - first)
 
@@ -66,8 +66,8 @@ def test_any_product_on_any_number_of_multiprocessors() -> None:
     draw = random.Random(1)
     for _ in range(150):
         consumers, columns = draw.choice([1, 2, 3]), draw.choice([16, 64, 256])
-        share = draw.choice(["none", "all", "last"])
-        tiling = Tiling(64, consumers, columns, 3, draw.random() < 0.5, share)
+        splits = draw.choice([0, 1, 2, 5])
+        tiling = Tiling(64, consumers, columns, 3, draw.random() < 0.5, splits)
         m, n, k = draw.randint(1, 400), 16 * draw.randint(1, 60), 16 * draw.randint(1, 90)
         check(cut(m, n, k, tiling, draw.choice([1, 3, 7, 132])))
 

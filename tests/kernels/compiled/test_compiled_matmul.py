@@ -7,6 +7,7 @@ import pytest
 import sm90
 
 from kernels.common.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
+from kernels.hopper.matmul import CHANGING
 from kernels.hopper.matmul_launch import MOST_COLUMNS, Tiling, constants, tiling_for
 from kernels.matmul import plain_tiling
 
@@ -40,7 +41,7 @@ def arguments(epilogue: type[Epilogue]) -> Arguments:
 
 def hopper(tiling: Tiling, epilogue: type[Epilogue]) -> sm90.Code:
     given = arguments(epilogue)
-    integers = ("m", "n", "shared_tiles", "whole_tiles", "k_tiles", "row_tiles", "column_tiles")
+    integers = [*CHANGING, "n"]
     shared = {"workspace": "*i32", "counters": "*i32"} | dict.fromkeys(integers, "i32")
     descriptors = {
         "a_desc": sm90.descriptor("i8", tiling.rows, tiling.k_tile, gluon=True),
