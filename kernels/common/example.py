@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from kernels.common import visibility
 from kernels.common.layout import HEAD_DIM, PAGE, KVPages, empty_pages, quantise_rows
 
 
@@ -16,6 +17,19 @@ class DecodeInputs(NamedTuple):
     kv: KVPages
     v_scale: torch.Tensor
     pages: torch.Tensor
+    start: torch.Tensor
+    limit: torch.Tensor
+
+
+class PrefillInputs(NamedTuple):
+    """The positional arguments of `prefill_attention`."""
+
+    q: torch.Tensor
+    q_scale: torch.Tensor | None
+    kv: KVPages
+    v_scale: torch.Tensor
+    pages: torch.Tensor
+    cu_q: torch.Tensor
     start: torch.Tensor
     limit: torch.Tensor
 
@@ -61,6 +75,34 @@ def decode_inputs(
 
     table = order.to(torch.int32).view(batch, entries)
     return DecodeInputs(q, q_scale, kv, v_scale, table, ints(starts or [0] * batch), ints(limits))
+
+
+def prefill_inputs(
+    lengths: Sequence[int],
+    cached: Sequence[int],
+    *,
+    window: int | None = None,
+    heads: int = 64,
+    kv_heads: int = 1,
+    dtype: torch.dtype = torch.int8,
+    device: str = "cpu",
+    seed: int = 0,
+    spread: float = 2.0,
+) -> PrefillInputs:
+    """Chunks of these lengths after cached prefixes of these, causal, on shuffled pages."""
+    ends = [0]
+    for length in lengths:
+        ends.append(ends[-1] + length)
+    cu_q = torch.tensor(ends, dtype=torch.int32, device=device)
+    before = torch.tensor(list(cached), dtype=torch.int32, device=device)
+    seen = visibility.causal(cu_q, before, ends[-1], window)
+    contexts = [new + old for new, old in zip(lengths, cached, strict=True)]
+    kept = decode_inputs(contexts, kv_heads=kv_heads, dtype=dtype, device=device, seed=seed)
+    generator = torch.Generator(device).manual_seed(seed + 1)
+    q = torch.randn((ends[-1], heads, HEAD_DIM), generator=generator, device=device) * spread
+    q, q_scale = quantise_rows(q / 73.3) if dtype == torch.int8 else (q.half(), None)
+    rest = (kept.kv, kept.v_scale, kept.pages)
+    return PrefillInputs(q, q_scale, *rest, cu_q, seen.start, seen.limit)
 
 
 def relative_error(out: torch.Tensor, want: torch.Tensor) -> float:
