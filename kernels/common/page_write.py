@@ -85,9 +85,10 @@ def write_v_int8(
     slot = tl.load(slots_ptr + token, mask=present, other=-1)
     await_projection(CHAINED)
     d = tl.arange(0, 128)
-    scale = tl.load(v_scale_ptr + d)[None, :]
     value = v_ptr + token.to(tl.int64)[:, None] * qkv_stride + d[None, :]
     x = tl.load(value, mask=present[:, None], other=0.0)  # before it is known who writes it
+    tl.debug_barrier()  # nor later than the scales, which go through shared memory
+    scale = tl.load(v_scale_ptr + d)[None, :]
 
     # A group is whole if its 16 slots are 16 consecutive tokens of this call, in order.
     leader = token - slot % 16
