@@ -225,12 +225,19 @@ def matmul(
     out: torch.Tensor | None = None,
     dtype: torch.dtype | None = None,
     backend: Backend = "auto",
+    chained: bool = False,
 ) -> torch.Tensor:
     """Product of int8 activations and weights, scaled; see the module's text.
 
     `x` int8 `[M, K]`, `w` int8 `[N, K]`, both contiguous, K and N multiples of 16; `row_scale`
     float32 `[M]`, or None with one `x_scale` for all rows; `col_scale` float32 `[N]`. Returns
     `out` `[M, N]` of `dtype`: bfloat16 (the default) or float32, after SquaredRelu int8.
+
+    `chained`: the Hopper kernel may begin to read weights while the launches before it on the
+    stream are still running (programmatic dependent launch), which hides a launch's start. So `w`
+    and `col_scale` must not be written by the launch just before, nor by any before that which is
+    not known to have ended: weights are constant. What that launch writes may be `x`, `row_scale`
+    and the residual, and it may read `out`. The result's bits are the same.
 
     The sum over K is exact and the rest is one fixed sequence of float32 operations, so results
     are the same bits on every run. Raises ValueError for a bad argument, before any launch.
@@ -254,5 +261,5 @@ def matmul(
         return out
     from kernels.hopper import matmul_launch  # Gluon only where it runs
 
-    matmul_launch.launch(request)
+    matmul_launch.launch(request, chained=chained)
     return out

@@ -4,8 +4,7 @@ sums of CTAs that share a tile, the epilogue."""
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
-# Of all threads of the caller's warps; renamed in Triton 3.7.
-barrier = getattr(gl, "barrier", None) or gl.thread_barrier
+from kernels.hopper.compat import barrier
 
 PLAIN = gl.constexpr(0)
 CLAMP = gl.constexpr(1)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from kernels.hopper import matmul_parts
-from kernels.hopper.matmul_launch import COUNTERS, LARGEST_TILE, Cut, Tiling, cut, tiling_for
+from kernels.hopper.matmul_launch import LARGEST_TILE
+from kernels.hopper.matmul_tiling import COUNTERS, Cut, Tiling, cut, tiling_for
 
 MODELS = [(17536, 5120), (5120, 17536), (5120, 8192), (8448, 5120), (30720, 7168), (7168, 30720)]
 

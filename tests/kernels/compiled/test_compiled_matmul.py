@@ -8,7 +8,8 @@ import sm90
 
 from kernels.common.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
 from kernels.hopper.matmul import CHANGING
-from kernels.hopper.matmul_launch import MOST_COLUMNS, Tiling, constants, tiling_for
+from kernels.hopper.matmul_launch import MOST_COLUMNS, constants
+from kernels.hopper.matmul_tiling import Tiling, tiling_for
 from kernels.matmul import plain_tiling
 
 EPILOGUES = (Plain, Clamp, SquaredRelu, Residual)

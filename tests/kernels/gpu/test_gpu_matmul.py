@@ -126,3 +126,21 @@ def test_a_captured_chain_of_products(generator: torch.Generator) -> None:
             graph.replay()
             assert torch.equal(values[0], direct)
     assert direct.any()
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_chained_launches_give_the_same_bits(
+    m: int, n: int, k: int, generator: torch.Generator
+) -> None:
+    """Each begins while the one before, which writes its input, is still running."""
+    if capability(torch.device("cuda", 0)) != HOPPER:
+        pytest.skip("no Hopper GPU")
+    up, down = inputs(m, n, k, generator), inputs(m, k, n, generator)
+    after, outs = SquaredRelu(2.0, 4.0 / 127), {}
+    for chained in (False, True):
+        for _ in range(5):
+            inner = matmul(*up, epilogue=after, backend="hopper", chained=chained)
+            outer = matmul(inner, *down[1:], backend="hopper", chained=chained)
+        outs[chained] = inner, outer
+    assert all(torch.equal(one, other) for one, other in zip(*outs.values(), strict=True))
+    assert outs[True][1].any()
