@@ -237,11 +237,13 @@ def make_plan(
     checks.tensor("limit", limit, tuple(start.shape), torch.int32, start.device)
     checks.heads("heads", heads, kv_heads, MOST_ROWS)
     rows = 64 if heads // kv_heads <= 64 else MOST_ROWS
-    # Two workers of 64 rows and int8 pages share a multiprocessor; of others one fills it.
-    ctas = 2 if rows == 64 and dtype == torch.int8 else 1
-    workers = max(1, ctas * multiprocessors(start.device) // kv_heads)
-    room = {"workers": workers, "kv_heads": kv_heads, "rows": rows, "ctas": ctas}
-    return schedule.fill(schedule.allocate(start, limit, **room))
+    # Two workers of 64 rows and int8 pages fit on a multiprocessor, and hide each other's gaps; but
+    # where sequences must be cut, one is as fast and makes fewer parts.
+    processors = multiprocessors(start.device)
+    two = rows == 64 and dtype == torch.int8 and start.shape[0] * kv_heads > processors
+    workers = max(1, (2 if two else 1) * processors // kv_heads)
+    empty = schedule.allocate(start, limit, workers=workers, kv_heads=kv_heads, rows=rows)
+    return schedule.fill(empty)
 
 
 def decode_attention(
@@ -259,6 +261,7 @@ def decode_attention(
     out_scale: float | None = None,
     softmax_scale: float = SOFTMAX_SCALE,
     backend: Backend = "auto",
+    chained: bool = False,
     check_pages: bool = False,
 ) -> torch.Tensor:
     """Attention of one query token a sequence; see the module's text.
@@ -270,6 +273,9 @@ def decode_attention(
 
     `mass_out`: float32 `[batch, heads]`, receives log2 of each softmax denominator (up to one
     constant; minus infinity of an empty slot), by which outputs over disjoint keys can be merged.
+    `chained` (on Hopper): begin while the launch just before it on the stream ends. That launch may
+    write q, q_scale and the sequences' newest keys and values (those of the page that holds token
+    `limit` - 1), but not older ones, nor the page table or the plan, which must be given.
     `plan`: from `make_plan` with these `start` and `limit`, else one is made here. `check_pages`
     reads the page table back, which waits for the device. Raises ValueError for a bad argument.
     """
@@ -287,12 +293,13 @@ def decode_attention(
     if not hopper:
         _launch_pieces(*args, start, limit, out, mass_out, softmax_scale, out_scale or 1.0)
         return out
-    from kernels.hopper import decode as on_hopper  # Gluon only where it runs
+    from kernels.hopper import decode_launch as on_hopper  # Gluon only where it runs
 
+    made_here = plan is None
     if plan is None:
-        sizes = {"heads": q.shape[1], "kv_heads": kv.kv_heads, "dtype": q.dtype}
-        plan = make_plan(start, limit, **sizes)
+        plan = make_plan(start, limit, heads=q.shape[1], kv_heads=kv.kv_heads, dtype=kv.k.dtype)
     elif plan.start is not start or plan.limit is not limit:
         raise ValueError("plan: was made for other start and limit tensors")
-    on_hopper.launch(*args, plan, out, mass_out, softmax_scale, out_scale or 1.0)
+    scales = (softmax_scale, out_scale or 1.0)
+    on_hopper.launch(*args, plan, out, mass_out, *scales, chained=chained and not made_here)
     return out

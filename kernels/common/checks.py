@@ -60,6 +60,18 @@ def _stride(name: str, value: torch.Tensor, rows_only: bool) -> None:
         raise ValueError(f"{name}: stride is {value.stride()}, must be contiguous")
 
 
+def aligned(name: str, value: torch.Tensor) -> None:
+    """The tensor begins at a multiple of 16 bytes, as wide copies want."""
+    if value.data_ptr() % 16:
+        raise ValueError(f"{name}: begins at {value.data_ptr():#x}, must be a multiple of 16 bytes")
+
+
+def multiple(name: str, what: str, size: int, of: int) -> None:
+    """A size is a multiple of something, and not zero."""
+    if size <= 0 or size % of:
+        raise ValueError(f"{name}: {what} is {size}, must be a multiple of {of}")
+
+
 def number(name: str, value: object, low: float, high: float) -> None:
     """`value` is a finite number from low to high."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:

@@ -34,13 +34,18 @@ ROW_BLOCK = 64
 class DecodePlan(NamedTuple):
     """A plan for sequences that see keys `start` to `limit`, and the room to carry it out in.
 
-    All integers are int32 and lie in one `buffer`, one after the other: `records`
-    `[workers, 16]` (first tile, last tile (exclusive), and of the first tile's sequence: its number,
-    its first edge, its last edge, start, limit, first worker and number of workers; whether the cut
-    is by units; six unused), `edges` `[batch + 1]`, `owners` `[batch, 2]`, `visible` `[2, batch]` (start and
-    limit as they were when the plan was made), and `counters` `[2, kv_heads, rows / 64, batch]`,
-    zero between launches. `partial` float16 `[kv_heads, 2 * workers, rows, 128]` and `mass` float32
-    `[kv_heads, 2 * workers, rows]` are what a part of a cut sequence came to.
+    All integers are int32 and lie in one `buffer`, one after the other:
+
+    - `records` `[workers, 16]`: first tile, last tile (exclusive), and of the first tile's
+      sequence: its number, first edge, last edge, start, limit, first worker, number of workers;
+      then whether the cut is by units; six are unused;
+    - `edges` `[batch + 1]`, `owners` `[batch, 2]`;
+    - `visible` `[2, batch]`: start and limit as they were when the plan was made;
+    - `counters` `[2, kv_heads, rows / 64, batch]`: how many parts of a cut sequence have been
+      written since then, and whose rows have been given up (a bit each).
+
+    `partial` float16 `[kv_heads, 2 * workers, rows, 128]` and `mass` float32
+    `[kv_heads, 2 * workers, rows]` are what those parts came to.
     """
 
     start: torch.Tensor
@@ -48,8 +53,6 @@ class DecodePlan(NamedTuple):
     buffer: torch.Tensor
     partial: torch.Tensor
     mass: torch.Tensor
-    ctas: int = 1
-    """Workers that a multiprocessor holds at a time."""
 
     @property
     def workers(self) -> int:
@@ -80,21 +83,15 @@ class DecodePlan(NamedTuple):
 
     @property
     def counters(self) -> torch.Tensor:
-        """How many workers of a cut sequence have come to its merge, and have left it."""
+        """Parts written, and rows given up; made zero with the plan."""
         return self.buffer[self.workers * RECORD + 5 * self.batch + 1 :]
 
 
 def allocate(
-    start: torch.Tensor,
-    limit: torch.Tensor,
-    *,
-    workers: int,
-    kv_heads: int,
-    rows: int,
-    ctas: int = 1,
+    start: torch.Tensor, limit: torch.Tensor, *, workers: int, kv_heads: int, rows: int
 ) -> DecodePlan:
-    """An empty plan for these sequences: `workers` for each KV head, `ctas` of them on a
-    multiprocessor. `rows`: query heads per KV head, as padded by the kernel."""
+    """An empty plan for these sequences: `workers` for each KV head. `rows`: query heads per KV
+    head, as padded by the kernel."""
     device, batch = start.device, start.shape[0]
     counters = 2 * kv_heads * max(1, rows // ROW_BLOCK) * batch
     size = workers * RECORD + 5 * batch + 1 + counters
@@ -105,7 +102,6 @@ def allocate(
         buffer=torch.zeros(size, dtype=torch.int32, device=device),
         partial=torch.empty((*parts, HEAD_DIM), dtype=torch.float16, device=device),
         mass=torch.empty(parts, dtype=torch.float32, device=device),
-        ctas=ctas,
     )
 
 
@@ -135,7 +131,7 @@ def _pick(mine, values):
 
 @triton.jit
 def _plan_kernel(
-    start_ptr, limit_ptr, plan_ptr, batch, workers, ctas,
+    start_ptr, limit_ptr, plan_ptr, batch, workers, counters_a_sequence,
     BATCH: tl.constexpr, WORKERS: tl.constexpr, TILE: tl.constexpr,
     RECORD: tl.constexpr, MERGE: tl.constexpr, LEAST: tl.constexpr,
 ):  # fmt: skip
@@ -150,18 +146,16 @@ def _plan_kernel(
     rank = tl.cumsum(is_active, 0) - is_active
     total = tl.sum(tiles, 0)
     active = tl.sum(is_active, 0)
-    # Where sequences must be cut, one worker a multiprocessor is as fast and makes fewer parts.
-    usable = tl.where(active * 2 <= workers, workers // ctas, workers)
-    by_units, pieces, working = _cut(total, active, tl.max(tiles, 0), usable, MERGE, LEAST)
-    grouped = active * pieces > usable
+    by_units, pieces, working = _cut(total, active, tl.max(tiles, 0), workers, MERGE, LEAST)
+    grouped = active * pieces > workers
     piece = tl.maximum(_ceil_div(tiles, pieces), 1)
 
     # The workers' ranges.
     w = tl.program_id(0) * WORKERS + tl.arange(0, WORKERS)
     if by_units:
         # A worker's first unit, and the one after its last; unit = rank * pieces + index.
-        unit = tl.where(grouped, (w * active) // usable, w)
-        after = tl.where(grouped, ((w + 1) * active) // usable, w)
+        unit = tl.where(grouped, (w * active) // workers, w)
+        after = tl.where(grouped, ((w + 1) * active) // workers, w)
         here = (rank[None, :] == (unit // pieces)[:, None]) & (tiles > 0)[None, :]
         there = (rank[None, :] == after[:, None]) & (tiles > 0)[None, :]
         base = tl.sum(tl.where(here, first_edge[None, :], 0), 1)
@@ -181,7 +175,7 @@ def _plan_kernel(
     # Each sequence's first worker and how many it has.
     if by_units:
         parts = _ceil_div(tiles, piece)
-        head = tl.where(grouped, ((rank + 1) * usable - 1) // tl.maximum(active, 1), rank * pieces)
+        head = tl.where(grouped, ((rank + 1) * workers - 1) // tl.maximum(active, 1), rank * pieces)
         parts = tl.where(grouped, 1, parts)
     else:
         wide = working.to(tl.int64)
@@ -215,6 +209,9 @@ def _plan_kernel(
         visible = owners + 2 * batch
         tl.store(visible + b, start, mask=here)
         tl.store(visible + batch + b, limit, mask=here)
+        counters = visible + 2 * batch
+        for i in range(0, counters_a_sequence):
+            tl.store(counters + i * batch + b, 0, mask=here)
 
 
 def fill(plan: DecodePlan) -> DecodePlan:
@@ -222,7 +219,7 @@ def fill(plan: DecodePlan) -> DecodePlan:
     batch = plan.start.shape[0]
     _plan_kernel[(triton.cdiv(plan.workers, WORKERS_A_PROGRAM),)](
         plan.start, plan.limit, plan.buffer, batch, plan.workers,
-        plan.ctas if plan.workers >= 2 * plan.ctas else 1,
+        plan.counters.numel() // batch,
         BATCH=triton.next_power_of_2(batch), WORKERS=WORKERS_A_PROGRAM, TILE=PAGE,
         RECORD=RECORD, MERGE=MERGE_TILES, LEAST=LEAST_TILES,
     )  # fmt: skip

@@ -11,21 +11,14 @@ A part of a cut sequence is written as float16 with its mass (log2 of the denomi
 in the parts' order by the same launch, so the result does not depend on who is last.
 """
 
-import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
-from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from kernels.common.layout import HEAD_DIM, PAGE, KVPages
-from kernels.common.schedule import DecodePlan
 from kernels.hopper.compat import barrier
 from kernels.hopper.decode_merge import merge, store_rows
 from kernels.hopper.decode_parts import tile_fp16, tile_int8
-
-LOG2_E = 1.4426950408889634
-V_ROWS, V_WORDS = 16, 256
 
 
 @gluon.jit
@@ -79,29 +72,32 @@ def _parts_of(plan, batch):
 
 
 @gluon.jit
-def _edge_tiles(first, after, edge, low, high):
-    """Of tiles first to after of a sequence: is the first only partly visible, and how many are."""
-    base = (low // 128 - edge) * 128
-    head = gl.where(base + first * 128 < low, 1, 0)
-    tail = gl.where(base + after * 128 > high, 1, 0)
+def _edge_tiles(first, after, edge, next_edge, low):
+    """Of tiles first to after of a sequence: is the first only partly visible, and how many tiles
+    are at an edge. The sequence's last tile always counts, for the newest token is in it."""
+    head = gl.where((low // 128 - edge + first) * 128 < low, 1, 0)
+    tail = gl.where(after == next_edge, 1, 0)
     return head, gl.minimum(head + tail, after - first)
 
 
 @gluon.jit
-def _tile_at(i, first, after, head, partly):
-    """The order in which tiles are taken: those that are only partly visible come first."""
-    edge_tile = gl.where(i < head, first, after - 1)
-    return gl.where(i < partly, edge_tile, first + head + i - partly)
+def _tile_at(i, first, after, head, edges):
+    """The order in which tiles are taken: those at an edge come last."""
+    whole = after - first - edges
+    edge_tile = gl.where(i - whole < head, first, after - 1)
+    return gl.where(i < whole, first + head + i, edge_tile)
 
 
 @gluon.jit
 def _produce(
     source,
-    KV_HEADS: gl.constexpr, STAGES: gl.constexpr, BYTES: gl.constexpr, PDL: gl.constexpr,
+    KV_HEADS: gl.constexpr, STAGES: gl.constexpr, BYTES: gl.constexpr, CHAINED: gl.constexpr,
 ):  # fmt: skip
-    """Stream the pages of this worker's tiles into the ring."""
-    if PDL:
-        gdc_wait()
+    """Stream the pages of this worker's tiles into the ring.
+
+    Chained, it begins while the launch before it ends, with pages that are older than that; it
+    waits for the end of that launch before it reads the newest.
+    """
     descs, rings, bars, table, entries, plan, batch = source
     full, empty = bars
     edges, _, start, limit, _ = _parts_of(plan, batch)
@@ -117,9 +113,12 @@ def _produce(
             next_edge = gl.load(edges + b + 1)
             low, high = gl.load(start + b), gl.load(limit + b)
         after = gl.minimum(next_edge, last)
-        head, partly = _edge_tiles(first, after, edge, low, high)
+        head, at_edge = _edge_tiles(first, after, edge, next_edge, low)
         for i in range(0, after - first):
-            page = low // 128 - edge + _tile_at(i, first, after, head, partly)
+            if CHAINED:  # noqa: SIM102 (a constexpr branch)
+                if i + at_edge >= after - first:
+                    gdc_wait()
+            page = low // 128 - edge + _tile_at(i, first, after, head, at_edge)
             block = gl.load(table + b * entries + page) * KV_HEADS + gl.program_id(1)
             at = first - begin + i
             slot = at % STAGES
@@ -127,13 +126,14 @@ def _produce(
             seen, end = low - page * 128, high - page * 128
             _fetch(descs, rings, full.index(slot), slot, block, seen, end, BYTES)
         first = after
-    if PDL:
+    if CHAINED:
+        gdc_wait()  # so that who is launched by this may rely on all that came before
         gdc_launch_dependents()
 
 
 @gluon.jit
 def _step(
-    q, scale, rings, bars, at, low, high, acc, top, total,
+    q, scale, rings, bars, at, low, high, state,
     MASKED: gl.constexpr, STAGES: gl.constexpr, MMA: gl.constexpr,
 ):  # fmt: skip
     """One more tile, the one in the ring's slot of position `at`."""
@@ -143,40 +143,38 @@ def _step(
     mbarrier.wait(full.index(slot), (at // STAGES) & 1)
     k, v = k_ring.index(slot), v_ring.index(slot)
     if q.dtype == gl.int8:
-        t, m, o = tile_int8(q, scale, k, v, low, high, MASKED, MMA)
+        state = tile_int8(q, scale, k, v, low, high, state, MASKED, MMA)
     else:
-        t, m, o = tile_fp16(q, scale, k, v, low, high, MASKED, MMA)
+        state = tile_fp16(q, scale, k, v, low, high, state, MASKED, MMA)
     mbarrier.arrive(empty.index(slot), count=1)
-    new_top = gl.maximum(top, t)
-    old = gl.exp2(top - new_top)
-    new = gl.exp2(t - new_top)
-    return acc * old[:, None] + o * new[:, None], new_top, total * old + m * new
+    return state
 
 
 @gluon.jit
 def _attend(
-    q, scale, rings, bars, first, after, begin, edge, low, high,
+    q, scale, rings, bars, first, after, begin, edge, next_edge, low, high,
     STAGES: gl.constexpr, MMA: gl.constexpr,
 ):  # fmt: skip
     """The tiles `first` to `after`, all of one sequence: (output, mass), 64 rows."""
     row: gl.constexpr = gl.SliceLayout(1, MMA)
-    acc = gl.zeros([64, 128], gl.float32, MMA)
-    top = gl.full([64], -1e30, gl.float32, row)
-    total = gl.zeros([64], gl.float32, row)
-    head, partly = _edge_tiles(first, after, edge, low, high)
-    base = (low // 128 - edge) * 128
+    least = gl.full([64], -1e30, gl.float32, row)
+    acc, top, ref = gl.zeros([64, 128], gl.float32, MMA), least, least * 1.0
+    mass = gl.zeros([64], gl.float32, row)
+    head, at_edge = _edge_tiles(first, after, edge, next_edge, low)
+    whole = after - first - at_edge
     at = first - begin
-    for i in range(0, partly):
-        token = base + _tile_at(i, first, after, head, partly) * 128
-        acc, top, total = _step(
-            q, scale, rings, bars, at + i, low - token, high - token, acc, top, total,
-            True, STAGES, MMA,
-        )  # fmt: skip
-    for i in range(partly, after - first):
-        acc, top, total = _step(
-            q, scale, rings, bars, at + i, 0, 128, acc, top, total, False, STAGES, MMA
+    for i in range(0, whole):
+        state = (acc, top, ref, mass)
+        acc, top, ref, mass = _step(
+            q, scale, rings, bars, at + i, 0, 128, state, False, STAGES, MMA
         )
-    return acc / total[:, None], top + gl.log2(total)
+    for i in range(whole, after - first):
+        token = (low // 128 - edge + _tile_at(i, first, after, head, at_edge)) * 128
+        state = (acc, top, ref, mass)
+        acc, top, ref, mass = _step(
+            q, scale, rings, bars, at + i, low - token, high - token, state, True, STAGES, MMA
+        )
+    return acc / mass[:, None], ref + gl.log2(mass)
 
 
 @gluon.jit
@@ -207,11 +205,9 @@ def _load_queries(
 @gluon.jit
 def _consume(
     work, ME: gl.constexpr, HEADS: gl.constexpr, KV_HEADS: gl.constexpr, ROWS: gl.constexpr,
-    STAGES: gl.constexpr, PDL: gl.constexpr,
+    STAGES: gl.constexpr, CHAINED: gl.constexpr,
 ):  # fmt: skip
     """Attend to the tiles of this worker, sequence by sequence, for the rows from 64 ME."""
-    if PDL:
-        gdc_wait()
     queries, outs, plan, parts, q_tiles, rings, bars, batch, softmax_scale = work
     partial, mass = parts
     edges, owners, start, limit, counters = _parts_of(plan, batch)
@@ -229,6 +225,8 @@ def _consume(
     low, high = gl.load(record + 5), gl.load(record + 6)
     head_worker, count = gl.load(record + 7), gl.load(record + 8)
     by_units = gl.load(record + 9)
+    if CHAINED:
+        gdc_wait()
     q = q_tiles.index(ME)
     first = begin
     while first < last:
@@ -241,7 +239,7 @@ def _consume(
         after = gl.minimum(next_edge, last)
         scale = _load_queries(q, queries, b, softmax_scale, ME, HEADS, KV_HEADS, row)
         value, log_total = _attend(
-            q, scale, rings, bars, first, after, begin, edge, low, high, STAGES, MMA
+            q, scale, rings, bars, first, after, begin, edge, next_edge, low, high, STAGES, MMA
         )
         if count == 1:
             store_rows(outs, value, log_total, b, ME * 64, 64, HEADS, KV_HEADS, MMA)
@@ -251,8 +249,8 @@ def _consume(
             d = gl.arange(0, 128, gl.SliceLayout(0, MMA))
             gl.store(partial + r[:, None] * 128 + d[None, :], value.to(gl.float16))
             gl.store(mass + r, log_total)
-            left = counters + b + gl.num_programs(1) * (ROWS // 64) * batch
-            mine = (partial, mass, counters + b, left)
+            given_up = counters + b + gl.num_programs(1) * (ROWS // 64) * batch
+            mine = (partial, mass, counters + b, given_up)
             merge(mine, outs, b, head_worker, count, by_units, ME, ROWS, HEADS, KV_HEADS)
         first = after
     wide: gl.constexpr = gl.BlockedLayout([1, 8], [2, 16], [4, 1], [1, 0])
@@ -268,7 +266,7 @@ def decode_kernel(
     k_desc, v_desc, k_part, v_part, table, entries, q, q_scale, v_scale, out, mass_out, batch,
     plan, partial, mass, softmax_scale, out_scale,
     HEADS: gl.constexpr, KV_HEADS: gl.constexpr, ROWS: gl.constexpr, STAGES: gl.constexpr,
-    PDL: gl.constexpr,
+    CHAINED: gl.constexpr,
 ):  # fmt: skip
     """Grid (workers, kv_heads). `out` bfloat16, or int8 with the scale `out_scale`."""
     dtype: gl.constexpr = k_desc.dtype
@@ -292,8 +290,8 @@ def decode_kernel(
     if ROWS == 64:
         gl.warp_specialize(
             [
-                (_consume, (work, 0, HEADS, KV_HEADS, ROWS, STAGES, PDL)),
-                (_produce, (source, KV_HEADS, STAGES, BYTES, PDL)),
+                (_consume, (work, 0, HEADS, KV_HEADS, ROWS, STAGES, CHAINED)),
+                (_produce, (source, KV_HEADS, STAGES, BYTES, CHAINED)),
             ],
             [1],
             [24],
@@ -301,53 +299,10 @@ def decode_kernel(
     else:
         gl.warp_specialize(
             [
-                (_consume, (work, 0, HEADS, KV_HEADS, ROWS, STAGES, PDL)),
-                (_consume, (work, 1, HEADS, KV_HEADS, ROWS, STAGES, PDL)),
-                (_produce, (source, KV_HEADS, STAGES, BYTES, PDL)),
+                (_consume, (work, 0, HEADS, KV_HEADS, ROWS, STAGES, CHAINED)),
+                (_consume, (work, 1, HEADS, KV_HEADS, ROWS, STAGES, CHAINED)),
+                (_produce, (source, KV_HEADS, STAGES, BYTES, CHAINED)),
             ],
             [4, 1],
             [232, 24],
         )
-
-
-def page_descriptors(kv: KVPages) -> tuple[TensorDescriptor | None, ...]:
-    """Descriptors with which the copy engine fetches a page's K and V, and, of int8, a quarter of
-    them."""
-    bits = 8 * kv.k.element_size()
-    tile = [PAGE, HEAD_DIM]
-    rows = gl.NVMMASharedLayout(128, bits, 2)
-    keys = TensorDescriptor.from_tensor(kv.k.view(-1, HEAD_DIM), tile, rows)
-    if not kv.is_int8:
-        return keys, TensorDescriptor.from_tensor(kv.v.view(-1, HEAD_DIM), tile, rows), None, None
-    # A page of V is contiguous: as rows of 1 KiB the copy engine moves it fastest.
-    words = kv.v.view(torch.int32).view(-1, V_WORDS)
-    whole = gl.NVMMASharedLayout(0, 32, 2)
-    return (
-        keys,
-        TensorDescriptor.from_tensor(words, [V_ROWS, V_WORDS], whole),
-        TensorDescriptor.from_tensor(kv.k.view(-1, HEAD_DIM), [PAGE // 4, HEAD_DIM], rows),
-        TensorDescriptor.from_tensor(words, [V_ROWS // 4, V_WORDS], whole),
-    )
-
-
-def launch(
-    q: torch.Tensor, q_scale: torch.Tensor | None, kv: KVPages, v_scale: torch.Tensor,
-    table: torch.Tensor, plan: DecodePlan, out: torch.Tensor, mass_out: torch.Tensor | None,
-    softmax_scale: float, out_scale: float, stages: int | None = None, ctas: int = 1,
-    pdl: bool = False,
-) -> None:  # fmt: skip
-    """Launch the kernel; the arguments have been checked.
-
-    `pdl`: let it start while the launch before it ends (programmatic dependent launch).
-    """
-    rows = plan.partial.shape[2]
-    warps = 4 * (rows // 64) + 4
-    ctas = plan.ctas
-    stages = stages or (3 if kv.is_int8 else 3 if rows == 64 else 2)
-    decode_kernel[(plan.workers, kv.kv_heads)](
-        *page_descriptors(kv), table, table.stride(0), q, v_scale if q_scale is None else q_scale,
-        v_scale, out, mass_out, q.shape[0], plan.buffer, plan.partial, plan.mass,
-        softmax_scale * LOG2_E, out_scale,
-        HEADS=q.shape[1], KV_HEADS=kv.kv_heads, ROWS=rows, STAGES=stages, PDL=pdl, num_warps=4,
-        maxnreg=65536 // (ctas * warps * 32) // 8 * 8, launch_pdl=pdl,
-    )  # fmt: skip

@@ -4,7 +4,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
 from kernels.hopper.compat import barrier
-from kernels.hopper.decode_parts import MAGIC
+from kernels.hopper.probabilities import MAGIC
 
 
 @gluon.jit
@@ -116,21 +116,22 @@ def merge_rows(
 
 
 @gluon.jit
-def _wait_for_all(counter, mine, count):
-    """Wait until all `count` workers of a sequence have come; false if that takes too long.
+def _wait_for_all(counter, given_up, mine, target):
+    """Wait until `target` workers have come; false if that takes too long.
 
-    The counter's low half counts who has come, `mine` is the number of those before this worker;
-    a worker that does not wait any longer leaves a bit in its high half, by which the last to come
-    knows whose rows are left to it. So nothing depends on all workers being resident at a time.
+    A worker that does not wait any longer leaves a bit, by which the last to come knows whose rows
+    are left to it. So nothing depends on all workers being resident at a time. (Should both write
+    those rows, they write the same.)
     """
-    state = gl.atomic_add(counter, 0, sem="acquire")
+    come = gl.atomic_add(counter, 0, sem="acquire")
     tries = 0
-    while ((state & 0xFFFF) != count) & (tries < 64):
-        state = gl.atomic_add(counter, 0, sem="acquire")
+    while (come < target) & (tries < 64):
+        come = gl.atomic_add(counter, 0, sem="acquire")
         tries += 1
-    if (state & 0xFFFF) != count:
-        state = gl.atomic_or(counter, 1 << (16 + gl.minimum(mine, 8)), sem="acq_rel")
-    return (state & 0xFFFF) == count
+    if come < target:
+        gl.atomic_or(given_up, 1 << gl.minimum(mine, 8), sem="acq_rel")
+        come = gl.atomic_add(counter, 0, sem="acq_rel")
+    return come >= target
 
 
 @gluon.jit
@@ -138,26 +139,26 @@ def _merge_together(
     parts, outs, b, head_worker, count, first_row,
     ROWS: gl.constexpr, HEADS: gl.constexpr, KV_HEADS: gl.constexpr,
 ):  # fmt: skip
-    """All workers of a sequence end at about the same time: each merges some of the rows."""
-    partial, mass, counter, left = parts
-    state = gl.atomic_add(counter, 1, sem="acq_rel")
-    mine = state & 0xFFFF
-    is_last = mine == count - 1
-    given_up = gl.where(is_last, state >> 16, 0)
-    present = is_last
-    if mine != count - 1:
-        present = _wait_for_all(counter, mine, count)
+    """All workers of a sequence end at about the same time: each merges some of the rows.
+
+    The counter is not set back: every launch adds `count` to it, until the plan is made anew.
+    """
+    partial, mass, counter, given_up = parts
+    before = gl.atomic_add(counter, 1, sem="acq_rel")
+    mine = before % count
+    theirs = 0
+    present = mine == count - 1
+    if mine == count - 1:
+        theirs = gl.atomic_xchg(given_up, 0, sem="acq_rel")
+    else:
+        present = _wait_for_all(counter, given_up, mine, before - mine + count)
     cube: gl.constexpr = gl.BlockedLayout([1, 1, 8], [1, 2, 16], [1, 4, 1], [2, 1, 0])
     for eight in range(0, 8):
         whose = eight % count
-        if present & ((whose == mine) | (((given_up >> whose) & 1) != 0)):
+        if present & ((whose == mine) | (((theirs >> whose) & 1) != 0)):
             value, m = merge_rows(partial, mass, head_worker, count, 8 * eight, ROWS, cube)
             at = first_row + 8 * eight
             store_rows(outs, value, m, b, at, 8, HEADS, KV_HEADS, gl.SliceLayout(0, cube))
-    barrier()
-    if gl.atomic_add(left, 1, sem="acq_rel") == count - 1:
-        gl.store(counter, 0)
-        gl.store(left, 0)
 
 
 @gluon.jit
@@ -175,10 +176,9 @@ def merge(
     if by_units != 0:
         _merge_together(parts, outs, b, head_worker, count, ME * 64, ROWS, HEADS, KV_HEADS)
     else:
-        partial, mass, counter, left = parts
-        if gl.atomic_add(counter, 1, sem="acq_rel") == count - 1:
+        partial, mass, counter, given_up = parts
+        if gl.atomic_add(counter, 1, sem="acq_rel") % count == count - 1:
             wide: gl.constexpr = gl.BlockedLayout([1, 8], [2, 16], [4, 1], [1, 0])
             last = head_worker + count - 1
             value, m = merge_all(partial, mass, head_worker, last, ROWS, 64, wide)
             store_rows(outs, value, m, b, ME * 64, 64, HEADS, KV_HEADS, wide)
-            gl.store(counter, 0)

@@ -10,9 +10,9 @@ from kernels.common.schedule import DecodePlan, allocate, fill
 PAGE = 128
 
 
-def plan_for(start: list[int], limit: list[int], workers: int, ctas: int = 1) -> DecodePlan:
+def plan_for(start: list[int], limit: list[int], workers: int) -> DecodePlan:
     edges = (torch.tensor(values, dtype=torch.int32) for values in (start, limit))
-    return fill(allocate(*edges, workers=workers, kv_heads=1, rows=64, ctas=ctas))
+    return fill(allocate(*edges, workers=workers, kv_heads=1, rows=64))
 
 
 def tiles_of(start: int, limit: int) -> int:
@@ -43,11 +43,11 @@ LENGTHS = st.lists(
 
 
 @settings(max_examples=60)
-@given(LENGTHS, st.sampled_from([1, 3, 8, 33]), st.sampled_from([1, 2]))
-def test_every_tile_has_one_worker(lengths: list[tuple[int, int]], workers: int, ctas: int) -> None:
+@given(LENGTHS, st.sampled_from([1, 3, 8, 33]))
+def test_every_tile_has_one_worker(lengths: list[tuple[int, int]], workers: int) -> None:
     limit = [length for length, _ in lengths]
     start = [max(0, length - window) if window else 0 for length, window in lengths]
-    plan = plan_for(start, limit, workers * ctas, ctas)
+    plan = plan_for(start, limit, workers)
     tiles = [tiles_of(*edges) for edges in zip(start, limit, strict=True)]
     assert plan.edges.tolist() == [sum(tiles[:b]) for b in range(len(tiles) + 1)]
     taken = owners_of_tiles(plan, sum(tiles))
@@ -57,14 +57,6 @@ def test_every_tile_has_one_worker(lengths: list[tuple[int, int]], workers: int,
             here = taken[plan.edges[b] : plan.edges[b + 1]]
             assert here[0] == head
             assert sorted(set(here)) == list(range(head, head + count))
-
-
-def test_of_two_workers_a_multiprocessor_one_works_where_sequences_are_cut() -> None:
-    plan = plan_for([0] * 16, [8192] * 16, workers=264, ctas=2)
-    busy = (plan.records[:, 0] < plan.records[:, 1]).tolist()
-    assert busy == [True] * 128 + [False] * 136
-    plan = plan_for([0] * 256, [1024] * 256, workers=264, ctas=2)
-    assert (plan.records[:, 0] < plan.records[:, 1]).sum() == 256
 
 
 @pytest.mark.parametrize(

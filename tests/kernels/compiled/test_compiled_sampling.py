@@ -51,7 +51,7 @@ def test_drawing_keeps_its_tiles_in_registers(logits: str, batch: int, limits: s
     code = build("_draw", logits, types, constants | absent, warps)
     # Triton 3.6 keeps one word of predicates on the stack in the search for top-k.
     assert code.local_bytes <= (8 if "k" in limits else 0)
-    assert code.spills <= (4 if "k" in limits else 0)
+    assert code.spills <= (8 if "k" in limits else 0)
     if limits:
         elements = 8 if logits == "*bf16" else 4
         per_pass = tile * SEGMENT // (32 * warps * elements)

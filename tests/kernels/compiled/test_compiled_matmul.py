@@ -1,0 +1,121 @@
+"""int8 matmul, compiled for sm_90a: int8 warpgroup products, asynchronous copies, no spills."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sm90
+
+from kernels.common.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
+from kernels.hopper.matmul import CHANGING
+from kernels.hopper.matmul_launch import MOST_COLUMNS, constants
+from kernels.hopper.matmul_tiling import Tiling, tiling_for
+from kernels.matmul import plain_tiling
+
+EPILOGUES = (Plain, Clamp, SquaredRelu, Residual)
+POINTERS = {
+    "row_scale": "*fp32",
+    "col_scale": "*fp32",
+    "residual": "*bf16",
+    "residual_scale": "*fp32",
+}
+NUMBERS = {"x_scale": "fp32", "limit": "fp32", "inverse_scale": "fp32"}
+SIZES = (1, 64, 128, 256, 2048)
+
+
+@dataclass
+class Arguments:
+    """What both kernels are compiled for."""
+
+    types: dict[str, str]
+    constants: dict[str, Any]
+
+
+def arguments(epilogue: type[Epilogue]) -> Arguments:
+    """The arguments of both kernels; an epilogue that reads no residual is given none."""
+    types = {"out": "*i8" if epilogue is SquaredRelu else "*bf16"} | POINTERS | NUMBERS
+    fixed = {}
+    if epilogue is not Residual:
+        fixed = dict.fromkeys(("residual", "residual_scale"))
+    return Arguments({k: v for k, v in types.items() if k not in fixed}, fixed)
+
+
+def hopper(tiling: Tiling, epilogue: type[Epilogue]) -> sm90.Code:
+    given = arguments(epilogue)
+    integers = [*CHANGING, "n"]
+    shared = {"workspace": "*i32", "counters": "*i32"} | dict.fromkeys(integers, "i32")
+    descriptors = {
+        "a_desc": sm90.descriptor("i8", tiling.rows, tiling.k_tile, gluon=True),
+        "b_desc": sm90.descriptor("i8", tiling.columns, tiling.k_tile, gluon=True),
+    }
+    size = 1 if epilogue is SquaredRelu else 2
+    fixed = constants(tiling, EPILOGUES.index(epilogue), has_row_scale=True, size=size)
+    pointers = [n for n, t in (given.types | shared).items() if t.startswith("*")]
+    return sm90.compile(
+        "kernels.hopper.matmul",
+        "matmul_kernel",
+        descriptors | shared | given.types,
+        given.constants | fixed,
+        divisible_by_16=[*pointers, "n"],
+        maxnreg=tiling.registers[0],
+    )
+
+
+def plain(m: int, epilogue: type[Epilogue]) -> sm90.Code:
+    given = arguments(epilogue)
+    tiling = plain_tiling(m)
+    more = {"a": "*i8", "b": "*i8", "partials": "*i32", "counters": "*i32"}
+    more |= dict.fromkeys(("m", "n", "k"), "i32")
+    fixed = {
+        "ROWS": tiling.rows,
+        "COLUMNS": tiling.columns,
+        "K_TILE": tiling.k_tile,
+        "SPLITS": 2 if tiling.waves else 1,
+        "GROUP": 8,
+        "SWAP": tiling.swap,
+        "EVEN_K": True,
+        "EPILOGUE": EPILOGUES.index(epilogue),
+        "HAS_ROW_SCALE": True,
+    }
+    pointers = [name for name, kind in (given.types | more).items() if kind.startswith("*")]
+    return sm90.compile(
+        "kernels.matmul",
+        "matmul_kernel",
+        more | given.types,
+        given.constants | fixed,
+        divisible_by_16=[*pointers, "n", "k"],
+        num_warps=tiling.warps,
+        num_stages=tiling.stages,
+    )
+
+
+def inner(code: sm90.Code) -> sm90.Instructions:
+    """The loop over K: there are others around it."""
+    return min((x for x in code.loops if x.count("IGMMA")), key=lambda x: x.total)
+
+
+@pytest.mark.parametrize("epilogue", [Plain, SquaredRelu, Residual])
+@pytest.mark.parametrize("m", SIZES)
+def test_hopper(m: int, epilogue: type[Epilogue]) -> None:
+    tiling = tiling_for(m, 17536, 5120)
+    code = hopper(tiling, epilogue)
+    columns = min(tiling.columns, MOST_COLUMNS)
+    assert set(code.mma) == {f"wgmma.mma_async.sync.aligned.m64n{columns}k32.s32.s8.s8"}
+    products = tiling.rows // 64 * (tiling.columns // columns) * (tiling.k_tile // 32)
+    assert inner(code).count("IGMMA") == products
+    assert inner(code).count("LDG", "LDGSTS", "LDS", "STS") == 0
+    assert code.count("UTMALDG") == tiling.consumers + 1
+    stage = (tiling.consumers * tiling.rows + tiling.columns) * tiling.k_tile
+    assert list(code.tma_bytes) == [stage]
+    assert (code.spills, code.local_bytes) == (0, 0)
+    assert code.count("STG", width=1) == code.count("STG", width=2) == 0
+
+
+@pytest.mark.parametrize("epilogue", [Plain, SquaredRelu])
+@pytest.mark.parametrize("m", SIZES)
+def test_plain(m: int, epilogue: type[Epilogue]) -> None:
+    code = plain(m, epilogue)
+    assert all(".s32.s8.s8" in name and "wgmma" in name for name in code.mma)
+    assert inner(code).count("IGMMA") > 0
+    assert set(code.async_bytes) == {16}
+    assert (code.spills, code.local_bytes) == (0, 0)
