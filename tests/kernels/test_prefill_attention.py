@@ -11,7 +11,7 @@ from kernels.common.layout import PAGE, gather_context, scatter_context
 from kernels.common.visibility import Visibility
 from kernels.prefill_attention import flops_and_bytes, make_plan, prefill_attention, reference
 
-# P in steps of 1/127 of the largest, at logits of N(0, 2): 0.02 of the output. float16: bfloat16 out.
+# P in steps of 1/127 of the largest, logits of N(0, 2): 0.02 of the output. float16: as bfloat16.
 INT8_ERROR, FP16_ERROR = 0.03, 0.004
 
 
