@@ -31,6 +31,7 @@ from kernels.common.layout import GROUP, HEAD_DIM, PAGE, KVPages
 from kernels.common.page_write import (
     await_projection,
     clamp,
+    rotated,
     rounded,
     write_k,
     write_v_fp16,
@@ -133,8 +134,8 @@ def _rotate_q(
     out = tl.multiple_of(q_ptr + row * 128 + d, (1, PIECE if INT8 else 16))
     if INT8:
         # With one KV head the four factors are the same for every row.
-        new_low = low * (cos * scale_low) - high * (sin * scale_low)
-        new_high = high * (cos * scale_high) + low * (sin * scale_high)
+        new_low = rotated(low, cos * scale_low, high, -(sin * scale_low))
+        new_high = rotated(high, cos * scale_high, low, sin * scale_high)
         largest = tl.max(tl.maximum(tl.abs(new_low), tl.abs(new_high)), axis=1, keep_dims=True)
         largest = tl.where(largest > 0, largest, 127.0)
         units = 127.0 / largest  # then nothing exceeds 127 by more than its rounding
@@ -142,8 +143,8 @@ def _rotate_q(
         tl.store(out + 64, rounded(new_high * units), mask=mask)
         tl.store(q_scale_ptr + row, largest / 127.0, mask=mask)
     else:
-        tl.store(out, (low * cos - high * sin).to(tl.float16), mask=mask)
-        tl.store(out + 64, (high * cos + low * sin).to(tl.float16), mask=mask)
+        tl.store(out, rotated(low, cos, high, -sin).to(tl.float16), mask=mask)
+        tl.store(out + 64, rotated(high, cos, low, sin).to(tl.float16), mask=mask)
 
 
 @triton.jit(do_not_specialize=["tokens"], do_not_specialize_on_alignment=["q_ptr"])

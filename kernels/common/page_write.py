@@ -30,6 +30,13 @@ def clamp(x, LIMIT: tl.constexpr):
 
 
 @triton.jit
+def rotated(x, factor, other, other_factor):
+    """One channel of a pair after the rotation. Which of the two products is rounded is said here:
+    left to the compiler, two variants of a kernel can differ in the last bit."""
+    return tl.fma(x, factor, other * other_factor)
+
+
+@triton.jit
 def rounded(x):
     """To the nearest int8, ties to even; `x` within +-127. Adding 1.5 * 2**23 leaves the integer in
     the low bits of the mantissa."""
@@ -60,8 +67,8 @@ def write_k(
     source = k_ptr + token.to(tl.int64)[:, None] * qkv_stride + d
     low = clamp(tl.load(source, mask=present[:, None], other=0.0), LIMIT)
     high = clamp(tl.load(source + 64, mask=present[:, None], other=0.0), LIMIT)
-    new_low = low * cos - high * sin
-    new_high = high * cos + low * sin
+    new_low = rotated(low, cos, high, -sin)
+    new_high = rotated(high, cos, low, sin)
     place = (slot // 128).to(tl.int64) * (KV_HEADS * 16384) + head * 16384 + slot % 128 * 128
     out = pages_ptr + place[:, None] + d
     mask = (slot >= 0)[:, None]
