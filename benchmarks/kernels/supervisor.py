@@ -76,12 +76,14 @@ class Run:
         """Run one worker, until it ends or has to be ended."""
         worker = subprocess.Popen(self.command(names), stdout=subprocess.PIPE, text=True)
         lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=_forward, args=(worker, lines), daemon=True).start()
+        reader = threading.Thread(target=_forward, args=(worker, lines), daemon=True)
+        reader.start()
         working, has_ended = self._listen(lines)
         if not has_ended:
             worker.kill()
         with suppress(subprocess.TimeoutExpired):
             worker.wait(timeout=DYING_S)
+            reader.join()
         if not has_ended and self._time_left() <= 0:
             self.left = [working, *self.left] if working else self.left
         elif not has_ended:
@@ -144,8 +146,9 @@ class Run:
 
 def _forward(worker: "subprocess.Popen[str]", lines: "queue.Queue[str | None]") -> None:
     assert worker.stdout is not None
-    for line in worker.stdout:
-        lines.put(line)
+    with worker.stdout:
+        for line in worker.stdout:
+            lines.put(line)
     lines.put(None)
 
 
