@@ -128,8 +128,8 @@ MANY_TOKENS = (
     Candidate(Tiling(64, 3, 256, 3, swap=False, part=32), 0.94, 8.0),
 )
 """The first reaches the most where waves are full; in the second and third, two or four CTAs share
-each tile of the last wave; the others are for products of about one wave. The last one, of 192 rows, spills
-registers where it adds a residual, and is then left out."""
+each tile of the last wave; the others are for products of about one wave. The last one, of 192
+rows, spills registers where it adds a residual, and is then left out."""
 
 
 def expected_time(m: int, n: int, k: int, candidate: Candidate, multiprocessors: int) -> float:
