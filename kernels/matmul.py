@@ -16,7 +16,7 @@ import triton.language as tl
 
 from kernels.common import checks
 from kernels.common.device import Backend, Work, multiprocessors, use_hopper
-from kernels.common.product import (
+from kernels.product import (
     PLAIN,
     Clamp,
     Epilogue,

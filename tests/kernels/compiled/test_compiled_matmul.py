@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import sm90
 
-from kernels.common.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
 from kernels.hopper.matmul.kernel import CHANGING
 from kernels.hopper.matmul.launch import MOST_COLUMNS, constants
 from kernels.hopper.matmul.tiling import Tiling, tiling_for
 from kernels.matmul import plain_tiling
+from kernels.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
 
 EPILOGUES = (Plain, Clamp, SquaredRelu, Residual)
 POINTERS = {
