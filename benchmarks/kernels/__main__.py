@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kernels import store
+from benchmarks.kernels.aims import urgent_first
 from benchmarks.kernels.cases import chosen
 from benchmarks.kernels.report import plots, tables
-from benchmarks.kernels.supervisor import Run, worker_command
+from benchmarks.kernels.supervisor import LIMIT_S, Run, worker_command
+from benchmarks.kernels.warming import warm
 
 
 def pattern(text: str) -> str:
@@ -36,7 +38,11 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--report", action="store_true", help="show the files, measure nothing")
     parser.add_argument("--accuracy", action="store_true", help="measure errors, not times")
     parser.add_argument("--profile", action="store_true", help="one call of ours, for ncu")
-    parser.add_argument("--seconds", type=float, default=1.0, help="timing of a case (default 1)")
+    parser.add_argument("--seconds", type=float, default=0.6, help="timing of a case (default 0.6)")
+    parser.add_argument(
+        "--limit", type=float, default=LIMIT_S, help=f"seconds of the whole run ({LIMIT_S:.0f})"
+    )
+    parser.add_argument("--warm", type=int, default=0, help="processes that compile first, untimed")
     parser.add_argument("--commit", help="the commit that runs, where git cannot tell")
     parser.add_argument("--gpu", help="of which there are files (default: the only one)")
     parser.add_argument("--results", type=Path, default=store.RESULTS, help="folder of the files")
@@ -77,10 +83,12 @@ def show(gpu: str, arguments: argparse.Namespace) -> None:
 
 def measured(arguments: argparse.Namespace) -> int:
     """Measure, save, show."""
-    cases = chosen(arguments.only)
+    cases = urgent_first(chosen(arguments.only))
     say(f"{len(cases)} cases")
     command = worker_command(arguments.seconds)
-    run = Run(command, arguments.results, arguments.commit, say)
+    run = Run(command, arguments.results, arguments.commit, say, limit_s=arguments.limit)
+    if arguments.warm:
+        warm(cases, arguments.warm, say)
     is_whole = run.measure(cases)
     if run.rows:
         show(run.gpu, arguments)

@@ -141,18 +141,21 @@ def prefill_plan(chunk: int, cached: int = 0, heads: int = 64) -> Case:
     return Case("prefill_plan", shape, 0.0, moved, moved, f"prefill plan {chunk} after {cached}")
 
 
-def shared_prefix(batch: int, prefix: int, own: int, heads: int = 64) -> Case:
-    """Decode of sequences whose first `prefix` tokens are the same pages."""
-    shape = {"batch": batch, "heads": heads, "own": own, "prefix": prefix}
+def shared_prefix(batch: int, group: int, prefix: int, own: int, heads: int = 64) -> Case:
+    """Decode of sequences of which each `group` has the same pages for its first `prefix` tokens.
+
+    Bytes are counted as if each read its own, so that sharing shows as more of them.
+    """
+    shape = {"batch": batch, "group": group, "heads": heads, "own": own, "prefix": prefix}
     tokens = batch * (prefix + own)
-    least = 2.0 * HEAD_DIM * (prefix + batch * own)
+    least = 2.0 * HEAD_DIM * (batch // group * prefix + batch * own)
     return Case(
         "shared_prefix",
         shape,
         flops=4.0 * heads * HEAD_DIM * tokens,
         bytes=2.0 * HEAD_DIM * tokens,
         least_bytes=least,
-        name=f"shared prefix {heads} heads {batch} x ({prefix} + {own})",
+        name=f"shared prefix {heads} heads {batch} x ({prefix} by {group} + {own})",
     )
 
 
@@ -263,8 +266,9 @@ def _attention() -> Iterator[Case]:
     yield decode(16, 8192, kv_heads=8, kv="float16")
     yield plan(512, 8192, "equal")
     yield plan(512, LONGEST, "ragged")
-    yield shared_prefix(128, 4096, 1024)
-    yield shared_prefix(128, 4096, 1024, heads=128)
+    yield shared_prefix(256, 16, 4096, 1024)
+    yield shared_prefix(512, 32, 2048, 2048)
+    yield shared_prefix(256, 16, 4096, 1024, heads=40)
     yield from (prefill(chunk) for chunk in (1024, 4096, 16384))
     yield prefill_plan(16384)
     yield prefill(16384, window=1024)
@@ -314,7 +318,7 @@ def small_cases() -> list[Case]:
         decode(2, 200, heads=8, kv_heads=2),
         decode(2, 200, heads=8, kv="float16"),
         plan(5, 300, "ragged"),
-        shared_prefix(3, 256, 70, heads=16),
+        shared_prefix(6, 3, 256, 70, heads=16),
         prefill_plan(70, cached=200, heads=8),
         prefill(70, cached=200, heads=8),
         prefill(140, window=100, heads=8, kv_heads=2),

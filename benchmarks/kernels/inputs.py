@@ -44,6 +44,17 @@ class PrefillInputs(NamedTuple):
     limit: torch.Tensor
 
 
+class SharedInputs(NamedTuple):
+    """Sequences of which groups share their first pages, in no order, and tables that share none.
+
+    `prefix_tokens` int32 [batch]: how many tokens of each are shared.
+    """
+
+    shared: DecodeInputs
+    own_pages: torch.Tensor
+    prefix_tokens: torch.Tensor
+
+
 class MatmulInputs(NamedTuple):
     """x int8 [M, K], w int8 [N, K], their scales, and what is added to the product."""
 
@@ -104,8 +115,8 @@ def decode_plan(case: Case, device: str, seed: int) -> tuple[torch.Tensor, torch
     return _ints(start, device), _ints(limit, device)
 
 
-def shared_prefix(case: Case, device: str, seed: int) -> DecodeInputs:
-    """All sequences' tables begin with the same pages."""
+def shared_prefix(case: Case, device: str, seed: int) -> SharedInputs:
+    """The tables of a group begin with the same pages; its sequences are scattered."""
     shape = case.shape
     inputs = decode_inputs(
         [shape["prefix"] + shape["own"]] * shape["batch"],
@@ -113,9 +124,13 @@ def shared_prefix(case: Case, device: str, seed: int) -> DecodeInputs:
         device=device,
         seed=seed,
     )
-    shared = shape["prefix"] // PAGE
-    inputs.pages[:, :shared] = inputs.pages[:1, :shared].clone()
-    return inputs
+    batch, groups = shape["batch"], shape["batch"] // shape["group"]
+    entries = shape["prefix"] // PAGE
+    leader = torch.randperm(batch, generator=_generator(device, seed), device=device) % groups
+    pages = inputs.pages.clone()
+    pages[:, :entries] = inputs.pages[leader, :entries]
+    prefix = torch.full((batch,), shape["prefix"], dtype=torch.int32, device=device)
+    return SharedInputs(inputs._replace(pages=pages), inputs.pages, prefix)
 
 
 def prefill(case: Case, device: str, seed: int) -> PrefillInputs:

@@ -4,18 +4,27 @@ Outputs are allocated once. The error is of a call into a poisoned output, again
 own reference on some of the rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from benchmarks.kernels.cases import Case
-from benchmarks.kernels.inputs import MatmulInputs, NormInputs, PrefillInputs, RotaryInputs, Sets
+from benchmarks.kernels.inputs import (
+    MatmulInputs,
+    NormInputs,
+    PrefillInputs,
+    RotaryInputs,
+    Sets,
+    SharedInputs,
+)
+from benchmarks.kernels.store import CHAINED
 from benchmarks.kernels.timing import Call, Contender
 from kernels.common.example import DecodeInputs, relative_error
 
 PLAIN = "ours, plain Triton"
-BACKENDS = {"ours": "auto", PLAIN: "triton"}
+MOST_CHAINED = 256
+"""Rows M of the products that can begin early: they wait for weights, which are always there."""
 CHECKED = 48
 """Rows (tokens, sequences) that are compared with the reference."""
 
@@ -30,38 +39,67 @@ def poison(out: torch.Tensor) -> None:
     out.fill_(float("nan") if out.is_floating_point() else -128)
 
 
-def backends() -> dict[str, str]:
-    """Ours; on Hopper also what runs elsewhere."""
-    is_hopper = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
-    return BACKENDS if is_hopper else {"ours": "auto"}
+def is_hopper() -> bool:
+    """Are the Gluon kernels served here?"""
+    return torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
+
+
+def variants(case: Case) -> dict[str, dict[str, Any]]:
+    """Ours, and on Hopper: launched chained, and what runs elsewhere. By name, with arguments.
+
+    Chained, each call may begin while the call before it ends: back to back on one stream, as in a
+    captured step, it fetches what that call does not write (weights, older pages) ahead.
+    """
+    shape, found = case.shape, {"ours": {}}
+    if not is_hopper():
+        return found
+    is_usual = shape.get("kv", "int8") == "int8" and shape.get("kv_heads", 1) == 1
+    if case.operator == "matmul":
+        if shape["m"] <= MOST_CHAINED:
+            found[CHAINED] = {"chained": True}
+    elif case.operator == "decode_attention" and shape["kv"] == "int8":
+        found[CHAINED] = {"chained": True}
+    if is_usual:
+        found[PLAIN] = {"backend": "triton"}
+    return found
+
+
+def decoders(
+    inputs: Sequence[DecodeInputs], named: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Contender]:
+    """Decode attention, once with each of the named arguments.
+
+    With the plan made: a step makes one for all layers (`decode_plan`).
+    """
+    from kernels.decode_attention import decode_attention, make_plan, reference
+
+    first = inputs[0]
+    fixed = {"heads": first.q.shape[1], "kv_heads": first.kv.kv_heads, "dtype": first.q.dtype}
+    outs = [torch.empty_like(i.q, dtype=torch.bfloat16) for i in inputs]
+    plans = [make_plan(i.start, i.limit, **fixed) for i in inputs]
+
+    def call(i: int, more: Mapping[str, Any]) -> Call:
+        given, plan, out = inputs[i], plans[i], outs[i]
+        return lambda: decode_attention(*given, plan=plan, out=out, **more)
+
+    def error(more: Mapping[str, Any]) -> float:
+        poison(outs[0])
+        for i in (-1, 0):  # the checked one behind another, as it is timed
+            call(i, more)()
+        rows = rows_of(len(first.q), first.q.device, 4)
+        scale = None if first.q_scale is None else first.q_scale[rows]
+        seen = (first.pages[rows], first.start[rows], first.limit[rows])
+        want = reference(first.q[rows], scale, first.kv, first.v_scale, *seen)
+        return relative_error(outs[0][rows], want)
+
+    for name, more in named.items():
+        calls = [call(i, more) for i in range(len(inputs))]
+        yield Contender(name, calls, lambda m=more: error(m), tolerance=0.05)
 
 
 def decode_attention(case: Case, sets: Sets) -> Iterator[Contender]:
-    """With the plan made: a step makes one for all layers (`decode_plan`)."""
-    from kernels.decode_attention import decode_attention, make_plan, reference
-
-    shape = case.shape
-    heads = {"heads": shape["heads"], "kv_heads": shape.get("kv_heads", 1)}
-    outs = [torch.empty_like(i.q, dtype=torch.bfloat16) for i in sets.sets]
-    plans = [make_plan(i.start, i.limit, **heads) for i in sets.sets]
-
-    def call(i: int, backend: str) -> Call:
-        inputs, plan, out = sets.sets[i], plans[i], outs[i]
-        return lambda: decode_attention(*inputs, plan=plan, out=out, backend=backend)
-
-    def error(backend: str) -> float:
-        poison(outs[0])
-        call(0, backend)()
-        given: DecodeInputs = sets.sets[0]
-        rows = rows_of(len(given.q), given.q.device, 4)
-        scale = None if given.q_scale is None else given.q_scale[rows]
-        seen = (given.pages[rows], given.start[rows], given.limit[rows])
-        want = reference(given.q[rows], scale, given.kv, given.v_scale, *seen)
-        return relative_error(outs[0][rows], want)
-
-    for name, backend in backends().items():
-        calls = [call(i, backend) for i in range(len(sets.sets))]
-        yield Contender(name, calls, lambda b=backend: error(b), tolerance=0.05)
+    """One query a sequence."""
+    yield from decoders(sets.sets, variants(case))
 
 
 def decode_plan(case: Case, sets: Sets) -> Iterator[Contender]:
@@ -82,13 +120,13 @@ def prefill_attention(case: Case, sets: Sets) -> Iterator[Contender]:
     outs = [torch.empty_like(i.q, dtype=torch.bfloat16) for i in sets.sets]
     plans = [make_plan(i.cu_q, i.start, i.limit, **heads) for i in sets.sets]
 
-    def call(i: int, backend: str) -> Call:
+    def call(i: int, more: Mapping[str, Any]) -> Call:
         inputs, plan, out = sets.sets[i], plans[i], outs[i]
-        return lambda: prefill_attention(*inputs, plan=plan, out=out, backend=backend)
+        return lambda: prefill_attention(*inputs, plan=plan, out=out, **more)
 
-    def error(backend: str) -> float:
+    def error(more: Mapping[str, Any]) -> float:
         poison(outs[0])
-        call(0, backend)()
+        call(0, more)()
         given: PrefillInputs = sets.sets[0]
         rows = rows_of(len(given.q), given.q.device)
         scale = None if given.q_scale is None else given.q_scale[rows]
@@ -97,9 +135,9 @@ def prefill_attention(case: Case, sets: Sets) -> Iterator[Contender]:
         want = reference(given.q[rows], scale, given.kv, given.v_scale, given.pages, *seen)
         return relative_error(outs[0][rows], want)
 
-    for name, backend in backends().items():
-        calls = [call(i, backend) for i in range(len(sets.sets))]
-        yield Contender(name, calls, lambda b=backend: error(b), tolerance=0.05)
+    for name, more in variants(case).items():
+        calls = [call(i, more) for i in range(len(sets.sets))]
+        yield Contender(name, calls, lambda m=more: error(m), tolerance=0.05)
 
 
 def prefill_plan(case: Case, sets: Sets) -> Iterator[Contender]:
@@ -132,23 +170,24 @@ def matmul(case: Case, sets: Sets) -> Iterator[Contender]:
     size = (first.x.shape[0], first.w.shape[0])
     outs = [torch.empty(size, dtype=kind, device=first.x.device) for _ in sets.sets]
 
-    def call(i: int, backend: str) -> Call:
+    def call(i: int, more: Mapping[str, Any]) -> Call:
         inputs, out = sets.sets[i], outs[i]
         epilogue = _epilogue(case, inputs)
-        return lambda: matmul(*inputs[:4], epilogue=epilogue, out=out, backend=backend)
+        return lambda: matmul(*inputs[:4], epilogue=epilogue, out=out, **more)
 
-    def error(backend: str) -> float:
+    def error(more: Mapping[str, Any]) -> float:
         poison(outs[0])
-        call(0, backend)()
+        for i in (-1, 0):  # the checked one behind another, as it is timed
+            call(i, more)()
         rows = rows_of(size[0], first.x.device)
         residual = None if first.residual is None else first.residual[rows]
         part = first._replace(x=first.x[rows], row_scale=first.row_scale[rows], residual=residual)
         want = reference(*part[:4], epilogue=_epilogue(case, part))
         return relative_error(outs[0][rows], want)
 
-    for name, backend in backends().items():
-        calls = [call(i, backend) for i in range(len(sets.sets))]
-        yield Contender(name, calls, lambda b=backend: error(b), tolerance=0.01)
+    for name, more in variants(case).items():
+        calls = [call(i, more) for i in range(len(sets.sets))]
+        yield Contender(name, calls, lambda m=more: error(m), tolerance=0.01)
 
 
 def norm_quantise(case: Case, sets: Sets) -> Iterator[Contender]:
@@ -251,8 +290,35 @@ def sampling(case: Case, sets: Sets) -> Iterator[Contender]:
 
 
 def shared_prefix(case: Case, sets: Sets) -> Iterator[Contender]:
-    """Decode attention as it is, and ordered for shared pages."""
-    yield from decode_attention(case, sets)
+    """Decode attention with the users of a prefix as neighbours, shuffled, and without sharing."""
+    from kernels.shared_prefix import group_by_prefix
+
+    def neighbours(given: SharedInputs) -> DecodeInputs:
+        order = group_by_prefix(given.shared.pages, given.prefix_tokens)
+        return in_order(given.shared, order)
+
+    orders = {
+        "ours": [neighbours(i) for i in sets.sets],
+        "ours, shuffled": [i.shared for i in sets.sets],
+        "ours, nothing shared": [i.shared._replace(pages=i.own_pages) for i in sets.sets],
+    }
+    del case
+    for name, inputs in orders.items():
+        yield from decoders(inputs, {name: {}})
+
+
+def in_order(inputs: DecodeInputs, order: torch.Tensor) -> DecodeInputs:
+    """The batch in another order."""
+    assert inputs.q_scale is not None
+    return DecodeInputs(
+        inputs.q[order],
+        inputs.q_scale[order],
+        inputs.kv,
+        inputs.v_scale,
+        inputs.pages[order],
+        inputs.start[order],
+        inputs.limit[order],
+    )
 
 
 OPERATORS: dict[str, Callable[[Case, Sets], Iterator[Contender]]] = {

@@ -55,7 +55,8 @@ def _bf16(*size: int) -> torch.Tensor:
 def sdpa_decode(case: Case, sets: Sets) -> Iterator[Contender]:
     """torch's attention, KV in bf16 and contiguous; of a window, only the window is there.
 
-    Once with grouped heads, once with the heads of a KV head as its queries, which is the same.
+    Once with grouped heads, once with the heads of a KV head as its queries, which is the same. Of
+    the variants, flash with grouped heads only.
     """
     shape = case.shape
     if shape["lengths"] == "ragged":
@@ -65,9 +66,10 @@ def sdpa_decode(case: Case, sets: Sets) -> Iterator[Contender]:
     kv_bytes = 4.0 * batch * kv_heads * tokens * HEAD_DIM
     k, v = ([_bf16(batch, kv_heads, tokens, HEAD_DIM) for _ in copies(kv_bytes)] for _ in range(2))
     forms = {"": (heads, 1)}
-    if heads > kv_heads:
+    is_usual = shape["kv"] == "int8" and kv_heads == 1
+    if is_usual:
         forms[", heads as queries"] = (kv_heads, heads // kv_heads)
-    for kind in ("flash", "cuDNN"):
+    for kind in ("flash", "cuDNN") if is_usual else ("flash",):
         for form, (rows, queries) in forms.items():
             q = _bf16(batch, rows, queries, HEAD_DIM)
             calls = [_sdpa(q, *kv, kind, False) for kv in zip(k, v, strict=True)]
@@ -108,7 +110,8 @@ def sdpa_prefill(case: Case, sets: Sets) -> Iterator[Contender]:
     chunk, heads, kv_heads = shape["chunk"], shape["heads"], shape["kv_heads"]
     kv = [[_bf16(1, kv_heads, chunk, HEAD_DIM) for _ in range(2)] for _ in sets.sets]
     q = [_bf16(1, heads, chunk, HEAD_DIM) for _ in sets.sets]
-    for kind in ("flash", "cuDNN"):
+    is_usual = shape["kv"] == "int8" and kv_heads == 1
+    for kind in ("flash", "cuDNN") if is_usual else ("cuDNN",):
         calls = [_sdpa(one, *both, kind, True) for one, both in zip(q, kv, strict=True)]
         yield Contender(named(f"torch SDPA {kind} bf16", "torch"), calls)
 
@@ -116,7 +119,8 @@ def sdpa_prefill(case: Case, sets: Sets) -> Iterator[Contender]:
 def sage_prefill(case: Case, sets: Sets) -> Iterator[Contender]:
     """SageAttention 1 (Triton): int8 scores, fp16 P V; its kernel alone, inputs quantised."""
     shape = case.shape
-    if find_spec("sageattention") is None or shape["cached"] or shape["window"]:
+    is_usual = shape["kv"] == "int8" and shape["kv_heads"] == 1
+    if find_spec("sageattention") is None or not is_usual or shape["cached"] or shape["window"]:
         return
     from sageattention.attn_qk_int8_per_block_causal import forward
     from sageattention.quant_per_block import per_block_int8
@@ -150,11 +154,11 @@ def bf16_mm(case: Case, sets: Sets) -> Iterator[Contender]:
 
 
 def torchao_mm(case: Case, sets: Sets) -> Iterator[Contender]:
-    """torchao's Triton kernel with both scales, autotuned. On the large shapes only: it is slow
-    to tune."""
+    """torchao's Triton kernel with both scales, autotuned; where the aims are, as tuning takes
+    seconds for each shape."""
     shape = case.shape
     wanted = shape["product"] in ("up", "down") and shape["epilogue"] == "none"
-    if find_spec("torchao") is None or not wanted or shape["m"] < 16:
+    if find_spec("torchao") is None or not wanted or shape["m"] < 2048:
         return
     from torchao.prototype.quantized_training.int8_mm import scaled_int8_mm
 

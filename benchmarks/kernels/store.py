@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-OURS = "ours"
+OURS, CHAINED = "ours", "ours chained"
 Row = dict[str, Any]
 
 SUMMARY = [

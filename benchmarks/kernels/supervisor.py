@@ -6,7 +6,9 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +19,12 @@ from benchmarks.kernels.cases import Case
 from benchmarks.kernels.gpu import commit, slug
 from benchmarks.kernels.store import OURS
 
-CASE_S = 240.0
-"""A case that takes longer hangs: a usual one takes some ten seconds, most of them compiling."""
+CASE_S = 75.0
+"""A case that takes longer hangs: a usual one takes some seconds, most of them compiling."""
+LIMIT_S = 450.0
+"""What a run may take in all."""
+DYING_S = 20.0
+"""How long a killed worker is waited for: one that hangs on the device can take longer to die."""
 Say = Callable[[str], None]
 Command = Callable[[Sequence[str]], list[str]]
 
@@ -38,55 +44,68 @@ class Run:
     commit: str | None
     say: Say
     case_s: float = CASE_S
+    limit_s: float = LIMIT_S
     begun: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     about: dict[str, Any] = field(default_factory=dict)
     rows: list[store.Row] = field(default_factory=list)
     samples: list[store.Row] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    """Cases that it has not come to."""
+    _began: float = field(default_factory=time.monotonic)
 
     def measure(self, cases: Sequence[Case]) -> bool:
-        """Measure all; False if anything failed."""
-        waiting = [case.name for case in cases]
-        while waiting:
-            left = self._attend(waiting)
-            if len(left) == len(waiting):
-                self._failed(left[0], "the worker does not start")
+        """Measure all that there is time for; False if anything failed or was left out."""
+        self.left = [case.name for case in cases]
+        while self.left and self._time_left() > 0:
+            waiting = len(self.left)
+            self._attend(list(self.left))
+            if len(self.left) == waiting and self._time_left() > 0:
+                self._failed(self.left[0], "the worker does not start")
                 return False
-            waiting = left
-        return not self.failures
+        if self.rows:
+            self.save()
+        if self.left:
+            self.say(f"{len(self.left)} cases left out: {self.limit_s:.0f} s are over")
+        return not self.failures and not self.left
 
-    def _attend(self, names: Sequence[str]) -> list[str]:
-        """Run one worker; the cases that it did not come to."""
-        left = list(names)
-        with subprocess.Popen(self.command(names), stdout=subprocess.PIPE, text=True) as worker:
-            lines: queue.Queue[str | None] = queue.Queue()
-            reader = threading.Thread(target=_forward, args=(worker, lines))
-            reader.start()
-            working, hangs = self._listen(lines, left)
-            if hangs:
-                worker.kill()
+    def _time_left(self) -> float:
+        return self._began + self.limit_s - time.monotonic()
+
+    def _attend(self, names: Sequence[str]) -> None:
+        """Run one worker, until it ends or has to be ended."""
+        worker = subprocess.Popen(self.command(names), stdout=subprocess.PIPE, text=True)
+        lines: queue.Queue[str | None] = queue.Queue()
+        reader = threading.Thread(target=_forward, args=(worker, lines), daemon=True)
+        reader.start()
+        working, has_ended = self._listen(lines)
+        if not has_ended:
+            worker.kill()
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(timeout=DYING_S)
             reader.join()
-        if hangs:
-            self._failed(working or left.pop(0), f"nothing for {self.case_s:.0f} s: killed")
+        if not has_ended and self._time_left() <= 0:
+            self.left = [working, *self.left] if working else self.left
+        elif not has_ended:
+            self._failed(working or self.left.pop(0), f"nothing for {self.case_s:.0f} s: killed")
         elif working:
             self._failed(working, f"the worker went down, exit code {worker.returncode}")
-        return left
 
-    def _listen(self, lines: "queue.Queue[str | None]", left: list[str]) -> tuple[str, bool]:
-        """Take what a worker finds; the case it leaves unfinished, and whether it hangs."""
+    def _listen(self, lines: "queue.Queue[str | None]") -> tuple[str, bool]:
+        """Take what a worker finds; the case it leaves unfinished, and whether it ended."""
         working = ""
         while True:
             try:
-                line = lines.get(timeout=self.case_s)
+                line = lines.get(timeout=max(0.0, min(self.case_s, self._time_left())))
             except queue.Empty:
-                return working, True
-            if line is None:
                 return working, False
+            if line is None:
+                return working, True
             found = json.loads(line)
             self.about = found.get("about", self.about)
             if "begin" in found:
                 working = found["begin"]
-                left.remove(working)
+                self.left.remove(working)
             elif "rows" in found:
                 self._found(working, found)
                 working = ""
@@ -119,13 +138,17 @@ class Run:
             "commit": self.commit or commit(),
             "command": shlex.join(["python", "-m", "benchmarks.kernels", *sys.argv[1:]]),
             "failures": self.failures,
+            "left_out": len(self.left),
+            "left_out_cases": self.left,
+            "limit_s": self.limit_s,
         } | self.about
 
 
 def _forward(worker: "subprocess.Popen[str]", lines: "queue.Queue[str | None]") -> None:
     assert worker.stdout is not None
-    for line in worker.stdout:
-        lines.put(line)
+    with worker.stdout:
+        for line in worker.stdout:
+            lines.put(line)
     lines.put(None)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 Call = Callable[[], object]
-LEAST_REPEATS, MOST_REPEATS = 12, 60
+LEAST_REPEATS, MOST_REPEATS = 15, 31
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def repeats_for(replay_s: Sequence[float], budget_s: float) -> int:
 
 
 def side_by_side(replays: Mapping[str, Replay], budget_s: float) -> dict[str, Samples]:
-    """Run all in turns; about `budget_s` in all, but at least 12 times each."""
+    """Run all in turns; about `budget_s` in all, but at least 15 times each."""
     first = {name: _once(replay) for name, replay in replays.items()}
     repeats = repeats_for(list(first.values()), budget_s)
     names = list(replays)

@@ -7,9 +7,11 @@ then for each case `{"begin": name}` and `{"rows": ..., "samples": ..., "failure
 import gc
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.kernels import store
@@ -28,6 +30,8 @@ from benchmarks.kernels.timing import (
 )
 
 Found = dict[str, Any]
+CONTENDER_S = 25.0
+"""The most that one implementation may take to be compiled, checked and recorded."""
 
 
 def contenders(case: Case, sets: Any, failures: list[str]) -> Iterator[Contender]:
@@ -38,6 +42,26 @@ def contenders(case: Case, sets: Any, failures: list[str]) -> Iterator[Contender
             yield from source(case, sets)
         except Exception as error:
             failures.append(f"{source.__module__}.{source.__name__}: {told(error)}")
+
+
+class Late(Exception):
+    """A contender takes too long."""
+
+
+def _raise_late(*_: object) -> None:
+    raise Late(f"not ready after {CONTENDER_S:.0f} s")
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises Late when the time is over, between two steps of Python (compiling, tuning)."""
+    before = signal.signal(signal.SIGALRM, _raise_late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def told(error: BaseException) -> str:
@@ -83,8 +107,9 @@ def measure(case: Case, clock: Clock, device: str, budget_s: float, rotated: flo
     replays: dict[str, Replay] = {}
     for contender in contenders(case, sets, failures):
         try:
-            errors[contender.name] = checked(contender)
-            replays[contender.name] = clock.prepare(contender)
+            with time_limit(CONTENDER_S):
+                errors[contender.name] = checked(contender)
+                replays[contender.name] = clock.prepare(contender)
         except Exception as error:
             failures.append(f"{contender.name}: {told(error)}")
     found = side_by_side(replays, budget_s)
@@ -118,8 +143,9 @@ def run(names: Sequence[str], budget_s: float, say: Callable[[Found], None]) -> 
     if not torch.cuda.is_available():
         sys.exit("there is no CUDA device")
     say({"about": described()})
+    by_name = {case.name: case for case in every_case()}
     with Watch(device_id()) as watch:
-        for case in (case for case in every_case() if case.name in names):
+        for case in (by_name[name] for name in names):
             say({"begin": case.name})
             begin = time.monotonic()
             found = measure(case, CudaClock(), "cuda", budget_s, ROTATED_BYTES)

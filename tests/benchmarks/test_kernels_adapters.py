@@ -3,7 +3,7 @@
 On the CPU the kernels are interpreted; the clock is a double that times nothing.
 """
 
-from importlib.util import find_spec
+import time
 
 import pytest
 
@@ -13,6 +13,7 @@ pytest.importorskip("triton")
 from benchmarks.kernels import inputs, ours, peers, worker  # noqa: E402
 from benchmarks.kernels.cases import Case, chosen, small_cases  # noqa: E402
 from benchmarks.kernels.timing import Contender  # noqa: E402
+from kernels.shared_prefix import group_by_prefix  # noqa: E402
 
 
 class Still:
@@ -42,9 +43,6 @@ class NoClock:
 
 @pytest.mark.parametrize("case", small_cases(), ids=lambda case: case.name)
 def test_ours_is_right_in_every_small_case(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = case.operator.replace("_plan", "_attention")
-    if find_spec(f"kernels.{module}") is None:
-        pytest.skip(f"kernels.{module} is not there yet")
     monkeypatch.setattr(worker, "PEERS", {})
     device = "cuda" if torch.cuda.is_available() else "cpu"
     found = worker.measure(case, NoClock(), device, 0.001, 0.0)
@@ -52,8 +50,65 @@ def test_ours_is_right_in_every_small_case(case: Case, monkeypatch: pytest.Monke
     row = next(row for row in found["rows"] if row["impl"] == "ours")
     assert row["us_median"] == pytest.approx(1.0)
     assert row["tb_per_s"] == pytest.approx(case.bytes * 1e-6)
-    assert row["repeats"] == len(found["samples"])
+    assert row["repeats"] == sum(one["impl"] == "ours" for one in found["samples"])
     assert row["relative_error"] is not None or case.operator.endswith("_plan")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("decode 5 x 300 ragged", ["ours", "ours chained", "ours, plain Triton"]),
+        ("decode 2 x 200 2 KV", ["ours", "ours chained"]),
+        ("decode 2 x 200 float16", ["ours"]),
+        ("small matmul 200", ["ours", "ours chained", "ours, plain Triton"]),
+        ("shared prefix", ["ours", "ours, shuffled", "ours, nothing shared"]),
+        ("prefill 140", ["ours"]),
+    ],
+)
+def test_variants_on_hopper_are_right(
+    name: str, wanted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = name.split()
+    case = next(c for c in small_cases() if [w for w in c.name.split() if w in words] == words)
+    monkeypatch.setattr(worker, "PEERS", {})
+    monkeypatch.setattr(ours, "is_hopper", lambda: True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = worker.measure(case, NoClock(), device, 0.001, 0.0)
+    assert found["failures"] == []
+    assert [row["impl"] for row in found["rows"]] == wanted
+
+
+def test_products_of_many_rows_are_not_chained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours, "is_hopper", lambda: True)
+    for case in chosen("^matmul"):
+        assert ("ours chained" in ours.variants(case)) == (case.shape["m"] <= 256)
+
+
+def test_a_slow_contender_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow() -> None:
+        time.sleep(5)
+
+    case = small_cases()[0]
+    both = [Contender("ours", [slow]), Contender("good", [int])]
+    monkeypatch.setattr(worker, "CONTENDER_S", 0.2)
+    monkeypatch.setattr(worker, "OPERATORS", {case.operator: lambda *_: iter(both)})
+    monkeypatch.setattr(worker, "PEERS", {})
+    monkeypatch.setattr(worker, "build", lambda *_: inputs.Sets([], 0))
+    found = worker.measure(case, NoClock(), "cpu", 0.001, 0.0)
+    assert [row["impl"] for row in found["rows"]] == ["good"]
+    assert found["failures"] == ["ours: Late: not ready after 0 s"]
+
+
+def test_users_of_a_prefix_share_pages_and_the_grouped_order_brings_them_together() -> None:
+    case = next(case for case in small_cases() if case.operator == "shared_prefix")
+    (given,) = inputs.build(case, "cpu", 0.0).sets
+    entries = case.shape["prefix"] // 128
+    firsts = given.shared.pages[:, :entries]
+    assert len(firsts.unique()) == entries * case.shape["batch"] // case.shape["group"]
+    assert len(given.own_pages[:, :entries].unique()) == entries * case.shape["batch"]
+    order = group_by_prefix(given.shared.pages, given.prefix_tokens)
+    pages = ours.in_order(given.shared, order).pages[:, 0]
+    assert len(pages.unique_consecutive()) == len(pages.unique())
 
 
 def test_what_fails_is_told_and_costs_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,9 @@ import re
 import pytest
 
 from benchmarks.kernels import cases
-from benchmarks.kernels.aims import AIMS, bound_by, floor_us
-from benchmarks.kernels.cases import every_case, matmul, prefill, shape_json, spans
+from benchmarks.kernels.aims import AIMS, bound_by, floor_us, urgent_first
+from benchmarks.kernels.cases import chosen, every_case, matmul, prefill, shape_json, spans
+from benchmarks.kernels.warming import shared_out
 from kaiju_sim.catalog.models import find_model
 
 
@@ -100,6 +101,23 @@ def test_floors() -> None:
     assert floor_us(decode) == pytest.approx(decode.least_bytes / 3.03e6)
     assert floor_us(prompt) == pytest.approx(prompt.flops / 1979e6)
     assert floor_us(prefill(4096, kv="float16")) == pytest.approx(2 * floor_us(prefill(4096)))
+
+
+def test_the_rows_of_the_aims_come_before_the_others() -> None:
+    cases_in_order = urgent_first(every_case())
+    assert sorted(c.name for c in cases_in_order) == sorted(c.name for c in every_case())
+    wanted = [any(aim.fits(case) for aim in AIMS) for case in cases_in_order[2:]]
+    assert wanted == sorted(wanted, reverse=True)
+    assert {case.operator for case in cases_in_order[:2]} == {"copy", "read"}
+
+
+def test_kin_are_compiled_by_one_process() -> None:
+    shares = shared_out(every_case(), 5)
+    assert len(shares) == 5
+    assert len({name for share in shares for name in share}) == len(every_case()) - 2
+    mine = [i for i, share in enumerate(shares) if any("up 2048" in name for name in share)]
+    assert shared_out(chosen("^(copy|norm 64 x 5120)"), 5) == [["norm 64 x 5120"]]
+    assert len(mine) <= 2  # with an epilogue and without
 
 
 def test_shapes_are_json_in_a_fixed_order() -> None:

@@ -12,7 +12,7 @@ from kernel_rows import row, samples
 
 from benchmarks.kernels import store
 from benchmarks.kernels.__main__ import main, options
-from benchmarks.kernels.aims import AIMS
+from benchmarks.kernels.aims import AIMS, floor_us
 from benchmarks.kernels.cases import Case, chosen
 from benchmarks.kernels.report import plots, tables
 
@@ -67,6 +67,16 @@ def test_another_backend_of_ours_is_neither_ours_nor_a_peer() -> None:
     }
 
 
+def test_the_better_of_alone_and_chained_counts_and_is_named() -> None:
+    rows = [row(DECODE, "ours", 120.0), row(DECODE, "ours chained", 100.0)]
+    (found,) = (a for a in tables.judged(rows) if a["case"] == DECODE.name and not a["versus"])
+    assert (found["impl"], found["verdict"]) == ("ours chained", tables.SHORT)
+    assert found["measured"] == pytest.approx(DECODE.bytes * 1e-8)
+    assert f"{found['measured']:.2f} | ours chained | " in tables.aims_table([found])
+    rows[1]["us_median"] = 130.0
+    assert tables.measured_case(DECODE, rows)["of_floor"] == pytest.approx(floor_us(DECODE) / 120)
+
+
 def test_nothing_measured_is_nothing_reached() -> None:
     found = list(tables.judged([]))
     assert {a["verdict"] for a in found} == {tables.UNKNOWN}
@@ -112,11 +122,18 @@ def test_the_report_needs_no_torch(results: Path) -> None:
     command = [sys.executable, "-c", code, "--report", "--results", str(results)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "| decode 64 heads 128 x 8192 | 2.6 (2.75) TB/s | 2.68 | reached, not the aim |" in (
-        done.stdout
+    assert (
+        "| decode 64 heads 128 x 8192 | 2.6 (2.75) TB/s | 2.68 | ours | reached, not the aim |"
+        in (done.stdout)
     )
-    assert "| decode 64 heads 128 x 8192 | 1.9 x torch SDPA flash | 2.01 | reached |" in done.stdout
-    assert "| matmul 13b up 2048 x 17536 x 5120 | 1250 TOPS | 1226 | not reached |" in done.stdout
+    assert (
+        "| decode 64 heads 128 x 8192 | 1.9 x torch SDPA flash | 2.01 | ours | reached |"
+        in done.stdout
+    )
+    assert (
+        "| matmul 13b up 2048 x 17536 x 5120 | 1250 TOPS | 1226 | ours | not reached |"
+        in done.stdout
+    )
     assert "| decode_attention | sink +8 | naive | 0.7800 | 0.7800 |" in done.stdout
 
 

@@ -60,6 +60,7 @@ def test_all_goes_well(tmp_path: Path) -> None:
     assert provenance["commit"] == "abc"
     assert provenance["gpu"] == "NVIDIA H100 test"
     assert provenance["failures"] == []
+    assert provenance["left_out"] == 0
     assert len(store.read(store.path(GPU, "-samples.parquet", run.folder))) == 9
 
 
@@ -79,6 +80,18 @@ def test_one_case_in_trouble_does_not_cost_the_others(
     assert run.failures == [{"case": "norm 512 x 5120", "why": why}]
     (provenance,) = store.read_json(store.path(GPU, ".json", run.folder))["runs"]
     assert provenance["failures"] == run.failures
+
+
+def test_a_run_that_is_over_keeps_what_it_has_and_says_what_is_left(tmp_path: Path) -> None:
+    run, said = run_with(tmp_path, "time.sleep(60)")
+    run.limit_s = 1.5
+    assert not run.measure(CASES)
+    assert names_in(run.folder) == {"norm 64 x 5120"}
+    assert run.failures == []
+    (provenance,) = store.read_json(store.path(GPU, ".json", run.folder))["runs"]
+    assert provenance["left_out"] == 2
+    assert provenance["left_out_cases"] == ["norm 512 x 5120", "norm 2048 x 5120"]
+    assert said[-1] == "2 cases left out: 2 s are over"
 
 
 def test_a_failed_peer_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from benchmarks.kernels.aims import OPS_PER_S, READ_BYTES_PER_S
-from benchmarks.kernels.store import OURS
+from benchmarks.kernels.store import CHAINED, OURS
 
 WIDTH, NAMES, LABEL, BAR, GAP, TOP = 900, 330, 250, 13, 12, 64
 INK, PALE = "#1f2933", "#6b7580"
@@ -61,7 +61,9 @@ def line(x: float, y: float, height: float, colour: str, width: float = 1) -> st
 
 def colour_of(impl: str) -> str:
     """Ours stand out."""
-    return COLOURS[OURS if impl == OURS else "plain" if impl.startswith(OURS) else "other"]
+    return COLOURS[
+        OURS if impl in (OURS, CHAINED) else "plain" if impl.startswith(OURS) else "other"
+    ]
 
 
 def shown_in(part: Part, case: Mapping[str, Any]) -> bool:

@@ -10,7 +10,9 @@ from kernels.common.example import PrefillInputs, prefill_inputs, relative_error
 from kernels.prefill_attention import make_plan, prefill_attention, reference
 
 pytestmark = pytest.mark.gpu
-INT8_ERROR, FP16_ERROR, WORST_ROW = 0.03, 0.004, 0.2
+# By backend: on Hopper P is relative to the largest of two pages.
+INT8_ERROR = {"hopper": 0.05, "triton": 0.03}
+FP16_ERROR, WORST_ROW = 0.004, 0.2
 SAMPLES = 40
 
 CASES: dict[str, dict[str, Any]] = {
@@ -80,7 +82,7 @@ def check(given: PrefillInputs, backend: str, most: float, **keyed: Any) -> torc
 @pytest.mark.parametrize("backend", ["hopper", "triton"])
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_reference_and_itself(case: str, backend: str) -> None:
-    check(prefill_inputs(**CASES[case], device="cuda"), backend, INT8_ERROR)
+    check(prefill_inputs(**CASES[case], device="cuda"), backend, INT8_ERROR[backend])
 
 
 @pytest.mark.parametrize("case", HALF)
@@ -95,7 +97,7 @@ def test_beams(backend: str) -> None:
     seen = visibility.beams(BEAMS, cached, "cuda")
     given = prefill_inputs([sum(beam) for beam in BEAMS], cached, device="cuda")
     given = given._replace(start=seen.start, limit=seen.limit)
-    check(given, backend, INT8_ERROR, key_limit=seen.key_limit, positions=seen.positions)
+    check(given, backend, INT8_ERROR[backend], key_limit=seen.key_limit, positions=seen.positions)
 
 
 @pytest.mark.parametrize("backend", ["hopper", "triton"])
@@ -111,7 +113,7 @@ def test_trees(backend: str) -> None:
     seen = visibility.trees([parents, parents[:150]], cached, "cuda")
     given = prefill_inputs([400, 150], cached, device="cuda")
     given = given._replace(start=seen.start, limit=seen.limit)
-    check(given, backend, INT8_ERROR, key_limit=seen.key_limit, positions=seen.positions)
+    check(given, backend, INT8_ERROR[backend], key_limit=seen.key_limit, positions=seen.positions)
 
 
 @pytest.mark.parametrize("backend", ["hopper", "triton"])
@@ -122,7 +124,7 @@ def test_empty_slots_are_zero(backend: str) -> None:
     causal = visibility.Visibility(given.start, given.limit, given.limit - 1, None)
     seen = visibility.empty_slots(causal, live)
     given = given._replace(start=seen.start, limit=seen.limit)
-    out = check(given, backend, INT8_ERROR)
+    out = check(given, backend, INT8_ERROR[backend])
     assert (out[~live] == 0).all()
 
 
@@ -134,7 +136,7 @@ def test_int8_output(backend: str) -> None:
     scale = float(want.abs().max()) / 100
     named = {"out_scale": scale, "backend": backend}
     out = prefill_attention(*given, **named, out=poison(given, torch.int8))
-    assert relative_error(out[index].double() * scale, want) < 0.06
+    assert relative_error(out[index].double() * scale, want) < 0.02 + INT8_ERROR[backend]
     again = prefill_attention(*given, **named, out=poison(given, torch.int8).neg())
     assert torch.equal(again, out)
 
