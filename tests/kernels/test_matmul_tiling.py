@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernels.hopper.matmul_tiling import Tiling, cut, tiling_for
+from kernels.hopper.matmul.tiling import Tiling, cut, tiling_for
 
 MULTIPROCESSORS = 132
 NEAR_BEST = 1.035

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import sm90
 
-from kernels.common.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
-from kernels.hopper.matmul import CHANGING
-from kernels.hopper.matmul_launch import MOST_COLUMNS, constants
-from kernels.hopper.matmul_tiling import Tiling, tiling_for
+from kernels.hopper.matmul.kernel import CHANGING
+from kernels.hopper.matmul.launch import MOST_COLUMNS, constants
+from kernels.hopper.matmul.tiling import Tiling, tiling_for
 from kernels.matmul import plain_tiling
+from kernels.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
 
 EPILOGUES = (Plain, Clamp, SquaredRelu, Residual)
 POINTERS = {
@@ -69,7 +69,7 @@ def hopper(tiling: Tiling, epilogue: type[Epilogue]) -> sm90.Code:
     fixed = constants(tiling, EPILOGUES.index(epilogue), has_row_scale=True, size=size)
     pointers = [n for n, t in (given.types | shared).items() if t.startswith("*")]
     return sm90.compile(
-        "kernels.hopper.matmul",
+        "kernels.hopper.matmul.kernel",
         "matmul_kernel",
         descriptors | shared | given.types,
         given.constants | fixed,

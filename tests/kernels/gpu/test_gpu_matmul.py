@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kernels.common.device import HOPPER, Backend, capability
-from kernels.common.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
 from kernels.matmul import matmul, reference
+from kernels.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
 
 pytestmark = pytest.mark.gpu
 

@@ -7,7 +7,7 @@ write the result while the copying warp is already at the next tile.
 Rows and columns here are those of the matrix instruction. At large M the rows are tokens and the
 columns weights; at small M it is the reverse (`swap`), because the instruction always has 64 rows
 but as few as 16 columns. A CTA first takes its part of the tiles that are shared, if the tiling has
-such (`matmul_tiling.cut`), then whole tiles. Where CTAs share a tile, each leaves its int32 partial
+such (`tiling.cut`), then whole tiles. Where CTAs share a tile, each leaves its int32 partial
 sums in a workspace and the last one to arrive adds them up. Integer sums do not depend on the
 order, so neither does the result.
 """
@@ -23,7 +23,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from kernels.hopper.matmul_parts import (
+from kernels.hopper.matmul.parts import (
     add_partials,
     is_last,
     parts,
