@@ -16,7 +16,7 @@ import triton.language as tl
 
 from kernels.common import checks
 from kernels.common.device import Backend, Work, multiprocessors, use_hopper
-from kernels.common.product import (
+from kernels.product import (
     PLAIN,
     Clamp,
     Epilogue,
@@ -259,7 +259,7 @@ def matmul(
     if not hopper:
         launch_plain(request, plain_tiling(shape[0]))
         return out
-    from kernels.hopper import matmul_launch  # Gluon only where it runs
+    from kernels.hopper.matmul import launch  # Gluon only where it runs
 
-    matmul_launch.launch(request, chained=chained)
+    launch.launch(request, chained=chained)
     return out

@@ -5,8 +5,10 @@ clamped to +-limit. The clamp bounds every value, so int8 needs no calibration: 
 limit / 127, or, where more resolution is wanted, one scale per row (its largest value / 127).
 
 Between two sub-layers the stream is x * residual_scale + delta, with one scale per channel and
-delta the sub-layer's output. That sum is rounded to bf16, written back, and the norm reads what was
-written: the fused launch and the two separate ones give the same bits.
+delta the sub-layer's output. That sum is rounded to bf16, written back, and the norm is that of
+what was written, since this is what the next sum reads. A norm launched by itself on the written
+stream may add up the squares in another order, and so may differ by one unit of int8 where a value
+lies midway between two.
 
 With `rows` the norm gathers: row i of the output comes from row rows[i] of x. The head needs only
 the last token of each sequence, so gather, norm and quantise are one launch there too.
@@ -17,9 +19,10 @@ from typing import NamedTuple
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from kernels.common import checks
-from kernels.common.device import Work
+from kernels.common.device import Work, is_interpreted
 
 EPS = 1e-5
 LIMIT = 4.0
@@ -70,10 +73,10 @@ def _stream(x_ptr, delta_ptr, scale, columns, mask, HAS_DELTA: tl.constexpr, WRI
 
 
 @triton.jit
-def _emit(out_ptr, columns, mask, scaled, bound, INT8: tl.constexpr):
-    """Clamp to +-bound; as int8, round to nearest even (adding 1.5 * 2**23 leaves the integer in
-    the low mantissa bits)."""
-    clamped = tl.minimum(tl.maximum(scaled, -bound), bound)
+def _emit(out_ptr, columns, mask, scaled, BOUND: tl.constexpr, INT8: tl.constexpr):
+    """Clamp to +-BOUND (known and symmetric: one instruction); as int8, round to nearest even
+    (adding 1.5 * 2**23 leaves the integer in the low mantissa bits)."""
+    clamped = tl.clamp(scaled, -BOUND, BOUND)
     if INT8:
         whole = (clamped + 12582912.0).to(tl.int32, bitcast=True).to(tl.int8)
         tl.store(out_ptr + columns, whole, mask=mask)
@@ -84,12 +87,13 @@ def _emit(out_ptr, columns, mask, scaled, bound, INT8: tl.constexpr):
 @triton.jit(do_not_specialize=["x_rows"])
 def _norm_quantise(
     x_ptr, delta_ptr, residual_scale_ptr, rows_ptr, out_ptr, row_scale_ptr,
-    x_rows, x_stride, delta_stride, eps, limit,
-    HIDDEN: tl.constexpr, BLOCK: tl.constexpr,
+    x_rows, x_stride, delta_stride, eps,
+    LIMIT: tl.constexpr, HIDDEN: tl.constexpr, BLOCK: tl.constexpr,
     HAS_DELTA: tl.constexpr, HAS_SCALE: tl.constexpr, HAS_ROWS: tl.constexpr,
-    DYNAMIC: tl.constexpr, INT8: tl.constexpr,
+    DYNAMIC: tl.constexpr, INT8: tl.constexpr, CHAINED: tl.constexpr,
 ):  # fmt: skip
-    """One row a program, whole. BLOCK: HIDDEN rounded up to a power of two."""
+    """One row a program, whole. BLOCK: HIDDEN rounded up to a power of two. CHAINED: the launch
+    before may still be running, and writes `x` or `delta`."""
     columns = tl.arange(0, BLOCK)
     mask = columns < HIDDEN
     row = tl.program_id(0).to(tl.int64)
@@ -101,23 +105,24 @@ def _norm_quantise(
     scale = 1.0
     if HAS_SCALE:
         scale = tl.load(residual_scale_ptr + columns, mask=mask, other=0.0).to(tl.float32)
+    if CHAINED:
+        gdc_wait()
+        gdc_launch_dependents()
     x_row = x_ptr + source * x_stride
     delta_row = x_row
     if HAS_DELTA:
         delta_row = delta_ptr + source * delta_stride
     x = _stream(x_row, delta_row, scale, columns, inside, HAS_DELTA, not HAS_ROWS)
     factor = 1.0 / tl.sqrt(tl.sum(x * x) / HIDDEN + eps)
-    bound = limit
     if INT8:
-        units = 127.0 / limit
-        bound = 127.0
+        units = 127.0 / LIMIT
         if DYNAMIC:
-            largest = tl.minimum(tl.max(tl.abs(x)) * factor, limit)
+            largest = tl.minimum(tl.max(tl.abs(x)) * factor, LIMIT)
             largest = tl.where(largest > 0, largest, 127.0)
             units = 127.0 / largest
             tl.store(row_scale_ptr + row, largest / 127.0)
         factor *= units
-    _emit(out_ptr + row * HIDDEN, columns, mask, x * factor, bound, INT8)
+    _emit(out_ptr + row * HIDDEN, columns, mask, x * factor, 127.0 if INT8 else LIMIT, INT8)
 
 
 def norm_quantise(
@@ -126,6 +131,7 @@ def norm_quantise(
     rows: torch.Tensor | None = None,
     out: torch.Tensor | None = None, row_scale: torch.Tensor | None = None,
     limit: float = LIMIT, eps: float = EPS, dynamic: bool = False, check: bool = False,
+    chained: bool = False,
 ) -> Normed:  # fmt: skip
     """Norm of the rows of `x`, bf16 `[tokens, hidden]`, clamped to +-`limit`, as int8.
 
@@ -135,6 +141,9 @@ def norm_quantise(
     `rows`, int32 `[m]`: norm these rows of `x` only, in this order; a row outside `x` (an empty
     slot) gives zeros, or a ValueError with `check` (which reads the device). Then `x` is only read:
     two entries may name one row. `out`: int8, or bf16 for the norm unquantised, `[m, hidden]`.
+    `chained` lets the launch begin while the one before it ends (programmatic dependent launch;
+    without effect on a CPU): that one may write `x` and `delta`, and may still read what this one
+    writes, but must not write any other argument.
     Raises ValueError that names the argument, before any launch.
     """
     _check(x, delta, residual_scale, rows, out, row_scale, limit, eps, dynamic, check)
@@ -144,7 +153,7 @@ def norm_quantise(
     if dynamic and row_scale is None:
         row_scale = torch.empty(tokens, dtype=torch.float32, device=x.device)
     if tokens:
-        launch(x, delta, residual_scale, rows, out, row_scale, limit, eps)
+        launch(x, delta, residual_scale, rows, out, row_scale, limit, eps, chained=chained)
     return Normed(out, row_scale)
 
 
@@ -152,17 +161,19 @@ def launch(
     x: torch.Tensor, delta: torch.Tensor | None, residual_scale: torch.Tensor | None,
     rows: torch.Tensor | None, out: torch.Tensor, row_scale: torch.Tensor | None,
     limit: float, eps: float, *,
-    warps: int = 0,
+    warps: int = 0, chained: bool = False,
 ) -> None:  # fmt: skip
     """Launch without checks. `warps`: 0 lets this module choose."""
     hidden, tokens = x.shape[1], len(out)
+    chain = {"launch_pdl": True} if chained and not is_interpreted() else {}
     _norm_quantise[(tokens,)](
         x, delta, residual_scale, rows, out, row_scale,
-        len(x), x.stride(0), 0 if delta is None else delta.stride(0), eps, limit,
-        HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden),
+        len(x), x.stride(0), 0 if delta is None else delta.stride(0), eps,
+        LIMIT=float(limit), HIDDEN=hidden, BLOCK=triton.next_power_of_2(hidden),
         HAS_DELTA=delta is not None, HAS_SCALE=residual_scale is not None,
         HAS_ROWS=rows is not None, DYNAMIC=row_scale is not None, INT8=out.dtype == torch.int8,
-        num_warps=warps or default_warps(hidden, tokens, delta is not None),
+        CHAINED=bool(chain),
+        num_warps=warps or default_warps(hidden, tokens, delta is not None), **chain,
     )  # fmt: skip
 
 

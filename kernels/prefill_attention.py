@@ -125,15 +125,17 @@ def _attend(
         out = tl.dot(p8, v.T, out_dtype=tl.int32).to(tl.float32)
         new = tl.exp2(page_top - new_top)
         acc = acc * old[:, None] + out * new[:, None]
-        return acc, new_top, total * old + mass * new
-    p = tl.exp2(scores * scale[:, None] - new_top[:, None])
-    v_rows = v_base + token[:, None] * 128 + d[None, :]
-    if MASK:  # what lies after the last key may be anything, and 0 * NaN is NaN
-        v = tl.load(v_rows, mask=(key < tl.max(high, 0))[:, None], other=0.0)
+        total = total * old + mass * new
     else:
-        v = tl.load(v_rows)
-    acc = tl.dot(p.to(v.dtype), v, acc * old[:, None])
-    return acc, new_top, total * old + tl.sum(p, 1)
+        p = tl.exp2(scores * scale[:, None] - new_top[:, None])
+        v_rows = v_base + token[:, None] * 128 + d[None, :]
+        if MASK:  # what lies after the last key may be anything, and 0 * NaN is NaN
+            v = tl.load(v_rows, mask=(key < tl.max(high, 0))[:, None], other=0.0)
+        else:
+            v = tl.load(v_rows)
+        acc = tl.dot(p.to(v.dtype), v, acc * old[:, None])
+        total = total * old + tl.sum(p, 1)
+    return acc, new_top, total
 
 
 @triton.jit

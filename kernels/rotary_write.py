@@ -26,9 +26,17 @@ import triton
 import triton.language as tl
 
 from kernels.common import checks
-from kernels.common.device import Work
+from kernels.common.device import Work, is_interpreted
 from kernels.common.layout import GROUP, HEAD_DIM, PAGE, KVPages
-from kernels.common.page_write import clamp, to_int8, write_k, write_v_fp16, write_v_int8
+from kernels.common.page_write import (
+    await_projection,
+    clamp,
+    rotated,
+    rounded,
+    write_k,
+    write_v_fp16,
+    write_v_int8,
+)
 
 HALF = HEAD_DIM // 2
 LIMIT = 4.0
@@ -91,82 +99,94 @@ def reference(
 @triton.jit
 def _rotate_q(
     qkv_ptr, positions_ptr, table_ptr, k_scale_ptr, q_ptr, q_scale_ptr,
-    block, tokens, qkv_stride, limit,
-    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, INT8: tl.constexpr,
-    TOKENS: tl.constexpr, BLOCK_H: tl.constexpr,
+    block, qkv_stride,
+    LIMIT: tl.constexpr, HEADS: tl.constexpr, KV_HEADS: tl.constexpr, INT8: tl.constexpr,
+    BLOCK_H: tl.constexpr, PIECE: tl.constexpr, CHAINED: tl.constexpr,
 ):  # fmt: skip
-    """TOKENS tokens, BLOCK_H heads. The two halves of a row are two tiles, so that a pair of
-    channels meets in one thread."""
+    """BLOCK_H heads of a token. The two halves of a row are two tiles, so that a pair of channels
+    meets in one thread. PIECE: bytes of int8 q that a thread stores at once."""
     BLOCKS: tl.constexpr = (HEADS + BLOCK_H - 1) // BLOCK_H
-    token = (block // BLOCKS) * TOKENS + tl.arange(0, TOKENS)[:, None, None]
-    head = (block % BLOCKS) * BLOCK_H + tl.arange(0, BLOCK_H)[None, :, None]
-    d = tl.arange(0, 64)[None, None, :]
-    present = token < tokens
-    mask = present & (head < HEADS)
-    source = qkv_ptr + token.to(tl.int64) * qkv_stride + head * 128 + d
-    low = clamp(tl.load(source, mask=mask, other=0.0), limit)
-    high = clamp(tl.load(source + 64, mask=mask, other=0.0), limit)
-    position = tl.load(positions_ptr + token, mask=present, other=0)
-    angle = table_ptr + position.to(tl.int64) * 128 + d
-    cos = tl.load(angle, mask=present, other=0.0)
-    sin = tl.load(angle + 64, mask=present, other=0.0)
-    new_low = low * cos - high * sin
-    new_high = high * cos + low * sin
-    row = token.to(tl.int64) * HEADS + head
-    out = q_ptr + row * 128 + d
+    token = (block // BLOCKS).to(tl.int64)
+    head = (block % BLOCKS) * BLOCK_H + tl.arange(0, BLOCK_H)[:, None]
+    d = tl.arange(0, 64)[None, :]
+    position = tl.load(positions_ptr + token).to(tl.int64)
     if INT8:
         channel = k_scale_ptr + d
         if KV_HEADS > 1:
             channel += tl.minimum(head // (HEADS // KV_HEADS), KV_HEADS - 1) * 128
-        new_low *= tl.load(channel)
-        new_high *= tl.load(channel + 64)
-        largest = tl.max(tl.maximum(tl.abs(new_low), tl.abs(new_high)), axis=2, keep_dims=True)
+        scale_low, scale_high = tl.load(channel), tl.load(channel + 64)
+    if CHAINED:
+        angle = table_ptr + position * 128 + d
+        cos, sin = tl.load(angle), tl.load(angle + 64)
+    await_projection(CHAINED)
+    mask = head < HEADS
+    source = qkv_ptr + token * qkv_stride + head * 128 + d
+    low = tl.load(source, mask=mask, other=0.0)
+    high = tl.load(source + 64, mask=mask, other=0.0)
+    # All loads start here: ptxas would save registers by asking for parts of q, and for the scales,
+    # when it has done with others, and so wait for memory several times.
+    tl.debug_barrier()
+    if not CHAINED:  # the position is on its way while q is asked for
+        angle = table_ptr + position * 128 + d
+        cos, sin = tl.load(angle), tl.load(angle + 64)
+    low, high = clamp(low, LIMIT), clamp(high, LIMIT)
+    row = token * HEADS + head
+    out = tl.multiple_of(q_ptr + row * 128 + d, (1, PIECE if INT8 else 16))
+    if INT8:
+        # With one KV head the four factors are the same for every row.
+        new_low = rotated(low, cos * scale_low, high, -(sin * scale_low))
+        new_high = rotated(high, cos * scale_high, low, sin * scale_high)
+        largest = tl.max(tl.maximum(tl.abs(new_low), tl.abs(new_high)), axis=1, keep_dims=True)
         largest = tl.where(largest > 0, largest, 127.0)
-        units = 127.0 / largest
-        tl.store(out, to_int8(new_low * units), mask=mask)
-        tl.store(out + 64, to_int8(new_high * units), mask=mask)
+        units = 127.0 / largest  # then nothing exceeds 127 by more than its rounding
+        tl.store(out, rounded(new_low * units), mask=mask)
+        tl.store(out + 64, rounded(new_high * units), mask=mask)
         tl.store(q_scale_ptr + row, largest / 127.0, mask=mask)
     else:
-        tl.store(out, new_low.to(tl.float16), mask=mask)
-        tl.store(out + 64, new_high.to(tl.float16), mask=mask)
+        tl.store(out, rotated(low, cos, high, -sin).to(tl.float16), mask=mask)
+        tl.store(out + 64, rotated(high, cos, low, sin).to(tl.float16), mask=mask)
 
 
-@triton.jit(do_not_specialize=["tokens"])
+@triton.jit(do_not_specialize=["tokens"], do_not_specialize_on_alignment=["q_ptr"])
 def _rotary_write(
     qkv_ptr, positions_ptr, table_ptr, k_scale_ptr, v_scale_ptr, slots_ptr,
-    q_ptr, q_scale_ptr, k_pages_ptr, v_pages_ptr, tokens, qkv_stride, limit,
-    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HAS_KV: tl.constexpr, INT8: tl.constexpr,
-    TOKENS: tl.constexpr, BLOCK_H: tl.constexpr,
+    q_ptr, q_scale_ptr, k_pages_ptr, v_pages_ptr, tokens, qkv_stride,
+    LIMIT: tl.constexpr, HEADS: tl.constexpr, KV_HEADS: tl.constexpr,
+    HAS_KV: tl.constexpr, INT8: tl.constexpr,
+    BLOCK_H: tl.constexpr, PIECE: tl.constexpr, CHAINED: tl.constexpr,
 ):  # fmt: skip
-    """The first programs write K and V (their chain of loads is longer), 16 tokens of one KV head
-    each; the others turn q."""
+    """The first programs write K and V (their chain of loads is longer), one of the two for 16
+    tokens of a KV head each; the others turn q."""
     program = tl.program_id(0)
     writers = 0
     if HAS_KV:
-        writers = tl.cdiv(tokens, 16) * KV_HEADS
+        writers = tl.cdiv(tokens, 16) * (2 * KV_HEADS)
     if program >= writers:
         _rotate_q(
             qkv_ptr, positions_ptr, table_ptr, k_scale_ptr, q_ptr, q_scale_ptr,
-            program - writers, tokens, qkv_stride, limit,
-            HEADS, KV_HEADS, INT8, TOKENS, BLOCK_H,
+            program - writers, qkv_stride,
+            LIMIT, HEADS, KV_HEADS, INT8, BLOCK_H, PIECE, CHAINED,
         )  # fmt: skip
     elif HAS_KV:
-        head = program % KV_HEADS
-        token = program // KV_HEADS * 16 + tl.arange(0, 16)
-        slot = tl.load(slots_ptr + token, mask=token < tokens, other=-1)
+        head = program // 2 % KV_HEADS
+        token = program // (2 * KV_HEADS) * 16 + tl.arange(0, 16)
         k_ptr = qkv_ptr + (HEADS + head) * 128
         v_ptr = qkv_ptr + (HEADS + KV_HEADS + head) * 128
-        write_k(
-            k_ptr, positions_ptr, table_ptr, k_scale_ptr, k_pages_ptr,
-            token, slot, tokens, head, qkv_stride, limit, KV_HEADS, INT8,
-        )  # fmt: skip
-        if INT8:
+        if program % 2 == 1:
+            write_k(
+                k_ptr, positions_ptr, table_ptr, k_scale_ptr, slots_ptr, k_pages_ptr,
+                token, tokens, head, qkv_stride, LIMIT, KV_HEADS, INT8, CHAINED,
+            )  # fmt: skip
+        elif INT8:
             write_v_int8(
                 v_ptr, slots_ptr, v_scale_ptr + head * 128, v_pages_ptr,
-                token, slot, tokens, head, qkv_stride, limit, KV_HEADS,
+                token, tokens, head, qkv_stride, LIMIT, KV_HEADS, CHAINED,
             )  # fmt: skip
         else:
-            write_v_fp16(v_ptr, v_pages_ptr, token, slot, tokens, head, qkv_stride, limit, KV_HEADS)
+            write_v_fp16(
+                v_ptr, slots_ptr, v_pages_ptr, token, tokens, head, qkv_stride,
+                LIMIT, KV_HEADS, CHAINED,
+            )  # fmt: skip
 
 
 def rotary_write(
@@ -174,7 +194,7 @@ def rotary_write(
     k_scale: torch.Tensor | None = None, v_scale: torch.Tensor | None = None,
     pages: KVPages | None = None, slots: torch.Tensor | None = None,
     q: torch.Tensor | None = None, q_scale: torch.Tensor | None = None,
-    limit: float = LIMIT, check: bool = False,
+    limit: float = LIMIT, check: bool = False, chained: bool = False,
 ) -> Queries:  # fmt: skip
     """Rotated queries; keys and values go to `pages`, in place.
 
@@ -183,7 +203,9 @@ def rotary_write(
     int32 `[tokens]`: page * 128 + offset in the page, -1: do not write this token. No slot may
     occur twice. `k_scale`, `v_scale` float32 `[kv_heads, 128]`: int8; without them q and the pages
     are fp16. `q` and `q_scale` take the result, as in `Queries`. `check` also looks at the values
-    of positions and slots, which reads the device.
+    of positions and slots, which reads the device. `chained` lets the launch begin while the one
+    before it ends (programmatic dependent launch; without effect on a CPU): that one may write
+    `qkv`, and may still read what this one writes, but must not write any other argument.
     Raises ValueError that names the argument, before any launch.
     """
     heads, kv_heads = _check(qkv, positions, table, k_scale, v_scale, pages, slots, limit)
@@ -197,7 +219,10 @@ def rotary_write(
     if check:
         _check_values(positions, table, slots, pages)
     if tokens:
-        launch(qkv, positions, table, k_scale, v_scale, pages, slots, q, q_scale, kv_heads, limit)
+        launch(
+            qkv, positions, table, k_scale, v_scale, pages, slots, q, q_scale, kv_heads, limit,
+            chained=chained,
+        )  # fmt: skip
     return Queries(q, q_scale)
 
 
@@ -206,26 +231,31 @@ def launch(
     k_scale: torch.Tensor | None, v_scale: torch.Tensor | None,
     pages: KVPages | None, slots: torch.Tensor | None,
     q: torch.Tensor, q_scale: torch.Tensor | None, kv_heads: int, limit: float, *,
-    tile: tuple[int, int, int] | None = None,
+    tile: tuple[int, int, int] | None = None, chained: bool = False,
 ) -> None:  # fmt: skip
-    """Launch without checks. `tile`: tokens and heads a program, and its warps."""
+    """Launch without checks. `tile`: heads a program, bytes of int8 q that a thread stores at once,
+    and warps a program."""
     tokens, heads = q.shape[:2]
-    block_t, block_h, warps = tile or default_tile(heads)
-    writers = 0 if pages is None else triton.cdiv(tokens, GROUP) * kv_heads
-    programs = triton.cdiv(tokens, block_t) * triton.cdiv(heads, block_h)
+    block, piece, warps = tile or default_tile(heads)
+    writers = 0 if pages is None else triton.cdiv(tokens, GROUP) * 2 * kv_heads
+    programs = tokens * triton.cdiv(heads, block)
     k_pages, v_pages = (None, None) if pages is None else pages
+    chain = {"launch_pdl": True} if chained and not is_interpreted() else {}
     _rotary_write[(writers + programs,)](
         qkv, positions, table, k_scale, v_scale, slots, q, q_scale, k_pages, v_pages,
-        tokens, qkv.stride(0), limit,
-        HEADS=heads, KV_HEADS=kv_heads, HAS_KV=pages is not None, INT8=k_scale is not None,
-        TOKENS=block_t, BLOCK_H=block_h, num_warps=warps,
+        tokens, qkv.stride(0),
+        LIMIT=float(limit), HEADS=heads, KV_HEADS=kv_heads, HAS_KV=pages is not None,
+        INT8=k_scale is not None, BLOCK_H=block, PIECE=piece, CHAINED=bool(chain),
+        num_warps=warps, **chain,
     )  # fmt: skip
 
 
 def default_tile(heads: int) -> tuple[int, int, int]:
-    """Tokens and heads a program, and its warps: one token, up to 64 heads, as measured on an H100
-    (docs/kernels-log.md). With more tokens the table's rows go through shared memory."""
-    return 1, min(64, triton.next_power_of_2(heads)), 4
+    """Heads a program, bytes of q that a thread stores at once, and warps (docs/kernels-log.md).
+
+    A thread that stores 8 bytes of int8 loads 16 of bf16: neighbours then read neighbouring pieces.
+    """
+    return min(64, triton.next_power_of_2(heads)), 8, 4
 
 
 def _check(
@@ -281,6 +311,8 @@ def _check_out(
 ) -> None:  # fmt: skip
     kind = torch.int8 if is_int8 else torch.float16
     checks.tensor("q", q, (tokens, heads, HEAD_DIM), kind, device)
+    if q.data_ptr() % 16:
+        raise ValueError("q: does not start at a multiple of 16 bytes")
     if is_int8:
         checks.tensor("q_scale", q_scale, (tokens, heads), torch.float32, device)
     elif q_scale is not None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from kernels import matmul as operator
-from kernels.common.product import Clamp, Epilogue, Plain, Residual, SquaredRelu, make_request
 from kernels.matmul import flops_and_bytes, launch_plain, matmul, plain_tiling, reference
+from kernels.product import Clamp, Epilogue, Plain, Residual, SquaredRelu, make_request
 
 BF16_ERROR = 2.0**-7
 """The interpreter cuts bfloat16 off where a GPU rounds."""

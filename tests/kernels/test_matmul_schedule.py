@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kernels.hopper import matmul_parts
-from kernels.hopper.matmul_launch import LARGEST_TILE
-from kernels.hopper.matmul_tiling import COUNTERS, Cut, Tiling, cut, tiling_for
+from kernels.hopper.matmul import parts
+from kernels.hopper.matmul.launch import LARGEST_TILE
+from kernels.hopper.matmul.tiling import COUNTERS, Cut, Tiling, cut, tiling_for
 
 MODELS = [(17536, 5120), (5120, 17536), (5120, 8192), (8448, 5120), (30720, 7168), (7168, 30720)]
 
@@ -28,8 +28,8 @@ def plain(function: Any, cta: int, ctas: int) -> Any:
 
 def pieces_of(work: Cut, cta: int) -> list[tuple[int, int, int]]:
     """Tile and K range of each of a CTA's segments."""
-    segments = plain(matmul_parts.segments, cta, work.ctas)
-    segment = plain(matmul_parts.segment, cta, work.ctas)
+    segments = plain(parts.segments, cta, work.ctas)
+    segment = plain(parts.segment, cta, work.ctas)
     count, pieces, begin, end = segments(work.shared, work.sharing, work.whole, work.k_tiles)
     return [segment(i, pieces, begin, end, work.shared, work.k_tiles) for i in range(count)]
 
@@ -50,7 +50,7 @@ def check(work: Cut) -> None:
                 assert done.setdefault((tile, k), cta) == cta
         assert len(slots) == len(set(slots))
     assert len(done) == work.k_tiles * work.row_tiles * work.column_tiles
-    told = plain(matmul_parts.sharers, 0, work.ctas)
+    told = plain(parts.sharers, 0, work.ctas)
     for tile, found in sharers.items():
         first, last = told(tile, work.shared, work.sharing, work.k_tiles)
         assert [cta for cta, _ in found] == list(range(first, last + 1))
@@ -74,7 +74,7 @@ def test_any_product_on_any_number_of_multiprocessors() -> None:
 
 
 def test_tiles_are_placed_once_each() -> None:
-    place = plain(matmul_parts.place, 0, 1)
+    place = plain(parts.place, 0, 1)
     for rows, columns, group in ((1, 5, 8), (8, 3, 8), (21, 7, 4), (3, 1, 8)):
         places = {place(tile, rows, columns, group) for tile in range(rows * columns)}
         assert places == {(r, c) for r in range(rows) for c in range(columns)}

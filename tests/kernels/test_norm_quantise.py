@@ -111,6 +111,11 @@ def test_gathered_rows_with_a_residual_leave_the_stream_alone() -> None:
     assert torch.equal(out, norm_quantise(x, rows=rows).values)
 
 
+def test_a_chained_launch_is_like_any_other_on_a_cpu() -> None:
+    x = norm_inputs(3, 333).x
+    assert torch.equal(norm_quantise(x, chained=True).values, norm_quantise(x).values)
+
+
 def test_no_tokens() -> None:
     assert norm_quantise(torch.zeros((0, 64), dtype=torch.bfloat16)).values.shape == (0, 64)
 

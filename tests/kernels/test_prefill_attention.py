@@ -11,8 +11,11 @@ from kernels.common.layout import PAGE, gather_context, scatter_context
 from kernels.common.visibility import Visibility
 from kernels.prefill_attention import flops_and_bytes, make_plan, prefill_attention, reference
 
-# P in steps of 1/127 of the largest, at logits of N(0, 2): 0.02 of the output. float16: bfloat16 out.
-INT8_ERROR, FP16_ERROR = 0.03, 0.004
+ON_HOPPER = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
+# P in steps of 1/127 of the largest, logits of N(0, 2): 0.026 of the output, on Hopper, where the
+# largest is that of two pages, 0.042. float16: what bfloat16 leaves.
+INT8_ERROR, FP16_ERROR = 0.05 if ON_HOPPER else 0.03, 0.004
+SINK_ERROR = 0.08 if ON_HOPPER else 0.04
 
 
 def poisoned(given: PrefillInputs, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
@@ -140,7 +143,7 @@ def test_a_tree_is_what_its_paths_are_alone(device) -> None:
 
 def test_an_attention_sink_does_not_drown_the_rest(device) -> None:
     """One key 8 nats above the rest, of which P against the running maximum leaves no trace: the
-    output would be that key's value. Against each page's own, only the sink's page suffers."""
+    output would be that key's value. Against each step's own, only the sink's suffers."""
     given = prefill_inputs([2], [1500], heads=16, device=str(device), spread=1.0)
     k, v = gather_context(given.kv, given.pages[0])
     real = given.q[0, 0].float() * given.q_scale[0, 0]
@@ -149,7 +152,7 @@ def test_an_attention_sink_does_not_drown_the_rest(device) -> None:
     scale = 8 / (q[0, 0].float() @ k[0, 0].float() * 128**-0.5)
     scatter_context(given.kv, given.pages[0], k, v)
     given = given._replace(q=q, q_scale=torch.full_like(given.q_scale, float(scale)))
-    check(given, 0.04)
+    check(given, SINK_ERROR)
     only_sink = (v[0, 0] * given.v_scale[0]).expand(given.q.shape)
     assert relative_error(only_sink, reference(*given)) > 0.4
 
@@ -169,7 +172,7 @@ def test_int8_output_with_a_static_scale(device) -> None:
     want = reference(*given)
     scale = float(want.abs().max()) / 100
     out = prefill_attention(*given, out=poisoned(given, torch.int8), out_scale=scale)
-    assert relative_error(out.double() * scale, want) < 0.05
+    assert relative_error(out.double() * scale, want) < 0.02 + INT8_ERROR
     clipped = prefill_attention(*given, out_scale=scale / 4)
     assert int(clipped.max()) == 127
     assert int(clipped.min()) == -127

@@ -159,6 +159,11 @@ def test_the_table_is_exact_far_out() -> None:
     assert table[32767, 1, 63] == torch.tensor(math.sin(32767 * BASE ** (-63 / 64)))
 
 
+def test_a_chained_launch_is_like_any_other_on_a_cpu() -> None:
+    inputs = rotary_inputs(3, 8, order=None)
+    assert torch.equal(call(inputs, chained=True).values, call(inputs).values)
+
+
 def test_no_tokens() -> None:
     assert call(rotary_inputs(0, 4, order=None)).values.shape == (0, 4, 128)
 
@@ -201,6 +206,7 @@ BAD = {
     "pages.v: shape is": {"pages": KVPages(GOOD.pages.k, GOOD.pages.v[1:])},
     "q: shape is": {"q": torch.zeros((3, 5, 128), dtype=torch.int8)},
     "q: dtype is": {"q": torch.zeros((3, 4, 128), dtype=torch.float16)},
+    "q: does not start at": {"q": torch.zeros(1544, dtype=torch.int8)[8:].view(3, 4, 128)},
     "q_scale: shape is": {"q_scale": torch.zeros((4, 3))},
     "limit: is -4.0": {"limit": -4.0},
 }

@@ -156,18 +156,18 @@ def chi_square(counts: torch.Tensor, expected: torch.Tensor) -> tuple[float, flo
 
 @pytest.mark.parametrize("option", ["full", "top-p", "both", "both, narrow"])
 def test_tokens_come_as_often_as_they_are_likely(option: str) -> None:
-    """1000 draws of the reference, of which the kernel makes the first 20; gpu/ has more."""
+    """500 draws of the reference, of which the kernel makes the first 10; gpu/ has more."""
     p, k = OPTIONS[option]
     logits, heat, seed, _ = sampling_inputs(1, 12, spread=1.0, seed=3)
     drawn = [
-        reference(logits[0], int(seed), step, float(heat), p, min(k, 8))[0] for step in range(1000)
+        reference(logits[0], int(seed), step, float(heat), p, min(k, 8))[0] for step in range(500)
     ]
     counts = torch.bincount(torch.tensor(drawn), minlength=12)
-    statistic, bound = chi_square(counts, renormalised(logits[0], 0.8, p, min(k, 8)) * 1000)
+    statistic, bound = chi_square(counts, renormalised(logits[0], 0.8, p, min(k, 8)) * 500)
     assert statistic < bound
-    steps = torch.arange(20, dtype=torch.int32)
-    rows = SamplingInputs(logits.repeat(20, 1), heat.repeat(20), seed.repeat(20), steps)
-    assert run(rows, p, min(k, 8)).tolist() == drawn[:20]
+    steps = torch.arange(10, dtype=torch.int32)
+    rows = SamplingInputs(logits.repeat(10, 1), heat.repeat(10), seed.repeat(10), steps)
+    assert run(rows, p, min(k, 8)).tolist() == drawn[:10]
 
 
 def test_philox_has_the_published_numbers() -> None:

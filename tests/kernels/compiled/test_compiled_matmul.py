@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import sm90
 
-from kernels.common.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
-from kernels.hopper.matmul import CHANGING
-from kernels.hopper.matmul_launch import MOST_COLUMNS, constants
-from kernels.hopper.matmul_tiling import Tiling, tiling_for
+from kernels.hopper.matmul.kernel import CHANGING
+from kernels.hopper.matmul.launch import MOST_COLUMNS, constants
+from kernels.hopper.matmul.tiling import Tiling, tiling_for
 from kernels.matmul import plain_tiling
+from kernels.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
 
 EPILOGUES = (Plain, Clamp, SquaredRelu, Residual)
 POINTERS = {
@@ -20,7 +20,24 @@ POINTERS = {
     "residual_scale": "*fp32",
 }
 NUMBERS = {"x_scale": "fp32", "limit": "fp32", "inverse_scale": "fp32"}
-SIZES = (1, 64, 128, 256, 2048)
+SIZES = (1, 64, 256, 2048)
+"""Tokens, one for each tiling of the plain kernel."""
+
+PRODUCTS = [
+    (1, 17536, 5120, Plain),
+    (1, 5120, 17536, Plain),
+    (64, 17536, 5120, SquaredRelu),
+    (64, 5120, 17536, Residual),
+    (128, 5120, 8192, Residual),
+    (256, 8448, 5120, Plain),
+    (256, 5120, 8192, Residual),
+    (256, 30720, 7168, SquaredRelu),
+    (256, 5120, 17536, Residual),
+    (1024, 5120, 8192, Plain),
+    (2048, 17536, 5120, SquaredRelu),
+    (2048, 5120, 17536, Residual),
+]
+"""Layers of the models, every kind of tile, every epilogue that compiles to its own code."""
 
 
 @dataclass
@@ -52,7 +69,7 @@ def hopper(tiling: Tiling, epilogue: type[Epilogue]) -> sm90.Code:
     fixed = constants(tiling, EPILOGUES.index(epilogue), has_row_scale=True, size=size)
     pointers = [n for n, t in (given.types | shared).items() if t.startswith("*")]
     return sm90.compile(
-        "kernels.hopper.matmul",
+        "kernels.hopper.matmul.kernel",
         "matmul_kernel",
         descriptors | shared | given.types,
         given.constants | fixed,
@@ -94,17 +111,19 @@ def inner(code: sm90.Code) -> sm90.Instructions:
     return min((x for x in code.loops if x.count("IGMMA")), key=lambda x: x.total)
 
 
-@pytest.mark.parametrize("epilogue", [Plain, SquaredRelu, Residual])
-@pytest.mark.parametrize("m", SIZES)
-def test_hopper(m: int, epilogue: type[Epilogue]) -> None:
-    tiling = tiling_for(m, 17536, 5120)
+@pytest.mark.parametrize(("m", "n", "k", "epilogue"), PRODUCTS)
+def test_hopper(m: int, n: int, k: int, epilogue: type[Epilogue]) -> None:
+    tiling = tiling_for(m, n, k, chained=True, residual=epilogue is Residual)
     code = hopper(tiling, epilogue)
     columns = min(tiling.columns, MOST_COLUMNS)
     assert set(code.mma) == {f"wgmma.mma_async.sync.aligned.m64n{columns}k32.s32.s8.s8"}
     products = tiling.rows // 64 * (tiling.columns // columns) * (tiling.k_tile // 32)
     assert inner(code).count("IGMMA") == products
     assert inner(code).count("LDG", "LDGSTS", "LDS", "STS") == 0
-    assert code.count("UTMALDG") == tiling.consumers + 1
+    # Where weights are rows, a chained launch copies ahead apart from its loop.
+    places = 2 if tiling.swap and tiling.chained else 1
+    copies = places * (tiling.consumers + 1) * (tiling.k_tile // 128)
+    assert code.count("UTMALDG") == copies
     stage = (tiling.consumers * tiling.rows + tiling.columns) * tiling.k_tile
     assert list(code.tma_bytes) == [stage]
     assert (code.spills, code.local_bytes) == (0, 0)

@@ -44,9 +44,9 @@ def test_equals_the_reference_and_itself(case: str) -> None:
     rest[inputs.slots[written].long()] = False
     for seen in stored(inputs.pages, rest.nonzero()[:, 0]):
         assert (seen == POISON).all(), "nothing else is written"
-    for _ in range(3):
+    for chained in (False, True, True):
         pages = KVPages(*(page.clone().fill_(POISON) for page in inputs.pages))
-        repeat = rotary_write(**{**named, "pages": pages})
+        repeat = rotary_write(**{**named, "pages": pages}, chained=chained)
         assert torch.equal(repeat.values, q)
         assert found.scale is None or torch.equal(repeat.scale, found.scale)
         assert torch.equal(pages.k, inputs.pages.k)

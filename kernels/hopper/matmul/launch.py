@@ -8,9 +8,9 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from kernels.common.device import multiprocessors
-from kernels.common.product import Request
-from kernels.hopper import matmul as kernel
-from kernels.hopper.matmul_tiling import COUNTERS, Tiling, cut, tiling_for
+from kernels.hopper.matmul import kernel
+from kernels.hopper.matmul.tiling import COUNTERS, Tiling, cut, tiling_for
+from kernels.product import Request
 
 MOST_COLUMNS = 128
 """Of one int8 matrix instruction: a power of two, and the compiler takes at most 224."""

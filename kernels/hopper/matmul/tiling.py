@@ -122,13 +122,14 @@ so small that whole ones keep most multiprocessors copying. Sharing tiles pays w
 
 MANY_TOKENS = (
     Candidate(Tiling(64, 2, 256, 4, swap=False), 0.609, 4.9),
-    Candidate(Tiling(64, 2, 256, 4, swap=False, splits=2), 0.621, 5.0, 7.0),
+    Candidate(Tiling(64, 2, 256, 4, swap=False, splits=2), 0.625, 5.0, 6.0),
+    Candidate(Tiling(64, 2, 256, 4, swap=False, splits=4), 0.625, 5.0, 9.0),
     Candidate(Tiling(64, 2, 128, 6, swap=True), 0.35, 2.7),
     Candidate(Tiling(64, 3, 256, 3, swap=False, part=32), 0.94, 8.0),
 )
-"""The first reaches the most where waves are full, and in the second two CTAs share each tile of
-the last one; the others are for products of about one wave. The last one, of 192 rows, spills
-registers where it adds a residual, and is then left out."""
+"""The first reaches the most where waves are full; in the second and third, two or four CTAs share
+each tile of the last wave; the others are for products of about one wave. The last one, of 192
+rows, spills registers where it adds a residual, and is then left out."""
 
 
 def expected_time(m: int, n: int, k: int, candidate: Candidate, multiprocessors: int) -> float:

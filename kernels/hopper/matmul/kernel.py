@@ -1,15 +1,15 @@
 """int8 matmul for Hopper: one persistent, warp-specialised kernel for every M.
 
 A warp copies tiles with the tensor memory accelerator; one to three warpgroups multiply them with
-`wgmma` of up to 256 columns (plain Triton stops at 128 for int8, and then shared memory is the
-bound) and write the result while the copying warp is already at the next tile.
+`wgmma`, two instructions of 128 columns where a tile has 256 (Triton takes no wider int8 ones), and
+write the result while the copying warp is already at the next tile.
 
 Rows and columns here are those of the matrix instruction. At large M the rows are tokens and the
 columns weights; at small M it is the reverse (`swap`), because the instruction always has 64 rows
-but as few as 16 columns. Work is cut into segments of a tile's K range (stream-K): a CTA first
-takes its even share of the last, partial wave of tiles, cut anywhere along K, then whole tiles.
-Where CTAs share a tile, each leaves its int32 partial sums in a workspace and the last one to
-arrive adds them up. Integer sums do not depend on the order, so neither does the result.
+but as few as 16 columns. A CTA first takes its part of the tiles that are shared, if the tiling has
+such (`tiling.cut`), then whole tiles. Where CTAs share a tile, each leaves its int32 partial
+sums in a workspace and the last one to arrive adds them up. Integer sums do not depend on the
+order, so neither does the result.
 """
 
 from triton.experimental import gluon
@@ -23,7 +23,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from kernels.hopper.matmul_parts import (
+from kernels.hopper.matmul.parts import (
     add_partials,
     is_last,
     parts,
