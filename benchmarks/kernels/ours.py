@@ -158,7 +158,7 @@ def prefill_plan(case: Case, sets: Sets) -> Iterator[Contender]:
 
 
 def _epilogue(case: Case, inputs: MatmulInputs) -> Any:
-    from kernels.common import product
+    from kernels import product
 
     match case.shape["epilogue"]:
         case "relu2":
