@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.kernels import store
 from benchmarks.kernels.aims import urgent_first
 from benchmarks.kernels.cases import chosen
-from benchmarks.kernels.report import plots, tables
+from benchmarks.kernels.report import page, plots, tables
 from benchmarks.kernels.supervisor import LIMIT_S, Run, worker_command
 from benchmarks.kernels.warming import warm
 
@@ -49,6 +49,9 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--plots", type=Path, metavar="FOLDER", help="with the report, draw its figures (SVG)"
     )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="put the report between the marks of a page"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     return parser.parse_args(arguments)
 
@@ -72,9 +75,11 @@ def gpu_of(asked: str | None, folder: Path) -> str:
 def show(gpu: str, arguments: argparse.Namespace) -> None:
     """The report, and the drawings if they are wanted."""
     report: dict[str, Any] = tables.load(gpu, arguments.results)
-    if arguments.plots:
-        for file in plots.write(report, arguments.plots):
-            say(f"wrote {file}")
+    drawn = plots.write(report, arguments.plots) if arguments.plots else []
+    if arguments.page:
+        page.fill(arguments.page, report, drawn)
+    for file in [*drawn, *filter(None, [arguments.page])]:
+        say(f"wrote {file}")
     if arguments.format == "json":
         sys.stdout.write(json.dumps(report, allow_nan=False) + "\n")
     else:

@@ -62,10 +62,9 @@ def call_once(case: Case) -> None:
         {"torchao_mm"} if TUNED.items() <= case.shape.items() else set()
     )
     peers = [p for p in PEERS.get(case.operator, ()) if p.__name__ in compiling]
-    sets = build(case, "cuda", 0.0)
     for source in (OPERATORS[case.operator], *peers):
         try:
-            for contender in source(case, sets):
+            for contender in source(case, build(case, "cuda", 0.0)):
                 contender.calls[0]()
                 torch.cuda.synchronize()
         except Exception as error:

@@ -4,6 +4,8 @@ On the CPU the kernels are interpreted; the clock is a double that times nothing
 """
 
 import time
+from importlib import import_module
+from inspect import signature
 
 import pytest
 
@@ -76,6 +78,21 @@ def test_variants_on_hopper_are_right(
     found = worker.measure(case, NoClock(), device, 0.001, 0.0)
     assert found["failures"] == []
     assert [row["impl"] for row in found["rows"]] == wanted
+
+
+@pytest.mark.parametrize("operator", ["norm_quantise", "rotary_write"])
+def test_small_operators_are_chained_if_they_can_be(
+    operator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = next(case for case in small_cases() if case.operator == operator)
+    monkeypatch.setattr(worker, "PEERS", {})
+    monkeypatch.setattr(ours, "is_hopper", lambda: True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = worker.measure(case, NoClock(), device, 0.001, 0.0)
+    assert found["failures"] == []
+    function = getattr(import_module(f"kernels.{operator}"), operator)
+    chained = ["ours chained"] if "chained" in signature(function).parameters else []
+    assert [row["impl"] for row in found["rows"]] == ["ours", *chained]
 
 
 def test_products_of_many_rows_are_not_chained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from benchmarks.kernels import store
 from benchmarks.kernels.__main__ import main, options
 from benchmarks.kernels.aims import AIMS, floor_us
 from benchmarks.kernels.cases import Case, chosen
-from benchmarks.kernels.report import plots, tables
+from benchmarks.kernels.report import page, plots, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 GPU = "h100-test"
@@ -160,6 +160,24 @@ def test_drawings(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     words = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
     assert {DECODE.name, "2.68  ours", "must", "aim"} <= words
     assert len(list(root.iter("{http://www.w3.org/2000/svg}rect"))) == 3
+
+
+def test_a_page_is_filled_between_its_marks_again_and_again(results: Path, tmp_path: Path) -> None:
+    file = tmp_path / "docs" / "page.md"
+    file.parent.mkdir()
+    file.write_text(f"before\n{page.BEGIN}old\n{page.END}after\n", encoding="utf-8")
+    plots_in = ["--plots", str(file.parent / "img"), "--page", str(file)]
+    for _ in range(2):
+        assert main(["--report", "--results", str(results), *plots_in]) == 0
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith(f"{page.END}after\n")
+    assert "old" not in text
+    assert text.count("| decode 64 heads 128 x 8192 | 2.6 (2.75) TB/s | 2.68 | ours |") == 1
+    assert "![kernels-decode](img/kernels-decode.svg)" in text
+    file.write_text("no marks", encoding="utf-8")
+    with pytest.raises(ValueError, match="no place for figures"):
+        main(["--report", "--results", str(results), "--page", str(file)])
 
 
 def test_small_and_large_products_are_drawn_apart() -> None:
