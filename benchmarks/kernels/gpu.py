@@ -47,6 +47,9 @@ class Graph:
         import torch
 
         self.calls = len(calls) * rounds
+        # A graph holds addresses; the tensors there live as long as the calls that use them. (The
+        # next capture gives what is free back to the device.)
+        self._kept = list(calls)
         self._marks: list[tuple[Any, Any]] = []
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from benchmarks.kernels.cases import HEAD_DIM, PAGE, Case
 from benchmarks.kernels.gpu import installed
@@ -170,8 +171,11 @@ def torchao_mm(case: Case, sets: Sets) -> Iterator[Contender]:
 
 
 @triton.jit
-def _copy_kernel(source, out, count, BLOCK: tl.constexpr):
+def _copy_kernel(source, out, count, BLOCK: tl.constexpr, CHAINED: tl.constexpr):
     """int32 in, int32 out."""
+    if CHAINED:
+        gdc_wait()
+        gdc_launch_dependents()
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     tl.store(out + at, tl.load(source + at, mask=at < count), mask=at < count)
 
@@ -187,11 +191,12 @@ def _read_kernel(source, out, count, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
     tl.store(out + tl.program_id(0), tl.sum(total, 0))
 
 
-def triton_copy(source: torch.Tensor, out: torch.Tensor) -> None:
+def triton_copy(source: torch.Tensor, out: torch.Tensor, *, chained: bool = False) -> None:
     """A plain copy kernel: 16 bytes a thread and access, 8 KiB a program."""
     count = source.numel()
     grid = (triton.cdiv(count, COPY_BLOCK),)
-    _copy_kernel[grid](source, out, count, BLOCK=COPY_BLOCK, num_warps=4)
+    how = {"CHAINED": chained, "launch_pdl": chained}
+    _copy_kernel[grid](source, out, count, BLOCK=COPY_BLOCK, num_warps=4, **how)
 
 
 def triton_read(source: torch.Tensor, out: torch.Tensor) -> None:
@@ -210,6 +215,9 @@ def same_size_copy(case: Case, sets: Sets) -> Iterator[Contender]:
         pairs.append((source, torch.empty_like(source)))
     calls = [lambda p=pair: triton_copy(*p) for pair in pairs]
     yield Contender(named("Triton copy", "triton"), calls)
+    if torch.cuda.get_device_capability() >= (9, 0):
+        calls = [lambda p=pair: triton_copy(*p, chained=True) for pair in pairs]
+        yield Contender(named("Triton copy chained", "triton"), calls)
     calls = [lambda p=pair: p[1].copy_(p[0]) for pair in pairs]
     yield Contender(named("torch copy", "torch"), calls)
 
