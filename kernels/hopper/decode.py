@@ -99,7 +99,7 @@ def _produce(
     waits for the end of that launch before it reads the newest.
     """
     descs, rings, bars, table, entries, plan, batch = source
-    full, empty, _ = bars
+    full, empty = bars
     edges, _, start, limit, _ = _parts_of(plan, batch)
     record = plan + gl.program_id(0) * 16
     begin, last, b = gl.load(record), gl.load(record + 1), gl.load(record + 2)
@@ -134,17 +134,16 @@ def _produce(
 @gluon.jit
 def _step(
     q, scale, rings, bars, at, low, high, state,
-    ME: gl.constexpr, PARTNERS: gl.constexpr, MASKED: gl.constexpr, STAGES: gl.constexpr,
-    MMA: gl.constexpr,
+    MASKED: gl.constexpr, STAGES: gl.constexpr, MMA: gl.constexpr,
 ):  # fmt: skip
     """One more tile, the one in the ring's slot of position `at`."""
     k_ring, v_ring = rings
-    full, empty, turns = bars
+    full, empty = bars
     slot = at % STAGES
     mbarrier.wait(full.index(slot), (at // STAGES) & 1)
     k, v = k_ring.index(slot), v_ring.index(slot)
     if q.dtype == gl.int8:
-        state = tile_int8(q, scale, k, v, low, high, state, turns, at, ME, PARTNERS, MASKED, MMA)
+        state = tile_int8(q, scale, k, v, low, high, state, MASKED, MMA)
     else:
         state = tile_fp16(q, scale, k, v, low, high, state, MASKED, MMA)
     mbarrier.arrive(empty.index(slot), count=1)
@@ -154,7 +153,7 @@ def _step(
 @gluon.jit
 def _attend(
     q, scale, rings, bars, first, after, begin, edge, next_edge, low, high,
-    ME: gl.constexpr, PARTNERS: gl.constexpr, STAGES: gl.constexpr, MMA: gl.constexpr,
+    STAGES: gl.constexpr, MMA: gl.constexpr,
 ):  # fmt: skip
     """The tiles `first` to `after`, all of one sequence: (output, mass), 64 rows."""
     row: gl.constexpr = gl.SliceLayout(1, MMA)
@@ -167,25 +166,13 @@ def _attend(
     for i in range(0, whole):
         state = (acc, top, ref, mass)
         acc, top, ref, mass = _step(
-            q, scale, rings, bars, at + i, 0, 128, state, ME, PARTNERS, False, STAGES, MMA
+            q, scale, rings, bars, at + i, 0, 128, state, False, STAGES, MMA
         )
     for i in range(whole, after - first):
         token = (low // 128 - edge + _tile_at(i, first, after, head, at_edge)) * 128
         state = (acc, top, ref, mass)
         acc, top, ref, mass = _step(
-            q,
-            scale,
-            rings,
-            bars,
-            at + i,
-            low - token,
-            high - token,
-            state,
-            ME,
-            PARTNERS,
-            True,
-            STAGES,
-            MMA,
+            q, scale, rings, bars, at + i, low - token, high - token, state, True, STAGES, MMA
         )
     return acc / mass[:, None], ref + gl.log2(mass)
 
@@ -252,21 +239,7 @@ def _consume(
         after = gl.minimum(next_edge, last)
         scale = _load_queries(q, queries, b, softmax_scale, ME, HEADS, KV_HEADS, row)
         value, log_total = _attend(
-            q,
-            scale,
-            rings,
-            bars,
-            first,
-            after,
-            begin,
-            edge,
-            next_edge,
-            low,
-            high,
-            ME,
-            ROWS // 64,
-            STAGES,
-            MMA,
+            q, scale, rings, bars, first, after, begin, edge, next_edge, low, high, STAGES, MMA
         )
         if count == 1:
             store_rows(outs, value, log_total, b, ME * 64, 64, HEADS, KV_HEADS, MMA)
@@ -309,11 +282,8 @@ def decode_kernel(
     for s in gl.static_range(STAGES):
         mbarrier.init(full.index(s), count=1)
         mbarrier.init(empty.index(s), count=ROWS // 64)
-    turns = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
-    mbarrier.init(turns.index(0), count=1)
-    mbarrier.init(turns.index(1), count=1)
     fence_async_shared()
-    rings, bars, parts = (k_ring, v_ring), (full, empty, turns), (partial, mass)
+    rings, bars, parts = (k_ring, v_ring), (full, empty), (partial, mass)
     queries, outs = (q, q_scale), (out, mass_out, v_scale, out_scale)
     work = (queries, outs, plan, parts, q_tiles, rings, bars, batch, softmax_scale)
     source = ((k_desc, v_desc, k_part, v_part), rings, bars, table, entries, plan, batch)

@@ -2,11 +2,7 @@
 
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.hopper import (
-    fence_async_shared,
-    mbarrier,
-    warpgroup_mma,
-)
+from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, warpgroup_mma
 
 from kernels.hopper.compat import barrier
 from kernels.hopper.probabilities import V_LAYOUT, byte_sums, follow, probabilities
@@ -20,16 +16,9 @@ def _seen(low, high, MMA: gl.constexpr):
 
 
 @gluon.jit
-def tile_int8(
-    q, scale, k, v, low, high, state, turns, at,
-    ME: gl.constexpr, PARTNERS: gl.constexpr, MASKED: gl.constexpr, MMA: gl.constexpr,
-):  # fmt: skip
+def tile_int8(q, scale, k, v, low, high, state, MASKED: gl.constexpr, MMA: gl.constexpr):
     """One more tile: scores, probabilities and their product with V, added to the state
-    (accumulator, largest logit, what it is relative to, mass).
-
-    Two warpgroups take turns with the exponentials, so that the products of one run under those of
-    the other; left alone they wait for the same page and then for the same unit.
-    """
+    (accumulator, largest logit, what it is relative to, mass)."""
     acc, top, ref, mass = state
     operand: gl.constexpr = gl.DotOperandLayout(0, MMA, 4)
     zero = gl.zeros([64, 128], gl.int32, MMA)
@@ -41,11 +30,7 @@ def tile_int8(
     else:
         tile_top = gl.max(scores, 1).to(gl.float32) * scale  # of integers: half the instructions
     top, ref, old = follow(tile_top, top, ref)
-    if PARTNERS == 2:
-        mbarrier.wait(turns.index(ME), (at + 1 + ME) & 1)
     p = probabilities(x, scale, ref, operand)
-    if PARTNERS == 2:
-        mbarrier.arrive(turns.index(1 - ME))
     mass = mass * old + byte_sums(p, gl.SliceLayout(1, MMA))
     v = v._reinterpret(gl.int8, [128, 128], V_LAYOUT).permute((1, 0))
     out = warpgroup_mma(p, v, zero, use_acc=False)

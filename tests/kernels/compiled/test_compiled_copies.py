@@ -10,7 +10,7 @@ def test_the_copy_is_wide() -> None:
         "benchmarks.kernels.peers",
         "_copy_kernel",
         {"source": "*i32", "out": "*i32", "count": "i32"},
-        WIDE,
+        WIDE | {"CHAINED": False},
         divisible_by_16=("source", "out", "count"),
     )
     assert code.count("LDG") == code.count("LDG", width=16) == 4
