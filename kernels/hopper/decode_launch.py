@@ -39,7 +39,8 @@ def default_stages(kv: KVPages, plan: DecodePlan) -> int:
     rows = plan.partial.shape[2]
     if not kv.is_int8:
         return 3 if rows == 64 else 2
-    return 2 if plan.workers * kv.kv_heads > multiprocessors(kv.k.device) else 3
+    two_workers = plan.workers * kv.kv_heads > multiprocessors(kv.k.device)
+    return 2 if two_workers or 2 * plan.batch > plan.workers else 3
 
 
 def launch(
