@@ -7,8 +7,8 @@ matrix product, so a key is read once for all of them.
 
 In int8, scores are int8 x int8 products, and so is P @ V: within a tile of 128 keys, P is
 quantised against the *tile's own* largest score. Against the running one, a single dominant key (an
-attention sink) leaves every later tile below one step of int8, and the output is wrong by 0.78 of
-its size; so it is 0.0025 (`tests/kernels/test_decode_attention.py` has both). The denominator sums
+attention sink) leaves every later tile below one step of int8: 8 nats above the rest at 8K tokens,
+and the output is wrong by 0.78 of its size; so it is 0.007 (docs/kernels.md). The denominator sums
 the rounded P, so numerator and denominator round alike.
 
 Two kernels: the one here, in plain Triton, cuts each context into fixed pieces and merges them in a

@@ -16,9 +16,9 @@ from typing import Any
 from benchmarks.kernels import store
 from benchmarks.kernels.aims import urgent_first
 from benchmarks.kernels.cases import chosen
+from benchmarks.kernels.processes.supervisor import LIMIT_S, Run, worker_command
+from benchmarks.kernels.processes.warming import warm
 from benchmarks.kernels.report import page, plots, tables
-from benchmarks.kernels.supervisor import LIMIT_S, Run, worker_command
-from benchmarks.kernels.warming import warm
 
 
 def pattern(text: str) -> str:
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return measure(chosen_options, say)
     if chosen_options.profile:
-        from benchmarks.kernels.worker import profile
+        from benchmarks.kernels.processes.worker import profile
 
         for case in chosen(chosen_options.only):
             profile(case)

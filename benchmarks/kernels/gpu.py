@@ -5,6 +5,7 @@ looks. torch is imported where it is needed, so that a report can do without.
 """
 
 import platform
+import shlex
 import subprocess
 import threading
 import time
@@ -211,6 +212,15 @@ def smi(fields: str, index: str = "0") -> dict[str, str]:
         return {}
     cells = [cell.strip() for cell in done.stdout.strip().split(",")]
     return dict(zip(fields.split(","), cells, strict=False))
+
+
+def command(arguments: Sequence[str]) -> str:
+    """The command that measures, to be repeated anywhere: without the folder of its files."""
+    kept = list(arguments)
+    while "--results" in kept:
+        at = kept.index("--results")
+        del kept[at : at + 2]
+    return shlex.join(["python", "-m", "benchmarks.kernels", *kept])
 
 
 def commit() -> str | None:

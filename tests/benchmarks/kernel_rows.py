@@ -8,7 +8,7 @@ Row = dict[str, Any]
 
 
 def row(case: Case, impl: str, us: float) -> Row:
-    """A row of this median, as `benchmarks.kernels.worker` makes it."""
+    """A row of this median, as `benchmarks.kernels.processes.worker` makes it."""
     return {
         "operator": case.operator,
         "shape": shape_json(case.shape),

@@ -12,8 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from benchmarks.kernels import inputs, ours, peers, worker  # noqa: E402
+from benchmarks.kernels import inputs, ours, peers  # noqa: E402
 from benchmarks.kernels.cases import Case, chosen, small_cases  # noqa: E402
+from benchmarks.kernels.processes import worker  # noqa: E402
 from benchmarks.kernels.timing import Contender  # noqa: E402
 from kernels.shared_prefix import group_by_prefix  # noqa: E402
 

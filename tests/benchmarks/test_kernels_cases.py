@@ -7,7 +7,7 @@ import pytest
 from benchmarks.kernels import cases
 from benchmarks.kernels.aims import AIMS, bound_by, floor_us, urgent_first
 from benchmarks.kernels.cases import chosen, every_case, matmul, prefill, shape_json, spans
-from benchmarks.kernels.warming import shared_out
+from benchmarks.kernels.processes.warming import shared_out
 from kaiju_sim.catalog.models import find_model
 
 

@@ -9,7 +9,7 @@ from kernel_rows import row, samples
 
 from benchmarks.kernels import store
 from benchmarks.kernels.cases import chosen
-from benchmarks.kernels.supervisor import Run, line_of
+from benchmarks.kernels.processes.supervisor import Run, line_of
 
 CASES = chosen("^norm (64|512|2048) x 5120$")
 GPU = "h100-test"

@@ -7,7 +7,6 @@ probabilities against the running maximum (`naive`), which a dominant token brea
 """
 
 import re
-import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -51,15 +50,15 @@ def measure(options: Namespace, say: Callable[[str], None]) -> int:
     """Measure on the GPU, or interpreted on the CPU; save and show."""
     import torch
 
-    from benchmarks.kernels.gpu import commit, described, slug
+    from benchmarks.kernels.gpu import command, commit, described, slug
     from benchmarks.kernels.report.tables import accuracy_table
 
     has_gpu = torch.cuda.is_available()
     about = described() if has_gpu else {"gpu": "cpu"}
     begun = datetime.now(UTC).isoformat(timespec="seconds")
     rows = list(report("cuda" if has_gpu else "cpu", options.only or "", say))
-    command = shlex.join(["python", "-m", "benchmarks.kernels", *sys.argv[1:]])
-    run = {"run": begun, "commit": options.commit or commit(), "command": command} | about
+    how = {"commit": options.commit or commit(), "command": command(sys.argv[1:])}
+    run = {"run": begun} | how | about
     store.save_accuracy(slug(about["gpu"]), rows, run, options.results)
     sys.stdout.write(accuracy_table(rows))
     return 0

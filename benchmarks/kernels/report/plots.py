@@ -85,7 +85,8 @@ def group(
             f'<rect x="{NAMES}" y="{at:.1f}" width="{width:.1f}" height="{BAR - 2}" '
             f'fill="{colour_of(row["impl"])}"/>'
         )
-        figure = f"{row[part.figure]:.3g}"
+        value = row[part.figure]
+        figure = f"{value:.0f}" if value >= 100 else f"{value:.3g}"
         yield text(NAMES + width + 5, at + BAR - 4, f"{figure}  {row['impl']}", colour=PALE)
     for aim in aims:
         if aim["case"] == case["case"] and aim["figure"] == part.figure:
@@ -97,7 +98,7 @@ def group(
 def legend(part: Part) -> Iterator[str]:
     """What the marks are."""
     yield f'<text x="{NAMES}" y="22" font-size="14" fill="{INK}">{escape(part.title)}</text>'
-    marks = ((MUST, "must"), (AIM, "aim"), (PALE, f"ceiling {part.ceiling:.3g}"))
+    marks = ((MUST, "must"), (AIM, "aim"), (PALE, f"ceiling {part.ceiling:g}"))
     for i, (colour, name) in enumerate(marks):
         yield line(NAMES + 90 * i, 34, 12, colour, 2)
         yield text(NAMES + 90 * i + 6, 44, name)

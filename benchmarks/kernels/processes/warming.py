@@ -1,7 +1,8 @@
 """Compiles ahead, in several processes at once: Triton keeps what it compiled in its cache.
 
-`python -m benchmarks.kernels.warming NAME...` calls our implementations of cases once each, and
-peers that compile; nothing is timed. What fails here fails again, and is told, when it is measured.
+`python -m benchmarks.kernels.processes.warming NAME...` calls our implementations of cases once
+each, and peers that compile; nothing is timed. What fails here fails again, and is told, when it is
+measured.
 """
 
 import subprocess
@@ -22,7 +23,7 @@ TUNED = {"m": 2048, "model": "13b", "product": "up"}
 def warm(cases: Sequence[Case], processes: int, say: Callable[[str], None]) -> None:
     """Run so many processes on all cases; those that take too long are ended."""
     begin = time.monotonic()
-    command = [sys.executable, "-m", "benchmarks.kernels.warming"]
+    command = [sys.executable, "-m", "benchmarks.kernels.processes.warming"]
     running = [
         subprocess.Popen([*command, *names], stdout=subprocess.DEVNULL)
         for names in shared_out(cases, processes)

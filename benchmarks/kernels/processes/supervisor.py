@@ -2,7 +2,6 @@
 
 import json
 import queue
-import shlex
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ from typing import Any
 
 from benchmarks.kernels import store
 from benchmarks.kernels.cases import Case
-from benchmarks.kernels.gpu import commit, slug
+from benchmarks.kernels.gpu import command, commit, slug
 from benchmarks.kernels.store import OURS
 
 CASE_S = 75.0
@@ -31,7 +30,7 @@ Command = Callable[[Sequence[str]], list[str]]
 
 def worker_command(seconds: float) -> Command:
     """How to start a worker on some cases."""
-    start = [sys.executable, "-m", "benchmarks.kernels.worker", str(seconds)]
+    start = [sys.executable, "-m", "benchmarks.kernels.processes.worker", str(seconds)]
     return lambda names: [*start, *names]
 
 
@@ -136,7 +135,7 @@ class Run:
         return {
             "run": self.begun,
             "commit": self.commit or commit(),
-            "command": shlex.join(["python", "-m", "benchmarks.kernels", *sys.argv[1:]]),
+            "command": command(sys.argv[1:]),
             "failures": self.failures,
             "left_out": len(self.left),
             "left_out_cases": self.left,

@@ -1,7 +1,7 @@
 """Measures cases in a process of its own, since an illegal access or a hang takes a process down.
 
-It prints one JSON object a line, which `benchmarks.kernels.supervisor` reads: `{"about": ...}`,
-then for each case `{"begin": name}` and `{"rows": ..., "samples": ..., "failures": ...}`.
+It prints one JSON object a line, which `benchmarks.kernels.processes.supervisor` reads:
+`{"about": ...}`, then for each case `{"begin": name}` and `{"rows": ..., "samples": ..., "failures": ...}`.
 """
 
 import gc
@@ -173,7 +173,7 @@ def profile(case: Case) -> None:
 
 
 def main() -> int:
-    """`python -m benchmarks.kernels.worker SECONDS NAME...`, for the supervisor."""
+    """`python -m benchmarks.kernels.processes.worker SECONDS NAME...`, for the supervisor."""
     run(sys.argv[2:], float(sys.argv[1]), answers())
     return 0
 
