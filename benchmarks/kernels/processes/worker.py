@@ -1,7 +1,8 @@
 """Measures cases in a process of its own, since an illegal access or a hang takes a process down.
 
 It prints one JSON object a line, which `benchmarks.kernels.processes.supervisor` reads:
-`{"about": ...}`, then for each case `{"begin": name}` and `{"rows": ..., "samples": ..., "failures": ...}`.
+`{"about": ...}`, then for each case `{"begin": name}` and
+`{"rows": ..., "samples": ..., "failures": ...}`.
 """
 
 import gc
