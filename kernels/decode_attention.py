@@ -93,7 +93,8 @@ def _tile(
         out = tl.dot(p8, v, out_dtype=tl.int32).to(tl.float32)
     else:
         mass = tl.sum(p, 1)
-        v = tl.load(v_base + token[:, None] * 128 + d[None, :])
+        # What lies beside the visible keys may be anything, and 0 * NaN is NaN.
+        v = tl.load(v_base + token[:, None] * 128 + d[None, :], mask=seen[:, None], other=0.0)
         out = tl.dot(p.to(tl.float16), v)
     return top, mass, out
 
@@ -117,7 +118,7 @@ def _piece_kernel(
     r = tl.arange(0, ROWS)
     d = tl.arange(0, 128)
     at = (b * KV_HEADS + head) * SHARE
-    slot = ((b * KV_HEADS + head) * PIECES + piece) * ROWS
+    slot = ((b.to(tl.int64) * KV_HEADS + head) * PIECES + piece) * ROWS
     if low < high and first < last:
         q_at = q_ptr + (at + r)[:, None] * 128 + d[None, :]
         q = tl.load(q_at, mask=(r < SHARE)[:, None], other=0)
@@ -164,7 +165,7 @@ def _merge_kernel(
     total = tl.full((ROWS,), 1e-30, tl.float32)
     top = tl.full((ROWS,), -1e30, tl.float32)
     for piece in range(0, (tiles + PIECE - 1) // PIECE):
-        slot = ((b * KV_HEADS + head) * PIECES + piece) * ROWS
+        slot = ((b.to(tl.int64) * KV_HEADS + head) * PIECES + piece) * ROWS
         mass = tl.load(mass_ptr + slot + r)
         part = tl.load(partial_ptr + (slot + r)[:, None] * 128 + d[None, :]).to(tl.float32)
         new_top = tl.maximum(top, mass)
@@ -205,6 +206,20 @@ def _launch_pieces(
     _merge_kernel[(batch, kv.kv_heads)](
         partial, mass, start, limit, v_scale, out, mass_out, out_scale, **shape, **cut
     )
+
+
+def _check_plan(plan, start, limit, kv_heads: int, share: int) -> None:
+    """A plan is of these sequences, and has room for these heads."""
+    if not isinstance(plan, DecodePlan):
+        raise ValueError(f"plan: must be from make_plan, not {type(plan).__name__}")
+    if plan.start is not start or plan.limit is not limit:
+        raise ValueError("plan: was made for other start and limit tensors")
+    rows = 64 if share <= 64 else MOST_ROWS
+    if (plan.partial.shape[0], plan.partial.shape[2]) != (kv_heads, rows):
+        raise ValueError(
+            f"plan: was made for {plan.partial.shape[0]} KV heads of up to "
+            f"{plan.partial.shape[2]} heads each, not {kv_heads} of {share}"
+        )
 
 
 def _check(q, q_scale, kv, v_scale, pages, start, limit) -> None:
@@ -275,11 +290,17 @@ def decode_attention(
     constant; minus infinity of an empty slot), by which outputs over disjoint keys can be merged.
     `chained` (on Hopper): begin while the launch just before it on the stream ends. That launch may
     write q, q_scale and the sequences' newest keys and values (those of the page that holds token
-    `limit` - 1), but not older ones, nor the page table or the plan, which must be given.
+    `limit` - 1), but not older ones, nor the page table or the plan, which must be given. If that
+    launch is itself chained, what it must not write must also be older than the one before it.
     `plan`: from `make_plan` with these `start` and `limit`, else one is made here. `check_pages`
     reads the page table back, which waits for the device. Raises ValueError for a bad argument.
     """
     _check(q, q_scale, kv, v_scale, pages, start, limit)
+    if plan is not None:
+        _check_plan(plan, start, limit, kv.kv_heads, q.shape[1] // kv.kv_heads)
+    checks.number("softmax_scale", softmax_scale, 0, 1e30)
+    if out_scale is not None:
+        checks.number("out_scale", out_scale, 1e-30, 1e30)
     if check_pages:
         checks.page_table(pages, start, limit, kv.k.shape[0])
     dtype = torch.bfloat16 if out_scale is None else torch.int8
@@ -288,6 +309,8 @@ def decode_attention(
     checks.tensor("out", out, tuple(q.shape), dtype, q.device)
     if mass_out is not None:
         checks.tensor("mass_out", mass_out, tuple(q.shape[:2]), torch.float32, q.device)
+    if q.shape[0] == 0:
+        return out
     hopper = use_hopper(q.device, backend, served=True)
     args = (q, q_scale, kv, v_scale, pages)
     if not hopper:
@@ -298,8 +321,6 @@ def decode_attention(
     made_here = plan is None
     if plan is None:
         plan = make_plan(start, limit, heads=q.shape[1], kv_heads=kv.kv_heads, dtype=kv.k.dtype)
-    elif plan.start is not start or plan.limit is not limit:
-        raise ValueError("plan: was made for other start and limit tensors")
     scales = (softmax_scale, out_scale or 1.0)
     on_hopper.launch(*args, plan, out, mass_out, *scales, chained=chained and not made_here)
     return out

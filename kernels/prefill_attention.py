@@ -129,8 +129,9 @@ def _attend(
     else:
         p = tl.exp2(scores * scale[:, None] - new_top[:, None])
         v_rows = v_base + token[:, None] * 128 + d[None, :]
-        if MASK:  # what lies after the last key may be anything, and 0 * NaN is NaN
-            v = tl.load(v_rows, mask=(key < tl.max(high, 0))[:, None], other=0.0)
+        if MASK:  # what lies beside the visible keys may be anything, and 0 * NaN is NaN
+            some = (key >= tl.min(tl.where(low < high, low, 1 << 30), 0)) & (key < tl.max(high, 0))
+            v = tl.load(v_rows, mask=some[:, None], other=0.0)
         else:
             v = tl.load(v_rows)
         acc = tl.dot(p.to(v.dtype), v, acc * old[:, None])

@@ -8,8 +8,8 @@ memory once for each. Two ways were measured (docs/kernels-log.md):
   on an H100 it loses everywhere: with int8 pages a tile's arithmetic, not its bytes, is what costs;
 - **order**: users of one prefix are neighbours in the batch. `decode_attention`'s workers then read
   the same pages at about the same time, and all but the first find them in the L2 cache. Its plan
-  starts all sequences of a step together, so this works even across the batch; `group_by_prefix`
-  makes it so in batches of several rounds too. Nothing else changes.
+  starts all sequences of a step together, so in the batches measured it works in any order, and the
+  cache is what wins; `group_by_prefix` is for batches of several rounds. Nothing else changes.
 
 So there is no kernel here: the operator is `decode_attention` on a batch in this order.
 """

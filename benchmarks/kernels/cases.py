@@ -317,6 +317,7 @@ def small_cases() -> list[Case]:
         decode(2, 200, heads=128),
         decode(2, 200, heads=8, kv_heads=2),
         decode(2, 200, heads=8, kv="float16"),
+        decode(1, 1536, heads=16),  # cut into pieces that all its workers merge, on a GPU
         plan(5, 300, "ragged"),
         shared_prefix(6, 3, 256, 70, heads=16),
         prefill_plan(70, cached=200, heads=8),

@@ -94,7 +94,8 @@ def page_table(table: torch.Tensor, start: torch.Tensor, limit: torch.Tensor, pa
     entry = torch.arange(table.shape[1], device=table.device)
     seen = (entry >= first[:, None]) & (entry < last[:, None]) & (start < limit)[:, None]
     bad = seen & ((table < 0) | (table >= pages))
-    if (limit.long() > table.shape[1] * 128).any() or (start < 0).any():
+    out_of_reach = (limit.long() > table.shape[1] * 128) | (start < 0)
+    if (out_of_reach & (start < limit)).any():
         raise ValueError(
             f"start, limit: must lie in 0 to {table.shape[1] * 128}, the table's reach"
         )
@@ -106,14 +107,18 @@ def page_table(table: torch.Tensor, start: torch.Tensor, limit: torch.Tensor, pa
 
 def kv_pages(name: str, kv: KVPages, device: torch.device) -> None:
     """K and V of the layout that `kernels.common.layout` describes, with as many pages each."""
+    if not isinstance(kv, KVPages):
+        raise ValueError(f"{name}: must be KVPages, not {type(kv).__name__}")
     tensor(f"{name}.k", kv.k, (None, None, PAGE, HEAD_DIM), (torch.int8, torch.float16), device)
     tail = (GROUPS, HEAD_DIM, GROUP) if kv.is_int8 else (PAGE, HEAD_DIM)
     tensor(f"{name}.v", kv.v, (*kv.k.shape[:2], *tail), kv.k.dtype, device)
+    aligned(f"{name}.k", kv.k)
+    aligned(f"{name}.v", kv.v)
 
 
 def heads(name: str, query_heads: int, kv_heads: int, most: int) -> None:
     """Query heads share KV heads evenly, at most `most` a KV head."""
-    if query_heads < 1 or query_heads % kv_heads:
+    if kv_heads < 1 or query_heads < 1 or query_heads % kv_heads:
         raise ValueError(f"{name}: {query_heads} heads, must be a multiple of {kv_heads} KV heads")
     if query_heads // kv_heads > most:
         share = query_heads // kv_heads

@@ -217,6 +217,8 @@ def _plan_kernel(
 def fill(plan: DecodePlan) -> DecodePlan:
     """Make the plan for what `plan.start` and `plan.limit` now say, in one launch."""
     batch = plan.start.shape[0]
+    if batch == 0:
+        return plan
     _plan_kernel[(triton.cdiv(plan.workers, WORKERS_A_PROGRAM),)](
         plan.start, plan.limit, plan.buffer, batch, plan.workers,
         plan.counters.numel() // batch,

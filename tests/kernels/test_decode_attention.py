@@ -5,7 +5,12 @@ import torch
 
 from kernels.common.example import DecodeInputs, decode_inputs, relative_error
 from kernels.common.layout import gather_context, quantise_rows, scatter_context
-from kernels.decode_attention import decode_attention, flops_and_bytes, reference
+from kernels.decode_attention import (
+    decode_attention,
+    flops_and_bytes,
+    make_plan,
+    reference,
+)
 
 INT8_ERROR = 0.03
 """P is rounded to 1/127 of the tile's largest: an error of 0.289 / 127 of that, against a root mean
@@ -45,6 +50,39 @@ def test_an_empty_slot_is_zero_and_reads_no_page() -> None:
     assert (out[1:] == 0).all()
     assert torch.isinf(mass[1:]).all()
     assert mass[0].isfinite().all()
+
+
+def test_float16_pages_may_hold_anything_beside_what_is_visible() -> None:
+    inputs = decode_inputs([300, 140], starts=[150, 5], heads=4, dtype=torch.float16)
+    want = decode_attention(*inputs)
+    for b, (low, high) in enumerate(((150, 300), (5, 140))):
+        k, v = gather_context(inputs.kv, inputs.pages[b])
+        for side in (slice(0, low), slice(high, None)):
+            k[:, side], v[:, side] = float("nan"), float("nan")
+        scatter_context(inputs.kv, inputs.pages[b], k, v)
+    assert torch.equal(decode_attention(*inputs), want)
+
+
+def test_an_empty_batch() -> None:
+    inputs = decode_inputs([130], heads=16)
+    none = {name: getattr(inputs, name)[:0] for name in ("q", "q_scale", "pages", "start", "limit")}
+    assert decode_attention(*inputs._replace(**none)).shape == (0, 16, 128)
+    assert make_plan(none["start"], none["limit"], heads=16).batch == 0
+
+
+def test_a_plan_must_be_of_this_call() -> None:
+    inputs = decode_inputs([300, 5], heads=16)
+    other = decode_inputs([300, 5], heads=16)
+    for plan, message in (
+        ("x", "plan: must be from make_plan"),
+        (make_plan(other.start, other.limit, heads=16), "plan: was made for other start"),
+        (make_plan(inputs.start, inputs.limit, heads=128), "up to 128 heads each, not 1 of 16"),
+        (make_plan(inputs.start, inputs.limit, heads=16, kv_heads=2), "was made for 2 KV heads"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            decode_attention(*inputs, plan=plan)
+    mine = make_plan(inputs.start, inputs.limit, heads=16)
+    assert torch.equal(decode_attention(*inputs, plan=mine), decode_attention(*inputs))
 
 
 def test_all_slots_empty() -> None:
@@ -134,6 +172,9 @@ BAD = {
     "q: 16 heads, must be a multiple": {"kv": decode_inputs([1], heads=3, kv_heads=3).kv},
     "out: dtype is": {"out": torch.zeros((2, 16, 128))},
     "mass_out: shape is": {"mass_out": torch.zeros((2, 15))},
+    "softmax_scale: is nan": {"softmax_scale": float("nan")},
+    "out_scale: is 0.0": {"out_scale": 0.0},
+    "kv: must be KVPages": {"kv": None},
     "backend: 'cuda' is none of": {"backend": "cuda"},
     "backend: 'hopper' is not possible": {"backend": "hopper"},
 }
