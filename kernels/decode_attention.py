@@ -239,6 +239,11 @@ def _check(q, q_scale, kv, v_scale, pages, start, limit) -> None:
     checks.tensor("limit", limit, (batch,), torch.int32, q.device)
 
 
+def _check_scales(softmax_scale: float, out_scale: float | None) -> None:
+    checks.number("softmax_scale", softmax_scale, 0, 1e30)
+    checks.number("out_scale", 1.0 if out_scale is None else out_scale, 1e-30, 1e30)
+
+
 def make_plan(
     start: torch.Tensor, limit: torch.Tensor, *, heads: int, kv_heads: int = 1,
     dtype: torch.dtype = torch.int8,
@@ -298,9 +303,7 @@ def decode_attention(
     _check(q, q_scale, kv, v_scale, pages, start, limit)
     if plan is not None:
         _check_plan(plan, start, limit, kv.kv_heads, q.shape[1] // kv.kv_heads)
-    checks.number("softmax_scale", softmax_scale, 0, 1e30)
-    if out_scale is not None:
-        checks.number("out_scale", out_scale, 1e-30, 1e30)
+    _check_scales(softmax_scale, out_scale)
     if check_pages:
         checks.page_table(pages, start, limit, kv.k.shape[0])
     dtype = torch.bfloat16 if out_scale is None else torch.int8
@@ -311,16 +314,15 @@ def decode_attention(
         checks.tensor("mass_out", mass_out, tuple(q.shape[:2]), torch.float32, q.device)
     if q.shape[0] == 0:
         return out
-    hopper = use_hopper(q.device, backend, served=True)
     args = (q, q_scale, kv, v_scale, pages)
-    if not hopper:
-        _launch_pieces(*args, start, limit, out, mass_out, softmax_scale, out_scale or 1.0)
+    scales = (softmax_scale, out_scale or 1.0)
+    if not use_hopper(q.device, backend, served=True):
+        _launch_pieces(*args, start, limit, out, mass_out, *scales)
         return out
     from kernels.hopper import decode_launch as on_hopper  # Gluon only where it runs
 
     made_here = plan is None
     if plan is None:
         plan = make_plan(start, limit, heads=q.shape[1], kv_heads=kv.kv_heads, dtype=kv.k.dtype)
-    scales = (softmax_scale, out_scale or 1.0)
     on_hopper.launch(*args, plan, out, mass_out, *scales, chained=chained and not made_here)
     return out
