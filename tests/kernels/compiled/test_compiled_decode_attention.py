@@ -80,3 +80,48 @@ def test_plain_triton() -> None:
     assert copies.pop(4, 0) <= 4, "the page's number, a tile ahead"
     assert set(copies) == {16}, "K and V by asynchronous copies of 16 bytes"
     assert code.spills == 0
+
+
+@pytest.mark.parametrize(("rows", "stages"), [(64, 3), (128, 2)])
+def test_hopper_on_float16_pages(rows: int, stages: int) -> None:
+    descriptors = {
+        name: sm90.descriptor("fp16", 128, 128, gluon=True) for name in ("k_desc", "v_desc")
+    }
+    constants = {"HEADS": rows, "KV_HEADS": 1, "ROWS": rows, "STAGES": stages, "CHAINED": False}
+    code = sm90.compile(
+        "kernels.hopper.decode",
+        "decode_kernel",
+        descriptors | POINTERS | {"q": "*fp16"} | NUMBERS,
+        constants | {"mass_out": None, "k_part": None, "v_part": None},
+        divisible_by_16=tuple(POINTERS),
+        num_warps=4,
+        maxnreg=256 if rows == 64 else 168,
+    )
+    assert set(code.mma) == {"wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16"}
+    for loop in code.loops:
+        if loop.count("HGMMA") and loop.total < 1500:
+            assert loop.count("LDL") == loop.count("STL") == 0
+    assert code.shared <= 227 * 1024
+
+
+def test_the_plan_and_the_merge() -> None:
+    plan = sm90.compile(
+        "kernels.common.schedule",
+        "_plan_kernel",
+        {"start_ptr": "*i32", "limit_ptr": "*i32", "plan_ptr": "*i32"}
+        | dict.fromkeys(("batch", "workers", "counters_a_sequence"), "i32"),
+        {"BATCH": 512, "WORKERS": 8, "TILE": 128, "RECORD": 16, "MERGE": 2, "LEAST": 2},
+        divisible_by_16=("start_ptr", "limit_ptr", "plan_ptr"),
+    )
+    assert plan.spills == 0
+    floats = {"partial_ptr": "*fp16", "mass_ptr": "*fp32", "v_scale_ptr": "*fp32"}
+    merge = sm90.compile(
+        "kernels.decode_attention",
+        "_merge_kernel",
+        floats
+        | {"start_ptr": "*i32", "limit_ptr": "*i32", "out_ptr": "*bf16", "out_scale": "fp32"},
+        {"HEADS": 64, "KV_HEADS": 1, "ROWS": 64, "PIECES": 8, "PIECE": 8, "mass_out_ptr": None},
+        divisible_by_16=(*floats, "out_ptr"),
+    )
+    assert merge.spills == 0
+    assert merge.count("STG", width=16) > 0
