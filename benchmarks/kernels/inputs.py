@@ -11,8 +11,16 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.kernels.cases import HEAD_DIM, PAGE, Case, spans
-from kernels.common.example import DecodeInputs, decode_inputs, random_like
-from kernels.common.layout import KVPages, empty_pages, quantise_rows
+from kernels.common.example import (
+    DecodeInputs,
+    NormInputs,
+    PrefillInputs,
+    RotaryInputs,
+    decode_inputs,
+    prefill_inputs,
+    random_like,
+)
+from kernels.common.layout import empty_pages
 
 ROTATED_BYTES = 200e6
 DTYPES = {"int8": torch.int8, "float16": torch.float16}
@@ -29,19 +37,6 @@ def sets_of(make: Callable[[int], Any], bytes_of_one: float, rotated: float) -> 
     """As many as exceed `rotated` bytes. `make` takes a seed."""
     count = 1 + math.floor(rotated / bytes_of_one)
     return Sets([make(seed) for seed in range(count)], int(count * bytes_of_one))
-
-
-class PrefillInputs(NamedTuple):
-    """The positional arguments of `prefill_attention`: one sequence, causal."""
-
-    q: torch.Tensor
-    q_scale: torch.Tensor | None
-    kv: KVPages
-    v_scale: torch.Tensor
-    pages: torch.Tensor
-    cu_q: torch.Tensor
-    start: torch.Tensor
-    limit: torch.Tensor
 
 
 class SharedInputs(NamedTuple):
@@ -64,25 +59,6 @@ class MatmulInputs(NamedTuple):
     col_scale: torch.Tensor
     residual: torch.Tensor | None
     residual_scale: torch.Tensor | None
-
-
-class NormInputs(NamedTuple):
-    """The residual stream, what is added to it, and the stream's scale of each channel."""
-
-    x: torch.Tensor
-    delta: torch.Tensor
-    residual_scale: torch.Tensor
-
-
-class RotaryInputs(NamedTuple):
-    """A projection, where its tokens stand, and where their keys and values go."""
-
-    qkv: torch.Tensor
-    positions: torch.Tensor
-    k_scale: torch.Tensor
-    v_scale: torch.Tensor
-    pages: KVPages
-    slots: torch.Tensor
 
 
 def _generator(device: str, seed: int) -> torch.Generator:
@@ -136,22 +112,15 @@ def shared_prefix(case: Case, device: str, seed: int) -> SharedInputs:
 def prefill(case: Case, device: str, seed: int) -> PrefillInputs:
     """A chunk behind a cached prefix; logits about N(0, 2)."""
     shape = case.shape
-    dtype = DTYPES[shape["kv"]]
-    chunk, total = shape["chunk"], shape["cached"] + shape["chunk"]
-    generator = _generator(device, seed)
-    entries = -(-total // PAGE)
-    empty = empty_pages(entries + 1, shape["kv_heads"], dtype, device)
-    kv = KVPages(*(random_like(t, generator) for t in empty))
-    q = 2 * torch.randn((chunk, shape["heads"], HEAD_DIM), generator=generator, device=device)
-    is_int8 = dtype == torch.int8
-    values, scale = quantise_rows(q / 73.3) if is_int8 else (q.half(), None)
-    limit = torch.arange(shape["cached"] + 1, total + 1, dtype=torch.int32, device=device)
-    start = (limit - shape["window"]).clamp(min=0) if shape["window"] else torch.zeros_like(limit)
-    table = torch.randperm(entries + 1, generator=generator, device=device)[:entries]
-    v_scale = torch.rand((shape["kv_heads"], HEAD_DIM), generator=generator, device=device) + 0.1
-    pages = table.to(torch.int32)[None]
-    return PrefillInputs(
-        values, scale, kv, v_scale / 100, pages, _ints([0, chunk], device), start, limit
+    return prefill_inputs(
+        [shape["chunk"]],
+        [shape["cached"]],
+        window=shape["window"] or None,
+        heads=shape["heads"],
+        kv_heads=shape["kv_heads"],
+        dtype=DTYPES[shape["kv"]],
+        device=device,
+        seed=seed,
     )
 
 

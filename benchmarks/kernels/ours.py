@@ -11,17 +11,16 @@ from typing import Any
 import torch
 
 from benchmarks.kernels.cases import Case
-from benchmarks.kernels.inputs import (
-    MatmulInputs,
+from benchmarks.kernels.inputs import MatmulInputs, Sets, SharedInputs
+from benchmarks.kernels.store import CHAINED
+from benchmarks.kernels.timing import Call, Contender
+from kernels.common.example import (
+    DecodeInputs,
     NormInputs,
     PrefillInputs,
     RotaryInputs,
-    Sets,
-    SharedInputs,
+    relative_error,
 )
-from benchmarks.kernels.store import CHAINED
-from benchmarks.kernels.timing import Call, Contender
-from kernels.common.example import DecodeInputs, relative_error
 
 PLAIN = "ours, plain Triton"
 MOST_CHAINED = 256

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kernels.common.device import is_interpreted
-from kernels.common.example_operators import embedding_inputs
+from kernels.common.example import embedding_inputs
 from kernels.embedding import embedding, flops_and_bytes, head_scale, reference
 
 pytestmark = pytest.mark.skipif(not is_interpreted(), reason="on a GPU, gpu/ has these")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kernels.common.device import is_interpreted
-from kernels.common.example_operators import norm_inputs
+from kernels.common.example import norm_inputs
 from kernels.norm_quantise import EPS, LIMIT, flops_and_bytes, norm_quantise, reference
 
 pytestmark = pytest.mark.skipif(not is_interpreted(), reason="on a GPU, gpu/ has these")

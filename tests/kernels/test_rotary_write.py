@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kernels.common.device import is_interpreted
-from kernels.common.example_operators import POISON, RotaryInputs, rotary_inputs
+from kernels.common.example import POISON, RotaryInputs, rotary_inputs
 from kernels.common.layout import KVPages, gather_context, stored
 from kernels.rotary_write import flops_and_bytes, reference, rotary_table, rotary_write
 

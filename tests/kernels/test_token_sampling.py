@@ -7,7 +7,7 @@ import torch
 
 from kernels.common.device import is_interpreted
 from kernels.common.draws import philox
-from kernels.common.example_operators import SamplingInputs, sampling_inputs
+from kernels.common.example import SamplingInputs, sampling_inputs
 from kernels.sampling import flops_and_bytes, kept, reference, sampling
 
 pytestmark = pytest.mark.skipif(not is_interpreted(), reason="on a GPU, gpu/ has these")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kernels.common.example_operators import POISON, embedding_inputs, norm_inputs
+from kernels.common.example import POISON, embedding_inputs, norm_inputs
 from kernels.embedding import embedding
 from kernels.embedding import reference as embedding_reference
 from kernels.norm_quantise import norm_quantise, reference

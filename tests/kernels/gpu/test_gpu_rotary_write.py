@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kernels.common.example_operators import POISON, rotary_inputs
+from kernels.common.example import POISON, rotary_inputs
 from kernels.common.layout import KVPages, stored
 from kernels.rotary_write import reference, rotary_table, rotary_write
 

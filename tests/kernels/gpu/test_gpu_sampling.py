@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kernels.common.example_operators import SamplingInputs, sampling_inputs
+from kernels.common.example import SamplingInputs, sampling_inputs
 from kernels.sampling import kept, reference, sampling
 
 pytestmark = pytest.mark.gpu
