@@ -21,11 +21,16 @@ import triton.language as tl
 
 from kernels.common import checks, schedule
 from kernels.common.device import Backend, Work, multiprocessors, use_hopper
-from kernels.common.layout import HEAD_DIM, PAGE, KVPages, gather_context
+from kernels.common.layout import (
+    HEAD_DIM,
+    LOG2_E,
+    PAGE,
+    SOFTMAX_SCALE,
+    KVPages,
+    gather_context,
+)
 from kernels.common.schedule import DecodePlan
 
-LOG2_E = 1.4426950408889634
-SOFTMAX_SCALE = HEAD_DIM**-0.5
 PIECE_TILES = 8
 MOST_ROWS = 128
 
@@ -223,17 +228,8 @@ def _check_plan(plan, start, limit, kv_heads: int, share: int) -> None:
 
 
 def _check(q, q_scale, kv, v_scale, pages, start, limit) -> None:
-    checks.tensor("q", q, (None, None, HEAD_DIM), (torch.int8, torch.float16))
-    batch, heads, _ = q.shape
-    checks.kv_pages("kv", kv, q.device)
-    if q.dtype != kv.k.dtype:
-        raise ValueError(f"q: dtype is {q.dtype}, must be {kv.k.dtype} like the pages")
-    checks.heads("q", heads, kv.kv_heads, MOST_ROWS)
-    if kv.is_int8:
-        checks.tensor("q_scale", q_scale, (batch, heads), torch.float32, q.device)
-    elif q_scale is not None:
-        raise ValueError("q_scale: must be None with float16 pages, whose q has no scale")
-    checks.tensor("v_scale", v_scale, (kv.kv_heads, HEAD_DIM), torch.float32, q.device)
+    checks.attention(q, q_scale, kv, v_scale, MOST_ROWS)
+    batch = q.shape[0]
     checks.tensor("pages", pages, (batch, None), torch.int32, q.device, rows_only=True)
     checks.tensor("start", start, (batch,), torch.int32, q.device)
     checks.tensor("limit", limit, (batch,), torch.int32, q.device)

@@ -19,12 +19,10 @@ import triton.language as tl
 
 from kernels.common import checks, tiles
 from kernels.common.device import Backend, Work, use_hopper
-from kernels.common.layout import HEAD_DIM, PAGE, KVPages, gather_context
+from kernels.common.layout import HEAD_DIM, LOG2_E, PAGE, SOFTMAX_SCALE, KVPages, gather_context
 from kernels.common.tiles import PrefillPlan
 from kernels.common.visibility import Visibility, dense_mask, reach
 
-LOG2_E = 1.4426950408889634
-SOFTMAX_SCALE = HEAD_DIM**-0.5
 ROWS = 128
 MOST_SHARE = 128
 VISIBILITY = ("cu_q", "start", "limit", "positions", "key_limit")
@@ -231,18 +229,8 @@ def _check_visibility(cu_q, start, limit, key_limit, positions) -> None:
 
 
 def _check(q, q_scale, kv, v_scale, pages, cu_q, start) -> None:
-    checks.tensor("q", q, (None, None, HEAD_DIM), (torch.int8, torch.float16))
-    tokens, heads, _ = q.shape
-    checks.kv_pages("kv", kv, q.device)
-    if q.dtype != kv.k.dtype:
-        raise ValueError(f"q: dtype is {q.dtype}, must be {kv.k.dtype} like the pages")
-    checks.heads("q", heads, kv.kv_heads, MOST_SHARE)
-    if kv.is_int8:
-        checks.tensor("q_scale", q_scale, (tokens, heads), torch.float32, q.device)
-    elif q_scale is not None:
-        raise ValueError("q_scale: must be None with float16 pages, whose q has no scale")
-    checks.tensor("v_scale", v_scale, (kv.kv_heads, HEAD_DIM), torch.float32, q.device)
-    checks.tensor("start", start, (tokens,), torch.int32, q.device)
+    checks.attention(q, q_scale, kv, v_scale, MOST_SHARE)
+    checks.tensor("start", start, (q.shape[0],), torch.int32, q.device)
     batch = cu_q.shape[0] - 1
     checks.tensor("pages", pages, (batch, None), torch.int32, q.device, rows_only=True)
 

@@ -123,3 +123,25 @@ def heads(name: str, query_heads: int, kv_heads: int, most: int) -> None:
     if query_heads // kv_heads > most:
         share = query_heads // kv_heads
         raise ValueError(f"{name}: {share} heads share a KV head, must be {most} at most")
+
+
+def attention(
+    q: torch.Tensor,
+    q_scale: torch.Tensor | None,
+    kv: KVPages,
+    v_scale: torch.Tensor,
+    most_share: int,
+) -> None:
+    """What both attention operators take: queries `[rows, heads, 128]` like the pages, int8 with a
+    scale for each row and head or float16 with none, and V's channel scales."""
+    tensor("q", q, (None, None, HEAD_DIM), (torch.int8, torch.float16))
+    rows, query_heads, _ = q.shape
+    kv_pages("kv", kv, q.device)
+    if q.dtype != kv.k.dtype:
+        raise ValueError(f"q: dtype is {q.dtype}, must be {kv.k.dtype} like the pages")
+    heads("q", query_heads, kv.kv_heads, most_share)
+    if kv.is_int8:
+        tensor("q_scale", q_scale, (rows, query_heads), torch.float32, q.device)
+    elif q_scale is not None:
+        raise ValueError("q_scale: must be None with float16 pages, whose q has no scale")
+    tensor("v_scale", v_scale, (kv.kv_heads, HEAD_DIM), torch.float32, q.device)

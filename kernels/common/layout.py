@@ -25,6 +25,10 @@ PAGE = 128
 GROUP = 16
 GROUPS = PAGE // GROUP
 
+SOFTMAX_SCALE = HEAD_DIM**-0.5
+LOG2_E = 1.4426950408889634
+"""Attention kernels take powers of two: logits are times this."""
+
 
 class KVPages(NamedTuple):
     """The pages of one layer (or of layers that share their KV): `k` and `v` as in this module's

@@ -106,19 +106,14 @@ def allocate(
 
 
 @triton.jit
-def _ceil_div(a, b):
-    return (a + b - 1) // b
-
-
-@triton.jit
 def _cut(total, active, longest, workers, MERGE: tl.constexpr, LEAST: tl.constexpr):
     """How to cut: (units?, pieces of a sequence, workers that work)."""
     pieces = tl.maximum(workers // tl.maximum(active, 1), 1)
     pieces = tl.minimum(pieces, tl.maximum(longest // LEAST, 1))
     units = active * pieces
     even_workers = tl.maximum(tl.minimum(workers, total // LEAST), 1)
-    slowest = _ceil_div(longest, pieces) * _ceil_div(units, workers)
-    even = _ceil_div(total, even_workers)
+    slowest = tl.cdiv(longest, pieces) * tl.cdiv(units, workers)
+    even = tl.cdiv(total, even_workers)
     by_units = slowest <= even + even // 16 + MERGE
     return by_units, pieces, tl.where(by_units, tl.minimum(units, workers), even_workers)
 
@@ -148,7 +143,7 @@ def _plan_kernel(
     active = tl.sum(is_active, 0)
     by_units, pieces, working = _cut(total, active, tl.max(tiles, 0), workers, MERGE, LEAST)
     grouped = active * pieces > workers
-    piece = tl.maximum(_ceil_div(tiles, pieces), 1)
+    piece = tl.maximum(tl.cdiv(tiles, pieces), 1)
 
     # The workers' ranges.
     w = tl.program_id(0) * WORKERS + tl.arange(0, WORKERS)
@@ -174,7 +169,7 @@ def _plan_kernel(
     last = tl.where(idle, 0, last)
     # Each sequence's first worker and how many it has.
     if by_units:
-        parts = _ceil_div(tiles, piece)
+        parts = tl.cdiv(tiles, piece)
         head = tl.where(grouped, ((rank + 1) * workers - 1) // tl.maximum(active, 1), rank * pieces)
         parts = tl.where(grouped, 1, parts)
     else:

@@ -1,36 +1,12 @@
 """Launches Hopper decode attention."""
 
 import torch
-from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from kernels.common.device import multiprocessors
-from kernels.common.layout import HEAD_DIM, PAGE, KVPages
+from kernels.common.layout import LOG2_E, KVPages
 from kernels.common.schedule import DecodePlan
 from kernels.hopper.decode import decode_kernel
-
-LOG2_E = 1.4426950408889634
-V_ROWS, V_WORDS = 16, 256
-
-
-def page_descriptors(kv: KVPages) -> tuple[TensorDescriptor | None, ...]:
-    """Descriptors with which the copy engine fetches a page's K and V, and, of int8, a quarter of
-    them."""
-    bits = 8 * kv.k.element_size()
-    tile = [PAGE, HEAD_DIM]
-    rows = gl.NVMMASharedLayout(128, bits, 2)
-    keys = TensorDescriptor.from_tensor(kv.k.view(-1, HEAD_DIM), tile, rows)
-    if not kv.is_int8:
-        return keys, TensorDescriptor.from_tensor(kv.v.view(-1, HEAD_DIM), tile, rows), None, None
-    # A page of V is contiguous: as rows of 1 KiB the copy engine moves it fastest.
-    words = kv.v.view(torch.int32).view(-1, V_WORDS)
-    whole = gl.NVMMASharedLayout(0, 32, 2)
-    return (
-        keys,
-        TensorDescriptor.from_tensor(words, [V_ROWS, V_WORDS], whole),
-        TensorDescriptor.from_tensor(kv.k.view(-1, HEAD_DIM), [PAGE // 4, HEAD_DIM], rows),
-        TensorDescriptor.from_tensor(words, [V_ROWS // 4, V_WORDS], whole),
-    )
+from kernels.hopper.pages import page_descriptors, quarter_descriptors
 
 
 def default_stages(kv: KVPages, plan: DecodePlan) -> int:
@@ -57,7 +33,8 @@ def launch(
     warps = 4 * (rows // 64) + 4
     stages = stages or default_stages(kv, plan)
     decode_kernel[(plan.workers, kv.kv_heads)](
-        *page_descriptors(kv), table, table.stride(0), q, v_scale if q_scale is None else q_scale,
+        *page_descriptors(kv), *quarter_descriptors(kv), table, table.stride(0), q,
+        v_scale if q_scale is None else q_scale,
         v_scale, out, mass_out, q.shape[0], plan.buffer, plan.partial, plan.mass,
         softmax_scale * LOG2_E, out_scale,
         HEADS=q.shape[1], KV_HEADS=kv.kv_heads, ROWS=rows, STAGES=stages, CHAINED=chained,

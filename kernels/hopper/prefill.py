@@ -14,18 +14,16 @@ import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
-from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from kernels.common.device import multiprocessors
-from kernels.common.layout import HEAD_DIM, PAGE, KVPages
+from kernels.common.layout import LOG2_E, KVPages
 from kernels.common.tiles import PrefillPlan
 from kernels.hopper.compat import barrier
+from kernels.hopper.pages import page_descriptors
 from kernels.hopper.prefill_parts import MMA, ROW, STAGES, one_page, page_of, two_pages
 from kernels.hopper.probabilities import MAGIC
 
-LOG2_E = 1.4426950408889634
 ROWS = 128
-V_ROWS, V_WORDS = 16, 256
 
 
 @gluon.jit
@@ -218,15 +216,6 @@ def prefill_kernel(
         [4, 1],
         [240, 24],
     )
-
-
-def page_descriptors(kv: KVPages) -> tuple[TensorDescriptor, TensorDescriptor]:
-    """Descriptors with which the copy engine fetches a page's K, and its V in one piece."""
-    keys = gl.NVMMASharedLayout(128, 8, 2)
-    k_desc = TensorDescriptor.from_tensor(kv.k.view(-1, HEAD_DIM), [PAGE, HEAD_DIM], keys)
-    words = kv.v.view(torch.int32).view(-1, V_WORDS)
-    whole = gl.NVMMASharedLayout(0, 32, 2)
-    return k_desc, TensorDescriptor.from_tensor(words, [V_ROWS, V_WORDS], whole)
 
 
 def launch(

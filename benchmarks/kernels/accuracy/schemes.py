@@ -7,9 +7,13 @@ import torch
 from benchmarks.kernels.accuracy.patterns import Real
 from benchmarks.kernels.cases import HEAD_DIM, PAGE
 from benchmarks.kernels.store import OURS
-from kernels.common.layout import KVPages, empty_pages, quantise_rows, scatter_context
-
-SOFTMAX_SCALE = HEAD_DIM**-0.5
+from kernels.common.layout import (
+    SOFTMAX_SCALE,
+    KVPages,
+    empty_pages,
+    quantise_rows,
+    scatter_context,
+)
 
 
 class Stored(NamedTuple):
