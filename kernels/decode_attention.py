@@ -29,6 +29,7 @@ from kernels.common.layout import (
     KVPages,
     gather_context,
 )
+from kernels.common.pieces import rounded, to_int8
 from kernels.common.schedule import DecodePlan
 
 PIECE_TILES = 8
@@ -86,9 +87,7 @@ def _tile(
     top = tl.max(scores, 1)
     p = tl.where(seen[None, :], tl.exp2(scores - top[:, None]), 0.0)
     if INT8:
-        # 1.5 * 2^23: the low bits of the sum are round(127 p).
-        bits = (p * 127.0 + 12582912.0).to(tl.int32, bitcast=True)
-        p8 = bits.to(tl.int8)
+        p8 = rounded(p * 127.0)
         mass = tl.sum(p8.to(tl.int32), 1).to(tl.float32)
         # V holds the tokens of a group permuted: bring P into its order.
         p8 = tl.permute(tl.reshape(p8, (ROWS, 8, 2, 4, 2)), (0, 1, 3, 2, 4))
@@ -181,8 +180,7 @@ def _merge_kernel(
         top = new_top
     value = acc / total[:, None] * tl.load(v_scale_ptr + head * 128 + d)[None, :]
     if out_ptr.dtype.element_ty == tl.int8:
-        value = tl.minimum(tl.maximum(value / out_scale, -127.0), 127.0) + 12582912.0
-        value = value.to(tl.int32, bitcast=True).to(tl.int8)
+        value = to_int8(value / out_scale)
     at = ((b * KV_HEADS + head) * SHARE + r)[:, None] * 128 + d[None, :]
     tl.store(out_ptr + at, value.to(out_ptr.dtype.element_ty), mask=(r < SHARE)[:, None])
     if mass_out_ptr is not None:

@@ -16,6 +16,7 @@ import triton.language as tl
 
 from kernels.common import checks
 from kernels.common.device import Backend, Work, multiprocessors, use_hopper
+from kernels.common.pieces import rounded
 from kernels.product import (
     PLAIN,
     Clamp,
@@ -60,12 +61,6 @@ def flops_and_bytes(m: int, n: int, k: int, epilogue: Epilogue = PLAIN) -> Work:
     result = m * n * (1 if isinstance(epilogue, SquaredRelu) else 2)
     more = m * n * 2 + n * 4 if isinstance(epilogue, Residual) else 0
     return Work(2.0 * m * n * k, float(m * k + n * k + 4 * (m + n) + result + more))
-
-
-@triton.jit
-def _round_to_int8(x):
-    """Nearest int8, ties to even, of |x| <= 127: 1.5 * 2^23 + x has x in its low bits."""
-    return (x + 12582912.0).to(tl.int32, bitcast=True).to(tl.int8)
 
 
 @triton.jit
@@ -114,7 +109,7 @@ def _write(
         value = tl.minimum(tl.maximum(value, -limit), limit)
     if EPILOGUE == 2:
         value = tl.maximum(value, 0.0)
-        tl.store(out + at, _round_to_int8(value * value * inverse_scale), mask=inside)
+        tl.store(out + at, rounded(value * value * inverse_scale), mask=inside)
     else:
         if EPILOGUE == 3:
             old = tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)

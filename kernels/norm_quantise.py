@@ -19,10 +19,10 @@ from typing import NamedTuple
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from kernels.common import checks
 from kernels.common.device import Work, is_interpreted
+from kernels.common.pieces import await_launch
 
 EPS = 1e-5
 LIMIT = 4.0
@@ -78,6 +78,7 @@ def _emit(out_ptr, columns, mask, scaled, BOUND: tl.constexpr, INT8: tl.constexp
     (adding 1.5 * 2**23 leaves the integer in the low mantissa bits)."""
     clamped = tl.clamp(scaled, -BOUND, BOUND)
     if INT8:
+        # `pieces.rounded`, written out: a call compiles to code other than what was measured.
         whole = (clamped + 12582912.0).to(tl.int32, bitcast=True).to(tl.int8)
         tl.store(out_ptr + columns, whole, mask=mask)
     else:
@@ -105,9 +106,7 @@ def _norm_quantise(
     scale = 1.0
     if HAS_SCALE:
         scale = tl.load(residual_scale_ptr + columns, mask=mask, other=0.0).to(tl.float32)
-    if CHAINED:
-        gdc_wait()
-        gdc_launch_dependents()
+    await_launch(CHAINED)
     x_row = x_ptr + source * x_stride
     delta_row = x_row
     if HAS_DELTA:

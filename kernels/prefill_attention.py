@@ -20,6 +20,7 @@ import triton.language as tl
 from kernels.common import checks, tiles
 from kernels.common.device import Backend, Work, use_hopper
 from kernels.common.layout import HEAD_DIM, LOG2_E, PAGE, SOFTMAX_SCALE, KVPages, gather_context
+from kernels.common.pieces import rounded, to_int8
 from kernels.common.tiles import PrefillPlan
 from kernels.common.visibility import Visibility, dense_mask, reach
 
@@ -29,8 +30,6 @@ VISIBILITY = ("cu_q", "start", "limit", "positions", "key_limit")
 
 # log2(127): P is scaled so that its largest value in a page is 127.
 LOG2_127 = tl.constexpr(6.988684686772166)
-# 1.5 * 2^23: adding it to |x| < 2^22 leaves round(x) in the low bits of the float.
-MAGIC = tl.constexpr(12582912.0)
 # Below every int8 score (128 * 127 * 127 = 2.1e6): what a row without a visible key has for one.
 UNSEEN = tl.constexpr(-3e7)
 
@@ -113,7 +112,7 @@ def _attend(
     old = tl.exp2(top - new_top)
     if INT8:
         p = tl.exp2(scores * scale[:, None] - (page_top - LOG2_127)[:, None])
-        p8 = (p + MAGIC).to(tl.int32, bitcast=True).to(tl.int8)
+        p8 = rounded(p)
         mass = tl.sum(p8.to(tl.int32), 1).to(tl.float32)
         # V holds the tokens of a group permuted: bring P into its order.
         p8 = tl.permute(tl.reshape(p8, (ROWS, 8, 2, 4, 2)), (0, 1, 3, 2, 4))
@@ -190,8 +189,7 @@ def _prefill_kernel(
     share = tl.where((total > 0) & (low < high), 1.0 / tl.where(total > 0, total, 1.0), 0.0)
     value = acc * share[:, None] * tl.load(v_scale + head * 128 + d)[None, :]
     if out.dtype.element_ty == tl.int8:
-        value = tl.minimum(tl.maximum(value / out_scale, -127.0), 127.0) + MAGIC
-        value = value.to(tl.int32, bitcast=True).to(tl.int8)
+        value = to_int8(value / out_scale)
     tl.store(
         out + at[:, None] * 128 + d[None, :], value.to(out.dtype.element_ty), mask=is_row[:, None]
     )

@@ -29,14 +29,13 @@ from kernels.common import checks
 from kernels.common.device import Work, is_interpreted
 from kernels.common.layout import GROUP, HEAD_DIM, PAGE, KVPages
 from kernels.common.page_write import (
-    await_projection,
     clamp,
     rotated,
-    rounded,
     write_k,
     write_v_fp16,
     write_v_int8,
 )
+from kernels.common.pieces import await_launch, rounded
 
 HALF = HEAD_DIM // 2
 LIMIT = 4.0
@@ -118,7 +117,7 @@ def _rotate_q(
     if CHAINED:
         angle = table_ptr + position * 128 + d
         cos, sin = tl.load(angle), tl.load(angle + 64)
-    await_projection(CHAINED)
+    await_launch(CHAINED)
     mask = head < HEADS
     source = qkv_ptr + token * qkv_stride + head * 128 + d
     low = tl.load(source, mask=mask, other=0.0)

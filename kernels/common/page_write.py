@@ -12,15 +12,8 @@ pieces instead. No byte has two writers as long as no slot is named twice.
 
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-
-@triton.jit
-def await_projection(CHAINED: tl.constexpr):
-    """In a chained launch: until the launch before has ended. Then the next one may begin."""
-    if CHAINED:
-        gdc_wait()
-        gdc_launch_dependents()
+from kernels.common.pieces import await_launch, to_int8
 
 
 @triton.jit
@@ -37,19 +30,6 @@ def rotated(x, factor, other, other_factor):
 
 
 @triton.jit
-def rounded(x):
-    """To the nearest int8, ties to even; `x` within +-127. Adding 1.5 * 2**23 leaves the integer in
-    the low bits of the mantissa."""
-    return (x + 12582912.0).to(tl.int32, bitcast=True).to(tl.int8)
-
-
-@triton.jit
-def to_int8(x):
-    """Round to nearest even and saturate at +-127."""
-    return rounded(tl.clamp(x, -127.0, 127.0))
-
-
-@triton.jit
 def write_k(
     k_ptr, positions_ptr, table_ptr, k_scale_ptr, slots_ptr, pages_ptr,
     token, tokens, head, qkv_stride,
@@ -63,7 +43,7 @@ def write_k(
     angle = table_ptr + position.to(tl.int64)[:, None] * 128 + d
     cos = tl.load(angle)
     sin = tl.load(angle + 64)
-    await_projection(CHAINED)
+    await_launch(CHAINED)
     source = k_ptr + token.to(tl.int64)[:, None] * qkv_stride + d
     low = clamp(tl.load(source, mask=present[:, None], other=0.0), LIMIT)
     high = clamp(tl.load(source + 64, mask=present[:, None], other=0.0), LIMIT)
@@ -90,7 +70,7 @@ def write_v_int8(
     """The values of 16 tokens of one KV head, transposed and permuted."""
     present = token < tokens
     slot = tl.load(slots_ptr + token, mask=present, other=-1)
-    await_projection(CHAINED)
+    await_launch(CHAINED)
     d = tl.arange(0, 128)
     value = v_ptr + token.to(tl.int64)[:, None] * qkv_stride + d[None, :]
     x = tl.load(value, mask=present[:, None], other=0.0)  # before it is known who writes it
@@ -143,7 +123,7 @@ def write_v_fp16(
     d = tl.arange(0, 128)[None, :]
     present = token < tokens
     slot = tl.load(slots_ptr + token, mask=present, other=-1)
-    await_projection(CHAINED)
+    await_launch(CHAINED)
     value = v_ptr + token.to(tl.int64)[:, None] * qkv_stride + d
     x = clamp(tl.load(value, mask=present[:, None], other=0.0), LIMIT)
     place = (slot // 128).to(tl.int64) * (KV_HEADS * 16384) + head * 16384 + slot % 128 * 128
