@@ -54,8 +54,10 @@ def test_each_round_goes_on_with_the_best() -> None:
 
 
 def test_a_filtered_candidate_does_not_win_whatever_its_score() -> None:
-    reply, _ = searched(constant((1, 0.31, 0), (0.1, 0.25, 0.9), (0.1, 0, 0.8)), max_tokens=16)
-    assert winners(reply) == [1]  # both others than the first have the same score
+    script = constant((1, 0.31, 0), (0.1, 0.25, 0.9), (0.1, 0, 0.8))
+    reply, _ = searched(script, max_tokens=32)
+    assert winners(reply) == [1, 1]  # the others have the same score
+    assert (reply.ending, reply.flagged) == ("max_tokens", False)
     assert reply.choices[0].broken == (("bad",), (), ())
     assert reply.choices[0].scores == pytest.approx((1.0, 0.1**0.5 - 1000, 0.1**0.5 - 1000))
 

@@ -245,14 +245,27 @@ def test_an_index_must_be_one(tmp_path: Path, text: str) -> None:
         load_state(tmp_path, LAYOUT)
 
 
-def test_a_failed_save_leaves_what_was_there(tmp_path: Path, state: State) -> None:
+def test_a_failed_save_leaves_what_was_there(
+    tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(_: State, path: Path, __: dict[str, str]) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError("no space left")
+
     file = tmp_path / "m.safetensors"
     save_state(file, state)
-    shared = torch.zeros(4)
-    with pytest.raises(RuntimeError, match="share memory"):
-        save_state(file, {"a": shared, "b": shared})
+    with monkeypatch.context() as patch:
+        patch.setattr("kernels.model.load.save_file", half)
+        with pytest.raises(OSError, match="no space left"):
+            save_state(file, state)
     assert_same(load_state(file, LAYOUT), state)
     assert [each.name for each in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_tensors_that_share_memory_are_refused(tmp_path: Path) -> None:
+    shared = torch.zeros(4)
+    with pytest.raises(RuntimeError, match="share memory"):
+        save_state(tmp_path / "m.safetensors", {"a": shared, "b": shared})
 
 
 def test_shards_have_a_size(tmp_path: Path, state: State) -> None:
