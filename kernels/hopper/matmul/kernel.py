@@ -28,10 +28,12 @@ from kernels.hopper.matmul.parts import (
     is_last,
     parts,
     place,
+    residual_of,
     segment,
     segments,
     sharers,
     write,
+    write_whole,
 )
 from kernels.hopper.matmul.together import finish_shared, leave
 
@@ -170,12 +172,10 @@ def _consume(
             if k1 - k0 < k_tiles:
                 leave(acc, slot, counters + tile * CONSUMERS + ME, k0, SLOT)
             else:
-                sums = parts(acc, PART)
-                for p in gl.static_range(len(sums)):
-                    write(
-                        sums[p], r0, column * COLUMNS + p * PART, outs, scalars, SWAP, EPILOGUE,
-                        HAS_ROW_SCALE, STORE,
-                    )  # fmt: skip
+                write_whole(
+                    parts(acc, PART), r0, column * COLUMNS, outs, scalars, SWAP, EPILOGUE,
+                    HAS_ROW_SCALE, STORE,
+                )  # fmt: skip
         else:
             sums = parts(acc, PART)
             pid = gl.program_id(0)
@@ -190,10 +190,11 @@ def _consume(
                 for p in gl.static_range(len(sums)):
                     c0 = p * PART
                     part = add_partials(sums[p], slot, c0, first, last, SLOT, COLUMNS)
-                    write(
-                        part, r0, column * COLUMNS + c0, outs, scalars, SWAP, EPILOGUE,
-                        HAS_ROW_SCALE, STORE,
-                    )  # fmt: skip
+                    c0 += column * COLUMNS
+                    old = residual_of(
+                        r0, c0, outs, scalars, ROWS, part.shape[1], SWAP, EPILOGUE, STORE
+                    )
+                    write(part, old, r0, c0, outs, scalars, SWAP, EPILOGUE, HAS_ROW_SCALE, STORE)
     if SLICE > 0:
         finish_shared(
             tiles, pieces, begin, end, slot, counters, outs, scalars, ME, ROWS, COLUMNS, GROUP,

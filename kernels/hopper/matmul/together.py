@@ -12,7 +12,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
 from kernels.hopper.compat import barrier
-from kernels.hopper.matmul.parts import place, segment, sharers, write
+from kernels.hopper.matmul.parts import place, residual_of, segment, sharers, write
 
 FLAT = gl.constexpr(gl.BlockedLayout([4], [32], [4], [0]))
 """Partial sums in memory, as threads hold them: bits of (column group of 8, row group of 64, warp,
@@ -51,8 +51,8 @@ def leave(acc, slot, counter, k0, SLOT: gl.constexpr):
 @gluon.jit
 def _add(at, first, last, SIZE: gl.constexpr, SLOT: gl.constexpr):
     """Sum over the sharers of a slice of SIZE sums, which begins at `at` in slot 0; as many loads
-    in flight as 64 registers hold."""
-    BATCH: gl.constexpr = 8192 // SIZE
+    in flight as 96 registers hold."""
+    BATCH: gl.constexpr = 12288 // SIZE
     offsets = gl.arange(0, SIZE, FLAT)
     total = gl.zeros([SIZE], gl.int32, FLAT)
     for cta in range(first, last + 1, BATCH):
@@ -80,10 +80,12 @@ def _add_own(
     width = gl.minimum((m if SWAP else n) - c0, COLUMNS)
     slices = (width + SLICE - 1) // SLICE
     for p in range(gl.program_id(0) - first, slices, count):
+        at = c0 + p * SLICE
+        old = residual_of(r0, at, outs, scalars, ROWS, SLICE, SWAP, EPILOGUE, STORE)
         flat = _add(slot + p * (ROWS * SLICE), first, last, ROWS * SLICE, SLOT)
         part = _unflat(flat, ROWS)
-        write(part, r0, c0 + p * SLICE, outs, scalars, SWAP, EPILOGUE, HAS_ROW_SCALE, STORE)
-    if gl.atomic_add(counter, 1, sem="acq_rel") == 2 * count - 1:
+        write(part, old, r0, at, outs, scalars, SWAP, EPILOGUE, HAS_ROW_SCALE, STORE)
+    if gl.atomic_add(counter, 1, sem="relaxed") == 2 * count - 1:
         gl.store(counter, 0)
 
 
