@@ -175,6 +175,7 @@ def write(
     else:
         scale = _scales(row_scale, x_scale, i, m, HAS_ROW_SCALE)[:, None]
         scale = scale * _scales(col_scale, 1.0, j, n, True)[None, :]
+    offset, inside = _where(r0, c0, scalars, part.shape[0], part.shape[1], SWAP, STORE)
     value = part.to(gl.float32) * scale
     if EPILOGUE == CLAMP or EPILOGUE == SQUARED_RELU:  # noqa: SIM109
         value = gl.minimum(gl.maximum(value, -limit), limit)
@@ -191,7 +192,6 @@ def write(
                     old *= _scales(residual_scale, 1.0, j, n, True)[None, :]
             value += old
         result = value.to(out.dtype.element_ty)
-    offset, inside = _where(r0, c0, scalars, part.shape[0], part.shape[1], SWAP, STORE)
     gl.store(out + offset, gl.convert_layout(result, STORE), mask=inside)
 
 
