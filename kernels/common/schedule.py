@@ -9,7 +9,7 @@ tile. Worker w takes tiles `first` to `last` of its record. There are two ways t
 - **units**: each active sequence is cut into `pieces` equal pieces, one for each worker; or, with
   more sequences than workers, a worker takes several whole ones.
 - **even**: each worker takes as many tiles, whatever the sequences; but each sequence counts for
-  `START_TILES` more, which come before its first one, because to begin and to end one takes as long.
+  `START_TILES` more, before its first: to begin and to end one takes about as long.
 
 Even is the best balance, but a sequence that is cut needs its parts merged, which costs about as
 much as `MERGE_TILES` tiles. So units is used where its longest worker is no slower than that.
