@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from kernels.common.layout import PAGE
-from kernels.model.cache import CachePlan
 from kernels.model.config import ModelConfig
-from kernels.model.step import Chunk, DecodeRows, Ints, Step, table_entries
+from kernels.model.steps.cache import CachePlan
+from kernels.model.steps.step import Chunk, DecodeRows, Ints, Step, table_entries
 
 
 class ChunkShape(Protocol):

@@ -135,9 +135,7 @@ def blocks_of_six(layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def kaiju(name: str, layers: int, *, hidden: int, heads: int, ffn: int, vocab: int) -> ModelConfig:
     """A Kaiju model with the usual layers."""
     global_layers, owner = blocks_of_six(layers)
-    return ModelConfig(
-        name, hidden, heads, ffn, vocab, kv_owner=owner, global_layers=global_layers
-    )
+    return ModelConfig(name, hidden, heads, ffn, vocab, kv_owner=owner, global_layers=global_layers)
 
 
 def tiny(window: int = 256) -> ModelConfig:

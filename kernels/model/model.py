@@ -15,11 +15,11 @@ import torch
 from kernels.decode_attention import decode_attention
 from kernels.embedding import embedding, head_scale
 from kernels.matmul import matmul
-from kernels.model.cache import KVCache
 from kernels.model.config import HEAD_DIM, ModelConfig
 from kernels.model.linear import Linear
-from kernels.model.step import StepInputs
-from kernels.model.visible import Plans, fill
+from kernels.model.steps.cache import KVCache
+from kernels.model.steps.step import StepInputs
+from kernels.model.steps.visible import Plans, fill
 from kernels.norm_quantise import norm_quantise
 from kernels.prefill_attention import prefill_attention
 from kernels.product import Residual, SquaredRelu
@@ -164,9 +164,7 @@ class KaijuModel:
         qkv = layer.qkv(normed, config.activation_scale, chained=True)
         out = self._attend(layer, qkv, inputs, plans, cache)
         out = out.view(len(out), config.q_width)
-        return self._add(
-            stream, layer.o, out, config.activation_scale, layer.attention_scale, room
-        )
+        return self._add(stream, layer.o, out, config.activation_scale, layer.attention_scale, room)
 
     def _attend(
         self, layer: Layer, qkv: torch.Tensor, inputs: StepInputs, plans: dict[str, Plans],
@@ -175,13 +173,11 @@ class KaijuModel:
         config = self.config
         kind = "global" if config.is_global(layer.index) else "local"
         kv = cache.of(layer.index)
-        written = {}
-        if config.owns(layer.index):
-            written = {"pages": kv, "slots": inputs[f"{kind}_slots"]}
-            if layer.k_scale is not None:
-                written["v_scale"] = layer.v_scale
+        owns = config.owns(layer.index)
         q, q_scale = rotary_write(
-            qkv, inputs["positions"], self.rotary, k_scale=layer.k_scale, **written,
+            qkv, inputs["positions"], self.rotary, k_scale=layer.k_scale,
+            v_scale=layer.v_scale if owns and layer.k_scale is not None else None,
+            pages=kv if owns else None, slots=inputs[f"{kind}_slots"] if owns else None,
             limit=config.limit, chained=True,
         )  # fmt: skip
         is_int8 = config.weights == "int8"

@@ -9,15 +9,17 @@ from collections.abc import Mapping
 import torch
 
 from kernels.model.config import HEAD_DIM, ModelConfig
-from kernels.model.weights import real_weight
+from kernels.model.state.weights import real_weight
 
 State = Mapping[str, torch.Tensor]
 
 
 def reference_logits(config: ModelConfig, state: State, tokens: torch.Tensor) -> torch.Tensor:
     """Logits at every position of one sequence, float32 `[tokens, vocab]`."""
-    return final_hidden(config, state, tokens) @ real_weight(state, "embedding").T * (
-        config.logits_scale
+    return (
+        final_hidden(config, state, tokens)
+        @ real_weight(state, "embedding").T
+        * (config.logits_scale)
     )
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from kernels.model.cache import KVCache, plan_cache
 from kernels.model.config import tiny
 from kernels.model.guided.beam import SearchOptions, guided_search
 from kernels.model.guided.classifier import numbered_heads, random_classifier
@@ -14,9 +13,10 @@ from kernels.model.guided.paged import PagedGenerator
 from kernels.model.guided.scoring import Reward, Rules
 from kernels.model.head import Head
 from kernels.model.model import KaijuModel
-from kernels.model.runner import Runner
-from kernels.model.sequences import SequenceStore, step_of
-from kernels.model.weights import random_state
+from kernels.model.state.weights import random_state
+from kernels.model.steps.cache import KVCache, plan_cache
+from kernels.model.steps.runner import Runner
+from kernels.model.steps.sequences import SequenceStore, step_of
 
 CONFIG = replace(
     tiny(window=128), kv_owner=(0, 1), global_layers=(1,), heads=2, hidden=128, ffn=128

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from kernels.model.config import ModelConfig, tiny, variant
-from kernels.model.load import StateError, classifier_layout, load_state, save_state
-from kernels.model.weights import random_state, shard, state_layout
+from kernels.model.state.load import StateError, classifier_layout, load_state, save_state
+from kernels.model.state.weights import random_state, shard, state_layout
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = replace(tiny(), kv_owner=(0, 1), global_layers=(1,), hidden=64, heads=2, ffn=64, vocab=32)

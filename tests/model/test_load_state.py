@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kernels.model.load import (
+from kernels.model.state.load import (
     INDEX,
     AnySpec,
     StateError,
@@ -255,7 +255,7 @@ def test_a_failed_save_leaves_what_was_there(
     file = tmp_path / "m.safetensors"
     save_state(file, state)
     with monkeypatch.context() as patch:
-        patch.setattr("kernels.model.load.save_file", half)
+        patch.setattr("kernels.model.state.load.save_file", half)
         with pytest.raises(OSError, match="no space left"):
             save_state(file, state)
     assert_same(load_state(file, LAYOUT), state)

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from calibrate.models import config_of
-from kaiju_sim.catalog.models import find_model, variant as catalog_variant
+from kaiju_sim.catalog.models import find_model
+from kaiju_sim.catalog.models import variant as catalog_variant
 from kaiju_sim.errors import UserError
 from kernels.model.config import ModelConfig, blocks_of_six, kaiju, tiny, variant
-from kernels.model.weights import random_state, rank_config, shard, state_layout
+from kernels.model.state.weights import random_state, rank_config, shard, state_layout
 
 KAIJU = ("kaiju-13b", "kaiju-34b", "kaiju-110b")
 

@@ -16,13 +16,13 @@ import torch
 from kernels.model.guided.beam import Decoded
 from kernels.model.guided.classifier import HeadNames
 from kernels.model.head import Draws
-from kernels.model.runner import Result
-from kernels.model.sequences import SequenceKV, SequenceStore, step_of
-from kernels.model.step import Ints, Step
+from kernels.model.steps.runner import Result
+from kernels.model.steps.sequences import SequenceKV, SequenceStore, step_of
+from kernels.model.steps.step import Ints, Step
 
 
 class StepRunner(Protocol):
-    """What runs a step: `kernels.model.runner.Runner`, whose head has a classifier."""
+    """What runs a step: `kernels.model.steps.runner.Runner`, whose head has a classifier."""
 
     rows: int
     """Rows of a step at most."""

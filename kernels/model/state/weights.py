@@ -130,9 +130,7 @@ def rank_config(config: ModelConfig, ranks: int) -> ModelConfig:
     """The sizes of one rank's share: heads and FFN divided, a single KV head on each."""
     check_ranks(config, ranks)
     kv_heads = max(1, config.kv_heads // ranks)
-    return replace(
-        config, heads=config.heads // ranks, ffn=config.ffn // ranks, kv_heads=kv_heads
-    )
+    return replace(config, heads=config.heads // ranks, ffn=config.ffn // ranks, kv_heads=kv_heads)
 
 
 def shard(

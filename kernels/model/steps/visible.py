@@ -10,9 +10,9 @@ from kernels import decode_attention, prefill_attention
 from kernels.common import schedule, tiles
 from kernels.common.schedule import DecodePlan
 from kernels.common.tiles import PrefillPlan
-from kernels.model.cache import kv_dtype
 from kernels.model.config import ModelConfig
-from kernels.model.step import StepInputs
+from kernels.model.steps.cache import kv_dtype
+from kernels.model.steps.step import StepInputs
 
 
 class Plans(NamedTuple):
@@ -29,13 +29,17 @@ def make_plans(config: ModelConfig, inputs: StepInputs) -> dict[str, Plans]:
 
 def _make(config: ModelConfig, inputs: StepInputs, kind: str) -> Plans:
     decode, prefill = None, None
-    size = {"heads": config.heads, "kv_heads": config.kv_heads}
+    heads, kv_heads = config.heads, config.kv_heads
     if inputs.shape.decodes:
         start, limit = inputs[f"decode_{kind}_start"], inputs["decode_limit"]
-        decode = decode_attention.make_plan(start, limit, **size, dtype=kv_dtype(config))
+        decode = decode_attention.make_plan(
+            start, limit, heads=heads, kv_heads=kv_heads, dtype=kv_dtype(config)
+        )
     if inputs.shape.chunks:
         start, limit = inputs[f"{kind}_start"], inputs["limit"]
-        prefill = prefill_attention.make_plan(inputs["cu_q"], start, limit, **size)
+        prefill = prefill_attention.make_plan(
+            inputs["cu_q"], start, limit, heads=heads, kv_heads=kv_heads
+        )
     return Plans(decode, prefill)
 
 

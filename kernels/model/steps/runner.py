@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from kernels.common.schedule import DecodePlan
-from kernels.model.cache import KVCache
 from kernels.model.head import Draws, Head, HeadInputs
 from kernels.model.model import KaijuModel
-from kernels.model.step import Shape, Step, StepInputs
-from kernels.model.visible import Plans, make_plans
+from kernels.model.steps.cache import KVCache
+from kernels.model.steps.step import Shape, Step, StepInputs
+from kernels.model.steps.visible import Plans, make_plans
 
 DECODE_SHAPES = (16, 64, 128, 256, 512)
 MOST_CHUNKS = 16

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from kernels.common.layout import PAGE
-from kernels.model.cache import KVCache
 from kernels.model.config import ModelConfig
-from kernels.model.step import Chunk, DecodeRows, Ints, Step, table_entries
+from kernels.model.steps.cache import KVCache
+from kernels.model.steps.step import Chunk, DecodeRows, Ints, Step, table_entries
 
 KINDS = ("global", "local")
 
@@ -139,9 +139,7 @@ class SequenceStore:
         return SequenceKV(self)
 
 
-def decode_rows(
-    config: ModelConfig, sequences: Sequence[SequenceKV], tokens: Ints
-) -> DecodeRows:
+def decode_rows(config: ModelConfig, sequences: Sequence[SequenceKV], tokens: Ints) -> DecodeRows:
     """Rows for the next token of each; their pages have been extended."""
     tables = (
         np.stack([s.tables[kind] for s in sequences])
@@ -171,7 +169,5 @@ def step_of(
         sequence.extend(1)
     for sequence, tokens, _ in chunks:
         sequence.extend(len(tokens))
-    rows = decode_rows(
-        config, [s for s, _ in decodes], np.array([t for _, t in decodes], np.int32)
-    )
+    rows = decode_rows(config, [s for s, _ in decodes], np.array([t for _, t in decodes], np.int32))
     return Step(rows, [chunk(s, t, samples=last) for s, t, last in chunks])

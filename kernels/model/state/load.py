@@ -42,7 +42,7 @@ class StateError(ValueError):
 
 
 class Spec(Protocol):
-    """What a tensor must be, as `kernels.model.weights.TensorSpec`."""
+    """What a tensor must be, as `kernels.model.state.weights.TensorSpec`."""
 
     @property
     def shape(self) -> Dims:
@@ -89,7 +89,7 @@ def load_state(
     """Reads every tensor of `layout`, in its order, then the `optional` ones: all or none of them.
 
     `path`: a `.safetensors` file, an index, or a folder with either. `share(name, tensor)` picks a
-    part of each (a rank's, `kernels.model.weights.shard`) before it goes to the device; one whole
+    part of each (a rank's, `weights.shard`) before it goes to the device; one whole
     tensor at a time is in memory beside what is kept. Raises StateError.
     """
     headers = _headers(_files(Path(path)))

@@ -181,8 +181,8 @@ def _places(shape: Shape, entries: int, kinds: tuple[str, ...]) -> dict[str, tup
     of_decodes = ["decode_limit", *(f"decode_{kind}_start" for kind in kinds)]
     if shape.chunks:
         of_rows += ["limit", *(f"{kind}_start" for kind in kinds)]
-    places: dict[str, tuple[int, ...]] = {name: (shape.rows,) for name in of_rows}
-    places |= {name: (shape.decodes,) for name in of_decodes}
+    places: dict[str, tuple[int, ...]] = dict.fromkeys(of_rows, (shape.rows,))
+    places |= dict.fromkeys(of_decodes, (shape.decodes,))
     places |= {f"decode_{kind}_table": (shape.decodes, entries) for kind in kinds}
     if shape.chunks:
         places |= {"cu_q": (shape.chunks + 1,)}
@@ -194,9 +194,7 @@ def _aligned(dims: tuple[int, ...]) -> int:
     return -(-int(np.prod(dims)) // ALIGN) * ALIGN
 
 
-def _views(
-    buffer: torch.Tensor, places: Mapping[str, tuple[int, ...]]
-) -> dict[str, torch.Tensor]:
+def _views(buffer: torch.Tensor, places: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     views, at = {}, 0
     for name, dims in places.items():
         views[name] = buffer[at : at + int(np.prod(dims))].view(dims)
