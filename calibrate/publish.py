@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from calibrate.design.lists.mixed import HELD_OUT_LEAST
+from calibrate.design.lists.variants import variant_of
 from calibrate.samples import read_job
+from kaiju_sim.catalog.models import Model, find_model
 from kaiju_sim.errors import UserError
 from kaiju_sim.report.atomic import write_file
 from kaiju_sim.steptime.profile import Profile, profile_json
@@ -29,10 +31,17 @@ def profile_file(name: str, out: Path | None) -> Path:
 
 def fitted(folder: Path) -> Profile:
     """The profile of these samples; UserError if there are none, or too few."""
-    if not (folder / "steps.parquet").is_file():
-        raise UserError(f"there are no samples in {folder}")
-    profile: Profile = import_module("calibrate.fit").fit_profile(folder)
+    job = read_job(folder)
+    if not job or not (folder / "steps.parquet").is_file():
+        raise UserError(f"there are no samples in {shown(folder)}")
+    profile: Profile = import_module("calibrate.fit.profile").refit(folder, _dimensions(job))
     return profile
+
+
+def _dimensions(job: Mapping[str, Any]) -> Model:
+    """The model that was measured, a variant's dimensions where it was one."""
+    model = find_model(job["model"])
+    return model if job.get("variant") is None else variant_of(model, job["variant"])
 
 
 def is_enough(job: Mapping[str, Any]) -> str:
@@ -56,16 +65,18 @@ def publish(folder: Path, target: Path) -> Profile:
 
 
 def result(folder: Path, profile: Profile | None, target: Path | None) -> dict[str, Any]:
-    """What the last line of stdout says; without a profile `heldout` and `source` are null."""
+    """What the last line of stdout says: the profile but for its curves, and how the job went.
+
+    Without a profile `source` and `heldout` are null.
+    """
     job = read_job(folder)
-    whole = profile.model_dump(mode="json", by_alias=True) if profile else {}
-    names = ("gpu", "model", "variant", "tensor_parallel", "complete", "planned", "done")
+    names = ("id", "gpu", "model", "variant", "tensor_parallel", "provenance", "kv_blocks")
+    block = {name: job.get(name) for name in names} | {"source": None, "heldout": None}
+    if profile is not None:
+        block |= profile.model_dump(mode="json", by_alias=True, exclude={"curves"})
     return {
-        "id": whole.get("id", job.get("id")),
-        "source": whole.get("source"),
-        **{name: job.get(name) for name in names},
-        "heldout": whole.get("heldout"),
-        "kv_blocks": whole.get("kv_blocks") or job.get("kv_blocks"),
+        **block,
+        **{name: job.get(name) for name in ("complete", "planned", "done")},
         "seconds": round(job.get("seconds", 0.0), 1),
         "compile_s": round(job.get("compile_s", 0.0), 1),
         "dropped": len(job.get("dropped", ())),

@@ -127,7 +127,7 @@ def _check(asked: Asked, variants: Sequence[str]) -> None:
 
 
 def _open(request: Request) -> Rig:
-    from calibrate.gpu import open_rig
+    from calibrate.gpu.opening import open_rig
 
     return open_rig(request)
 
@@ -137,7 +137,7 @@ def _one(
 ) -> dict[str, Any]:
     begin = clock.now()
     talk.say(f"opening {asked.model}{f' {variant}' if variant else ''}: weights, kernels, graphs")
-    rig = opened(Request(asked.model, asked.tensor_parallel, variant))
+    rig = opened(Request(asked.dimensions(variant), asked.tensor_parallel))
     try:
         gpu = catalog_gpu(rig.card.identity()["gpu_name"], asked.gpu)
         options = asked.options(gpu, variant)

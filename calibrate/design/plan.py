@@ -13,6 +13,9 @@ from calibrate.design.lists.variants import variant_steps
 from kaiju_sim.catalog.models import Model
 from kaiju_sim.errors import UserError
 
+VARIANT_RANDOM = 40
+"""Random steps of a variant, to fit with and held out."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -35,22 +38,18 @@ def make_plan(
 ) -> Plan:
     """The plan for a model on an engine of that capacity."""
     if variant is None:
-        designed = _core(model)
-        random = [
-            *random_steps("mixed", FIT, "fit", capacity),
-            *random_steps("heldout", HELD_OUT, "heldout", capacity),
-        ]
-        operators = operator_grid(tensor_parallel)
+        designed, operators = _core(model), operator_grid(tensor_parallel)
+        counts = (FIT, HELD_OUT)
     else:
         designed, operators = list(variant_steps(capacity)), []
-        random = [
-            *random_steps("mixed", 40, "fit", capacity),
-            *random_steps("heldout", 40, "heldout", capacity),
-        ]
+        counts = (VARIANT_RANDOM, VARIANT_RANDOM)
+    out = tuple(item.id for item in designed if not capacity.holds(item.shape))
     anchors = [item for item in grid.anchors() if capacity.holds(item.shape)]
     fitting = [item for item in designed if capacity.holds(item.shape)]
-    out = tuple(item.id for item in designed if not capacity.holds(item.shape))
-    return Plan(tuple(anchors), tuple(_unique([*fitting, *random])), tuple(operators), out)
+    fitting += random_steps("mixed", counts[0], "fit", capacity)
+    taken = {item.shape for item in (*anchors, *fitting)}
+    heldout = random_steps("heldout", counts[1], "heldout", capacity, taken)
+    return Plan(tuple(anchors), tuple(_unique([*fitting, *heldout])), tuple(operators), out)
 
 
 def _core(model: Model) -> list[StepItem]:

@@ -1,6 +1,6 @@
 """The seam to the GPU: all that the job asks of it.
 
-`calibrate.gpu.open_rig` implements it on torch; tests have a double with a clock of its own. Any
+`calibrate.gpu.rig.make_rig` implements it on torch; tests have a double with its own clock. Any
 method may raise `kaiju_sim.errors.UserError` for what the user can mend (no memory, no GPU).
 Nothing here may change the card's settings: no clock, power limit, persistence or MIG command.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from calibrate.shapes import Limits, StepShape
+from kaiju_sim.catalog.models import Model
 
 
 class Timing(NamedTuple):
@@ -77,12 +78,10 @@ class Card(Protocol):
 class Request:
     """What to build on the GPU."""
 
-    model: str
-    """Catalog name."""
+    model: Model
+    """Its dimensions, a variant's where one is measured (`calibrate.models.config_of` maps it)."""
     tensor_parallel: int
     """GPUs."""
-    variant: str | None = None
-    """One of `calibrate.design.lists.variants.VARIANTS`, or the model as it is."""
 
 
 class Rig(Protocol):

@@ -8,10 +8,11 @@ The law, the same for both, from different seeds:
 - chunks: 0 to 4 (weights 2, 4, 2, 1, 1); new tokens log-uniform from 16 to 1024, cut so that the
   step has at most 2048 rows; cached none in a quarter, else log-uniform from 1 to 12288; six in ten
   end their prompt;
-- a step with nothing in it, or that the engine cannot hold, is drawn again.
+- a step with nothing in it, that the engine cannot hold, or (held out) that the fit has, is drawn
+  again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from random import Random
 
 from calibrate.design.capacity import Capacity
@@ -53,21 +54,23 @@ def random_chunks(rng: Random, room: int) -> tuple[Chunk, ...]:
     return tuple(chunks)
 
 
-def random_step(rng: Random, capacity: Capacity) -> StepShape | None:
-    """A step of the law; None if the engine holds none of many drawn."""
+def random_step(rng: Random, capacity: Capacity, taken: Collection[StepShape]) -> StepShape | None:
+    """A step of the law that is not taken; None if the engine holds none of many drawn."""
     for _ in range(TRIES):
         decodes = random_decodes(rng)
         shape = StepShape(decodes, random_chunks(rng, MOST_ROWS - len(decodes)))
-        if shape.rows and capacity.holds(shape):
+        if shape.rows and shape not in taken and capacity.holds(shape):
             return shape
     return None
 
 
-def random_steps(name: str, count: int, of: Set, capacity: Capacity) -> Iterator[StepItem]:
-    """Steps of the law; those held out are kept to the last, but for a few spares."""
+def random_steps(
+    name: str, count: int, of: Set, capacity: Capacity, taken: Collection[StepShape] = ()
+) -> Iterator[StepItem]:
+    """Steps of the law, none of those `taken`; the held-out ones are kept but for a few spares."""
     rng = generator(name)
     for number in range(count):
-        shape = random_step(rng, capacity)
+        shape = random_step(rng, capacity, taken)
         if shape is None:
             return
         if of == "heldout":
