@@ -30,6 +30,8 @@ from kaiju_sim.errors import UserError
 
 OPERATORS_SHARE = 0.15
 """Of the budget, kept for the operators while the steps are measured."""
+WARM_S = 2.0
+"""For the card to leave its idle clocks."""
 LINKS_S, END_S = 8.0, 10.0
 """Kept for the links; for the anchors at the end, the tables and the fit."""
 
@@ -72,33 +74,36 @@ class Job:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def measure(options: Options, rig: Rig, clock: Clock, talk: Talk, begin: float) -> dict[str, Any]:
-    """Run the job on an open rig; what `job.json` says of it at the end.
+def measure(job: Job) -> dict[str, Any]:
+    """Run the job; what `job.json` says of it at the end.
 
-    `begin` is when the budget began to run. Whatever ends it early, Ctrl-C included, what was
-    measured is on disk.
+    Whatever ends it early, Ctrl-C included, what was measured is on disk.
     """
-    job = make_job(options, rig, clock, talk, begin)
+    rig, talk = job.rig, job.talk
     loop = StepLoop(rig.steps, rig.card, job.store, job.pace, job.estimate, talk)
     try:
         with talk.bar():
             _begin(job, loop)
             _steps_and_operators(job, loop)
             job.record["drift"] = _anchors_again(job, loop)
-    finally:
         _end(job, loop)
-    job.store.finish()
+        job.store.finish()
+    except BaseException:
+        _end(job, loop)
+        raise
+    finally:
+        job.store.close()
     return job.record
 
 
 def make_job(options: Options, rig: Rig, clock: Clock, talk: Talk, begin: float) -> Job:
-    """The plan for this engine, and the folder with what an earlier job left there."""
+    """The plan for this engine, its folder, and a budget that began to run at `begin`."""
     capacity = measured_capacity(rig.steps.kv_blocks(), rig.steps.limits(), options.model)
     plan = make_plan(options.model, options.tensor_parallel, capacity, options.variant)
     plan = only(plan, options.only)
     estimate = estimate_for(find_gpu(options.gpu), options.model, options.tensor_parallel)
     store = Store(options.folder)
-    pace = Pace(clock, begin, options.budget_s, rig.compile_s())
+    pace = Pace(clock, begin, options.budget_s, rig.compile_s)
     return Job(options, rig, clock, talk, plan, estimate, store, pace)
 
 
@@ -116,6 +121,7 @@ def _check_budget(job: Job) -> None:
 
 def _begin(job: Job, loop: StepLoop) -> None:
     """Take up what is there, or begin anew; measure the anchors where that is called for."""
+    job.store.lock()
     if job.options.fresh:
         job.store.clear()
     earlier = read_job(job.options.folder)
@@ -124,6 +130,7 @@ def _begin(job: Job, loop: StepLoop) -> None:
     job.store.open()
     _forget(job)
     _check_budget(job)
+    loop.warm_up(job.plan.anchors, WARM_S)
     if changed:
         job.talk.say(f"other {', '.join(changed)} than before: the anchors are compared first")
         again = {item.id: loop.visit(item, LEAST) for item in job.plan.anchors}

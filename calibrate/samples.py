@@ -10,7 +10,9 @@ removed; a later job begins by making the tables its first part again.
 each end.
 """
 
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -55,6 +57,7 @@ since the job began."""
 OPERATORS = pa.schema({"operator": pa.string(), "shape": pa.string(), "seconds": _DOUBLES})
 """`shape`: JSON text of the operator's sizes."""
 PART_VISITS = 8
+LOCK = ".lock"
 
 
 @dataclass
@@ -93,13 +96,29 @@ class Store:
         self.visits: dict[str, list[Visit]] = {}
         self._waiting: list[Visit] = []
         self._next = 1
+        self._lock: int | None = None
+
+    def lock(self) -> None:
+        """Make the folder, for this job alone; UserError if another job is at it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UserError(f"another job is measuring into {self.folder}") from None
+        except OSError as error:
+            raise UserError(f"cannot make {self.folder}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Leave the folder to others. (The lock's file stays: removing it would be a race.)"""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def open(self) -> None:
-        """Make the folder, or read what is there."""
-        try:
-            self.parts.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make {self.parts}: {error.strerror}") from error
+        """Read what is there."""
+        self.parts.mkdir(parents=True, exist_ok=True)
         files = sorted(self.parts.glob("part-*.json"))
         for visit in (visit for file in files for visit in _read_part(file)):
             self._keep(visit)

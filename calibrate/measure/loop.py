@@ -6,6 +6,7 @@ second visit at another time shows what a first one cannot: clocks that drift) a
 interval is still wide, until all are narrow, have had 25 repetitions, or the time is up.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -37,6 +38,16 @@ class StepLoop:
     prepare_s: float = 0.0
     dropped: list[str] = field(default_factory=list)
     _step_s: dict[str, float] = field(default_factory=dict)
+
+    def warm_up(self, items: Sequence[StepItem], seconds: float) -> None:
+        """Run the steps in turns for a while; the times are not kept."""
+        begin = self.pace.elapsed()
+        for item in itertools.cycle(items):
+            self.bench.prepare(item.shape)
+            self.bench.run(item.shape)
+            if self.pace.elapsed() - begin >= seconds:
+                break
+        self.card.telemetry()
 
     def visit(self, item: StepItem, most: int) -> Visit:
         """Measure a step: `LEAST` repetitions, more up to `most` while its interval is wide."""
