@@ -139,9 +139,7 @@ def form_batch(e: Engine, k: int, t: int) -> Batch:
     else:
         batch = in_turn(e, k, t, room)
     decodes = rows if decodes_with(e.limits.policy, batch.rows) else 0
-    return Batch(
-        batch.rows, batch.pairs, batch.near, batch.peak, batch.near_peak, decodes
-    )
+    return Batch(batch.rows, batch.pairs, batch.near, batch.peak, batch.near_peak, decodes)
 
 
 def in_turn(e: Engine, k: int, t: int, room: int) -> Batch:

@@ -80,11 +80,16 @@ def with_chunk(batch: Batch, start: int, n: int, window: int, round_tokens: int)
     )
 
 
+def rounds_of(batch: Batch, round_tokens: int) -> tuple[int, int]:
+    """Pairs, and those within the window, as rounds cost: of all chunks, or of the longest."""
+    pairs = in_rounds(batch.rows, batch.pairs, round_tokens)
+    near = in_rounds(batch.rows, batch.near, round_tokens)
+    return max(pairs, batch.peak), max(near, batch.near_peak)
+
+
 def attention_ns(curves: Curves, batch: Batch, group: int) -> float:
-    """Prefill attention of a step: rounds of all chunks together, or of the longest one."""
-    round_tokens = int(curves.rounds[group])
-    pairs = max(batch.peak, in_rounds(batch.rows, batch.pairs, round_tokens))
-    near = max(batch.near_peak, in_rounds(batch.rows, batch.near, round_tokens))
+    """Prefill attention of a step."""
+    pairs, near = rounds_of(batch, int(curves.rounds[group]))
     return prefill_ns(curves, pairs, near, group)
 
 
