@@ -1,7 +1,8 @@
 """An engine whose true step times are known: staircases, floors, rounds, and noise.
 
-Its costs look like those of Kaiju 13B on an H100 with the kernels of this repository, and come from
-other formulas than the fit's: tiles in waves, prefill tiles dealt out longest first, back and forth.
+Its costs look like those of Kaiju 13B on an H100 with the kernels of this repository, and come
+from other formulas than the fit's: tiles in waves, prefill tiles dealt out longest first, back and
+forth.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""With prefill attention in rounds too, the compiled loop is the reference loop to the nanosecond."""
+"""With prefill attention in rounds too, the compiled loop is the reference loop, to the bit."""
 
 from pathlib import Path
 
