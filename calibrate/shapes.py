@@ -71,6 +71,17 @@ class StepShape:
         return max([*self.decodes, *ends], default=0)
 
 
+class Limits(NamedTuple):
+    """What an engine can hold."""
+
+    max_rows: int
+    """Token rows of a step (decodes and new prompt tokens), padding included."""
+    max_decodes: int
+    """Decode rows of a step."""
+    max_context: int
+    """Tokens of a sequence."""
+
+
 def shape_columns(shape: StepShape) -> dict[str, Any]:
     """The shape as columns of the samples' table."""
     return {

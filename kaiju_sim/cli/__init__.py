@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kaiju_sim.errors import UserError, one_line
@@ -26,8 +26,13 @@ DONE, OUR_FAULT, USER_INPUT, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (default: the process's own) and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    return run_app(make_app, "kaiju-sim", words)
+
+
+def run_app(make: "Callable[[], typer.Typer]", name: str, words: list[str]) -> int:
+    """Run the app that `make` gives on `words`, with all errors told in one line: its exit code."""
     try:
-        code = _call(words)
+        code = _call(make, name, words)
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -67,12 +72,12 @@ def make_app() -> "typer.Typer":
     return app
 
 
-def _call(words: list[str]) -> int:
+def _call(make: "Callable[[], typer.Typer]", name: str, words: list[str]) -> int:
     """Parse and run; a mistake in the usage is a UserError like any other bad input."""
     import typer
 
     try:
-        code = make_app()(args=words, prog_name="kaiju-sim", standalone_mode=False)
+        code = make()(args=words, prog_name=name, standalone_mode=False)
     except typer.Abort:
         code = INTERRUPTED
     except SystemExit:  # all that typer exits for in this mode is a broken pipe

@@ -1,0 +1,148 @@
+"""`python -m calibrate`: parses, calls the library, prints. Nothing is measured here.
+
+What will be measured goes to stdout first; the last line of stdout is one JSON object. Talk and the
+progress bar go to stderr. Exit codes as of `kaiju-sim`: 0 done, 1 our fault, 2 the user's input,
+130 interrupted (what is measured stays; the same command goes on).
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kaiju_sim import units
+from kaiju_sim.errors import UserError
+
+BUDGET, VARIANT_BUDGET = "8min", "2min"
+ASSUMED_GPU = "H100-80GB"
+
+_Model = Annotated[str, typer.Option(help="Model, by catalog name.")]
+_Tp = Annotated[int, typer.Option(min=1, max=64, help="GPUs of a replica (tensor parallel).")]
+_Gpu = Annotated[str, typer.Option(help="GPU, by catalog name; auto: what the card says it is.")]
+_Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for samples and profile (default: their places in the checkout)."),
+]
+_Budget = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Time to take, compiling apart (default {BUDGET}; a variant {VARIANT_BUDGET})."
+    ),
+]
+_Variants = Annotated[
+    bool, typer.Option("--variants", help="Measure the break-it variants instead.")
+]
+_Variant = Annotated[
+    list[str] | None, typer.Option("--variant", metavar="NAME", help="Measure this one variant.")
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; needs no GPU.")]
+_Only = Annotated[
+    str | None,
+    typer.Option(metavar="WORD,...", help="Measure only what has one of these words in its id."),
+]
+_Fresh = Annotated[bool, typer.Option("--fresh", help="Remove earlier samples and begin anew.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr.")]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
+
+
+def make_app() -> typer.Typer:
+    """The job, and its verbs."""
+    app = typer.Typer(
+        name="calibrate",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(measure)
+    app.command()(refit)
+    app.command()(jobs)
+    return app
+
+
+def measure(
+    context: typer.Context,
+    model: _Model = "kaiju-13b",
+    tp: _Tp = 1,
+    gpu: _Gpu = "auto",
+    out: _Out = None,
+    budget: _Budget = None,
+    variants: _Variants = False,
+    variant: _Variant = None,
+    dry_run: _DryRun = False,
+    only: _Only = None,
+    fresh: _Fresh = False,
+    quiet: _Quiet = False,
+    debug: _Debug = False,
+) -> None:
+    """Measure a model on this machine's GPU and make the simulator's step-time profile of it."""
+    if context.invoked_subcommand is not None:
+        return
+    from calibrate import run
+    from calibrate.design.lists.variants import VARIANTS
+    from calibrate.measure.talk import Talk
+
+    chosen = list(VARIANTS) if variants else list(variant or [])
+    words = tuple(word for word in (only or "").split(",") if word)
+    budget_s = _seconds(budget or (VARIANT_BUDGET if chosen else BUDGET))
+    asked = run.Asked(model, tp, gpu, out, budget_s, words, fresh)
+    if dry_run:
+        _print(run.dry_run(asked, chosen, ASSUMED_GPU, _write))
+        return
+    _print(run.run(asked, chosen, Talk(quiet=quiet), _write))
+
+
+def refit(
+    name: Annotated[str, typer.Argument(help="Profile, such as h100-80gb-kaiju-13b-tp1.")],
+    out: _Out = None,
+    write: Annotated[bool, typer.Option("--write", help="Write the profile, too.")] = False,
+    debug: _Debug = False,
+) -> None:
+    """Fit the raw samples of a profile again and print its figures."""
+    from calibrate.publish import fitted, profile_file, publish, result, sample_folder
+
+    folder, target = sample_folder(name, out), profile_file(name, out)
+    profile = publish(folder, target) if write else fitted(folder)
+    _print(result(folder, profile, target))
+
+
+def jobs(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = Path(),
+    model: _Model = "kaiju-13b",
+    tp: _Tp = 1,
+    image: Annotated[str, typer.Option(help="Container image with this checkout.")] = (
+        "kaiju-fleet-planner:latest"
+    ),
+    samples: Annotated[
+        str, typer.Option(help="Samples: a folder of the cluster (Slurm), a claim (Kubernetes).")
+    ] = "kaiju-samples",
+    budget: _Budget = None,
+    debug: _Debug = False,
+) -> None:
+    """Write job files for Slurm and Kubernetes that run this job."""
+    from calibrate.jobs import Filling, write_jobs
+
+    text = budget or BUDGET
+    filling = Filling(model, tp, image, samples, text, _seconds(text))
+    _print({"paths": [str(path) for path in write_jobs(filling, output)]})
+
+
+def _seconds(text: str) -> float:
+    try:
+        found = units.seconds(text)
+    except ValueError as error:
+        raise UserError(f"--budget: {error}") from None
+    if not 1 <= found <= 86400:
+        raise UserError(f"--budget: must lie between 1s and 1d, not {text}")
+    return found
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def _print(value: dict[str, Any]) -> None:
+    from calibrate.publish import line_of
+
+    sys.stdout.write(line_of(value))

@@ -1,0 +1,91 @@
+"""The whole list of what is measured, and the order in which it is dropped when time is short."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from calibrate.design.capacity import Capacity
+from calibrate.design.item import OperatorItem, StepItem
+from calibrate.design.lists import grid
+from calibrate.design.lists.mixed import FIT, HELD_OUT, random_steps
+from calibrate.design.lists.operators import operator_grid
+from calibrate.design.lists.sharing import beams, shared_prefixes
+from calibrate.design.lists.variants import variant_steps
+from kaiju_sim.catalog.models import Model
+from kaiju_sim.errors import UserError
+
+VARIANT_RANDOM = 40
+"""Random steps of a variant, to fit with and held out."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, in the order of the design (the loop has its own, random one)."""
+
+    anchors: tuple[StepItem, ...]
+    steps: tuple[StepItem, ...]
+    operators: tuple[OperatorItem, ...]
+    left_out: tuple[str, ...] = ()
+    """Ids of steps that the engine cannot hold."""
+
+    @property
+    def heldout(self) -> int:
+        """Steps that judge the fit."""
+        return sum(item.set == "heldout" for item in self.steps)
+
+
+def make_plan(
+    model: Model, tensor_parallel: int, capacity: Capacity, variant: str | None = None
+) -> Plan:
+    """The plan for a model on an engine of that capacity."""
+    if variant is None:
+        designed, operators = _core(model), operator_grid(tensor_parallel)
+        counts = (FIT, HELD_OUT)
+    else:
+        designed, operators = list(variant_steps(capacity)), []
+        counts = (VARIANT_RANDOM, VARIANT_RANDOM)
+    out = tuple(item.id for item in designed if not capacity.holds(item.shape))
+    anchors = [item for item in grid.anchors() if capacity.holds(item.shape)]
+    fitting = [item for item in designed if capacity.holds(item.shape)]
+    fitting += random_steps("mixed", counts[0], "fit", capacity)
+    taken = {item.shape for item in (*anchors, *fitting)}
+    heldout = random_steps("heldout", counts[1], "heldout", capacity, taken)
+    return Plan(tuple(anchors), tuple(_unique([*fitting, *heldout])), tuple(operators), out)
+
+
+def _core(model: Model) -> list[StepItem]:
+    return [
+        *grid.row_edges(),
+        *grid.decode_grid(),
+        *grid.ragged_decodes(),
+        *grid.prefill_grid(),
+        *grid.staircase(model.heads),
+        *grid.several_chunks(),
+        *grid.mixed_grid(),
+        *shared_prefixes(),
+        *beams(),
+    ]
+
+
+def _unique(items: Iterable[StepItem]) -> list[StepItem]:
+    found: dict[str, StepItem] = {}
+    for item in items:
+        assert item.id not in found, item.id
+        found[item.id] = item
+    return list(found.values())
+
+
+def only(plan: Plan, words: Sequence[str]) -> Plan:
+    """What has one of these words in its id; UserError if nothing has."""
+    if not words:
+        return plan
+
+    def kept(item: StepItem | OperatorItem) -> bool:
+        return any(word in item.id for word in words)
+
+    steps = tuple(filter(kept, plan.steps))
+    operators = tuple(filter(kept, plan.operators))
+    if not steps and not operators:
+        ids = [item.id for item in plan.steps] + [item.id for item in plan.operators]
+        kinds = sorted({id.partition("/")[0] for id in ids})
+        raise UserError(f"--only {','.join(words)}: nothing has that name; {', '.join(kinds)}")
+    return Plan(plan.anchors, steps, operators, plan.left_out)

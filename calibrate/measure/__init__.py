@@ -1,0 +1,1 @@
+"""How a shape is measured: the seam to the GPU, the loop of repetitions, its pace and its words."""

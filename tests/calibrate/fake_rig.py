@@ -1,0 +1,139 @@
+"""A rig whose step time is known, on a clock that only it moves: a job takes no real time."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+from calibrate.measure.seam import Request, Timing
+from calibrate.shapes import Limits, StepShape
+
+WINDOW = 1024
+COMPILE_S = 40.0
+H100 = "NVIDIA H100 80GB HBM3"
+
+
+class FakeClock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def date(self) -> datetime:
+        return datetime(2026, 11, 22, tzinfo=UTC) + timedelta(seconds=self.seconds)
+
+
+class FakeCard:
+    """An H100 of that number."""
+
+    def __init__(self, name: str = H100, uuid: str = "GPU-1", driver: str = "580.1") -> None:
+        self.about = {"gpu_name": name, "uuid": uuid, "driver": driver}
+
+    def identity(self) -> dict[str, str]:
+        return self.about
+
+    def telemetry(self) -> dict[str, Any]:
+        known = {"sm_mhz": 1900.0, "memory_mhz": 2619.0, "watts": 600.0, "temperature_c": 60.0}
+        return {**known, "slowed_by": "power cap"}
+
+
+class FakeSteps:
+    """Step time: a constant, so much a padded row, a context token and a pair; 0.3 % of noise."""
+
+    def __init__(self, clock: FakeClock, speed: float, noise: float, seed: int) -> None:
+        self.clock, self.speed, self.noise = clock, speed, noise
+        self.rng = Random(seed)
+        self.prepared: StepShape | None = None
+        self.visits: list[StepShape] = []
+        self.before_run: Callable[[], None] = lambda: None
+
+    def exact_s(self, shape: StepShape) -> float:
+        bucket = -(-shape.rows // 16) * 16
+        gpu = 4e-3 + 8e-6 * bucket + 4e-9 * shape.context + 1e-9 * shape.pairs + 3e-6 * shape.seqs
+        return (gpu + 1e-9 * shape.window(WINDOW) + 2e-10 * shape.near(WINDOW)) / self.speed
+
+    def prepare(self, shape: StepShape) -> None:
+        self.prepared = shape
+        self.visits.append(shape)
+        self.clock.seconds += 0.02
+
+    def run(self, shape: StepShape) -> Timing:
+        assert shape == self.prepared
+        self.before_run()
+        gpu = self.exact_s(shape) * (1 + self.rng.gauss(0, self.noise))
+        self.clock.seconds += gpu + 4e-4
+        return Timing(gpu + 4e-4, gpu)
+
+    def kv_blocks(self) -> dict[str, int]:
+        return {"block_tokens": 128, "global": 400_000, "local": 5184}
+
+    def limits(self) -> Limits:
+        return Limits(4096, 512, 32768)
+
+    def close(self) -> None:
+        pass
+
+
+class FakeOperators:
+    """Knows the products only."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+
+    def names(self) -> tuple[str, ...]:
+        return ("qkv", "o", "up", "down")
+
+    def run(self, operator: str, shape: dict[str, int]) -> float:
+        self.clock.seconds += 5e-3
+        return 1e-6 * len(operator) + 1e-8 * shape["rows"]
+
+
+class FakeLinks:
+    """50 GB/s and 5 us."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+
+    def copy(self, direction: str, size: int) -> float:
+        seconds = 5e-6 + size / 50e9
+        self.clock.seconds += seconds
+        return seconds
+
+    def all_reduce(self, rows: int) -> float:
+        return 1e-5 + 1e-8 * rows
+
+
+class FakeRig:
+    """All of them."""
+
+    def __init__(
+        self,
+        clock: FakeClock,
+        card: FakeCard | None = None,
+        speed: float = 1.0,
+        noise: float = 0.003,
+        seed: int = 1,
+    ) -> None:
+        self.clock = clock
+        self.card = card or FakeCard()
+        self.steps = FakeSteps(clock, speed, noise, seed)
+        self.operators = FakeOperators(clock)
+        self.links = FakeLinks(clock)
+        self.closed = False
+
+    def opened(self, request: Request) -> "FakeRig":
+        self.request = request
+        self.clock.seconds += COMPILE_S
+        return self
+
+    def versions(self) -> dict[str, str]:
+        return {"torch": "2.11.0", "cuda": "13.0"}
+
+    def compile_s(self) -> float:
+        return COMPILE_S
+
+    def close(self) -> None:
+        self.closed = True
