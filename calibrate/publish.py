@@ -80,6 +80,7 @@ def result(folder: Path, profile: Profile | None, target: Path | None) -> dict[s
         "seconds": round(job.get("seconds", 0.0), 1),
         "compile_s": round(job.get("compile_s", 0.0), 1),
         "dropped": len(job.get("dropped", ())),
+        "failed": len(job.get("failed", ())),
         "over_budget_s": round(job.get("over_budget_s", 0.0), 1),
         "paths": {
             "samples": shown(folder),

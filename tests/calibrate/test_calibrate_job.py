@@ -15,7 +15,7 @@ from fake_rig import FakeCard, FakeClock, FakeRig
 from calibrate import publish, run
 from calibrate.measure.talk import Talk
 from calibrate.samples import read_job, read_steps
-from calibrate.shapes import shape_of
+from calibrate.shapes import StepShape, shape_of
 from kaiju_sim.errors import UserError
 
 ID = "h100-80gb-kaiju-13b-tp1"
@@ -150,6 +150,24 @@ def test_what_stops_the_job_keeps_what_is_measured(tmp_path: Path, error: type[E
     job = read_job(folder)
     assert [s["card"]["uuid"] for s in job["sessions"]] == ["GPU-1", "GPU-1"]
     assert job["seconds"] > clock.seconds
+    assert max(r["at_s"] for r in read_steps(folder)) > stopped["seconds"]
+
+
+def test_a_step_that_fails_is_told_and_left_out(tmp_path: Path) -> None:
+    rig, clock = fresh_rig()
+    prepare = rig.steps.prepare
+
+    def refuse(shape: StepShape) -> None:
+        if len(shape.decodes) == 512 and shape.decodes[0] == 16384:
+            raise ValueError("the step needs more\nthan the pool's pages")
+        prepare(shape)
+
+    rig.steps.prepare = refuse  # type: ignore[method-assign]
+    result = go(tmp_path, rig, clock)
+    why = "ValueError: the step needs more than the pool's pages"
+    assert read_job(tmp_path / ID)["failed"] == {"decode/b512/c16384": why}
+    assert result["failed"] == 1
+    assert result["done"]["fit"] == result["planned"]["fit"] - 1
 
 
 def test_a_kill_loses_the_last_few_visits_only(tmp_path: Path) -> None:
