@@ -133,9 +133,16 @@ def _scenario_file(name: str) -> Path:
 
 
 def _print_explained(loaded: "Loaded") -> None:
+    from kaiju_sim.fleet.setup.groups import build_groups
     from kaiju_sim.scenario.explain import render
+    from kaiju_sim.steptime.build import described
 
-    sys.stdout.write(render(loaded))
+    try:
+        groups = build_groups(loaded.scenario, loaded.base_dir)
+    except UserError as error:
+        raise loaded.located(error) from error
+    lines = [f"# step time: {described(g.step_time)}; KV blocks: {g.kv.source}\n" for g in groups]
+    sys.stdout.write(render(loaded) + "".join(dict.fromkeys(lines)))
 
 
 def _target(loaded: "Loaded", output: Path | None) -> Path:

@@ -25,6 +25,7 @@ from kaiju_sim.engine.policy.batching import (
 from kaiju_sim.engine.policy.kv.host import flush
 from kaiju_sim.engine.policy.kv.memory import blocks_of, end_prefill, leave
 from kaiju_sim.engine.policy.kv.prefix import take
+from kaiju_sim.engine.policy.pacing import attention_ns
 from kaiju_sim.engine.policy.queues import (
     somebody_waits,
 )
@@ -44,7 +45,7 @@ from kaiju_sim.engine.sequences import (
     schedule,
     window_full_at,
 )
-from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, prefill_ns, step_ns
+from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
 
 
 def drawn_ns(curves: Curves, seed: int, k: int, step: int) -> int:
@@ -80,7 +81,7 @@ def start_step(w: World, k: int, t: int) -> None:
     decode = 0.0
     if batch.decodes > 0:
         decode = decode_ns(e.curves, int(r.context), int(r.window), g)
-    prefill = prefill_ns(e.curves, batch.pairs, batch.near, g)
+    prefill = attention_ns(e.curves, batch, g)
     dt = duration_ns(w, k, int(r.steps), r.fixed, decode, prefill)
     if batch.decodes > 0:
         r.decode_ns += dt

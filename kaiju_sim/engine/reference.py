@@ -12,8 +12,9 @@ from kaiju_sim.engine.loop import duration_ns
 from kaiju_sim.engine.policy.batching import computed, form_batch, requeue, victim_before, wake_time
 from kaiju_sim.engine.policy.kv.memory import blocks_of, end_prefill, leave
 from kaiju_sim.engine.policy.kv.prefix import take
+from kaiju_sim.engine.policy.pacing import attention_ns
 from kaiju_sim.engine.record import deliver, hand_over_shed, record_gap, record_prompt
-from kaiju_sim.steptime.curves import decode_ns, fixed_ns, prefill_ns
+from kaiju_sim.steptime.curves import decode_ns, fixed_ns
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class ReferenceLoop:
         decode = 0.0
         if batch.decodes:
             decode = decode_ns(e.curves, int(r.context), int(r.window), group)
-        prefill = prefill_ns(e.curves, batch.pairs, batch.near, group)
+        prefill = attention_ns(e.curves, batch, group)
         dt = duration_ns(w, k, int(r.steps), float(r.fixed), decode, prefill)
         if batch.decodes:
             r.decode_ns += dt

@@ -87,6 +87,7 @@ def profile(plant: "Plant") -> Summary:
         "profile.source": together(t.source for t in times),
         "profile.rel_error_low": min(t.rel_error_low or 0.0 for t in times) if known else None,
         "profile.rel_error_high": max(t.rel_error_high or 0.0 for t in times) if known else None,
+        "profile.kv_blocks": together(group.kv.source for group in plant.groups),
     }
 
 

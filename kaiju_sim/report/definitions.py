@@ -22,6 +22,9 @@ profile.rel_error_low | Step-time error, low end | relative | fraction
   is 10 % faster). Null when nobody has measured it.
 profile.rel_error_high | Step-time error, high end | relative | fraction
   The true step time may be this much above the modelled one. Null when nobody has measured it.
+profile.kv_blocks | Source of KV blocks |  | text
+  profile: what the measured engine had at the same memory settings; memory: weights and
+  activations subtracted from HBM; scenario: stated there.
 run.replications | Replications | runs | count
   Independent runs, each with users of its own. With more than one, every figure here is the mean
   over them (counts too: messages per run), null if it is null in any, and intervals.json has the

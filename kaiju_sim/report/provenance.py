@@ -93,7 +93,8 @@ def profile_hash(scenario: "Scenario", base_dir: Path) -> str:
 
 
 def _profile(summary: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: summary.get(f"profile.{name}") for name in ("id", "source")}
+    names = ("id", "source", "rel_error_low", "rel_error_high", "kv_blocks")
+    return {name: summary.get(f"profile.{name}") for name in names}
 
 
 def _version(package: str) -> str | None:

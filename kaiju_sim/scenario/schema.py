@@ -169,14 +169,16 @@ class KvCache(Part):
 class StepTime(Part):
     """How long an engine step takes."""
 
-    kind: Literal["roofline", "profile", "constant", "exponential"] = "roofline"
-    """`roofline`: analytic; `profile`: a calibration profile; the other two are for theory."""
+    kind: Literal["auto", "profile", "roofline", "constant", "exponential"] = "auto"
+    """`auto`: the measured profile that is shipped for the GPU, model and ranks, else `roofline`;
+    `profile`: a calibration profile; `roofline`: analytic; the other two are for theory."""
     profile: str | None = None
-    """Profile id or file, for kind `profile`."""
+    """Profile id or file, for kinds `profile` and `auto`."""
     step: PositiveSeconds | None = None
     """Step time (mean), for kinds `constant` and `exponential`."""
     compute_efficiency: PositiveFraction = 0.66
-    """Roofline: share of the peak operations/s that matrix work reaches."""
+    """Roofline: share of the peak operations/s that matrix work reaches. Kind `auto` with another
+    value of this, or of the next two, is `roofline`."""
     memory_efficiency: PositiveFraction = 0.8
     """Roofline: share of the peak memory bandwidth that is reached."""
     host_overhead: Seconds = 0.001

@@ -1,4 +1,4 @@
-"""From a scenario to its step time: the one place that knows the four kinds."""
+"""From a scenario to its step time: the one place that knows the kinds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from kaiju_sim.catalog.gpus import Gpu, find_gpu
 from kaiju_sim.catalog.models import Model, find_model
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.schema import Scenario
+from kaiju_sim.scenario.schema import StepTime as Choice
 from kaiju_sim.steptime.convert import curves_from_profile
 from kaiju_sim.steptime.curves import CONSTANT, EXPONENTIAL, SLOTS, Curves
-from kaiju_sim.steptime.profile import KvBlocks, Profile, load_profile
+from kaiju_sim.steptime.profile import KvBlocks, Profile, load_profile, shipped_for
 from kaiju_sim.steptime.roofline import NS, Rank, roofline_curves, usual_efficiency
 
 MIN_EFFICIENCY = 0.01
@@ -45,11 +46,38 @@ def build_step_time(scenario: Scenario, folder: Path | None = None) -> StepTime:
     unknown names, an unsound profile, or one made for another GPU, model or number of ranks.
     """
     kind = scenario.steptime.kind
-    if kind == "roofline":
-        return _from_roofline(scenario)
-    if kind == "profile":
-        return _from_profile(scenario, folder)
-    return _from_mean(scenario)
+    if kind in ("constant", "exponential"):
+        return _from_mean(scenario)
+    profile = None if kind == "roofline" else _profile_of(scenario, folder)
+    return _from_roofline(scenario) if profile is None else _from_profile(scenario, profile)
+
+
+def _profile_of(scenario: Scenario, folder: Path | None) -> Profile | None:
+    """The profile named, else for kind `auto` the shipped one, unless a roofline is described."""
+    choice = scenario.steptime
+    if choice.profile is not None:
+        profile = load_profile(choice.profile, folder)
+        _check_match(scenario, profile)
+        return profile
+    if _describes_roofline(choice):
+        return None
+    gpu, model = find_gpu(scenario.gpu).name, find_model(scenario.model).name
+    return shipped_for(gpu, model, scenario.fleet.tensor_parallel)
+
+
+def _describes_roofline(choice: Choice) -> bool:
+    """Whether efficiencies or host time, which only a roofline has, are not the usual ones."""
+    usual = Choice()
+    names = ("compute_efficiency", "memory_efficiency", "host_overhead")
+    return any(getattr(choice, name) != getattr(usual, name) for name in names)
+
+
+def described(step_time: StepTime) -> str:
+    """Where step times come from, in a line."""
+    if step_time.rel_error_high is None:
+        return f"{step_time.source}: {step_time.id}, error not known"
+    error = f"{step_time.rel_error_high:.1%}"
+    return f"{step_time.source}: {step_time.id}, 95 % of held-out steps within {error}"
 
 
 def stacked(groups: Sequence[Curves]) -> Curves:
@@ -69,6 +97,7 @@ def stacked(groups: Sequence[Curves]) -> Curves:
         seqs_ns=np.concatenate([c.seqs_ns for c in groups]),
         slope=np.concatenate([c.slope for c in groups]),
         offset=np.concatenate([c.offset for c in groups]),
+        rounds=np.concatenate([c.rounds for c in groups]),
         rows=first.rows_ns.size,
         seqs=first.seqs_ns.size,
     )
@@ -114,11 +143,7 @@ def _check_efficiency(which: str, value: float) -> None:
         raise UserError(f"steptime.{which}_efficiency must be at least {MIN_EFFICIENCY}")
 
 
-def _from_profile(scenario: Scenario, folder: Path | None) -> StepTime:
-    name = scenario.steptime.profile
-    assert name is not None, "the schema requires steptime.profile for kind profile"
-    profile = load_profile(name, folder)
-    _check_match(scenario, profile)
+def _from_profile(scenario: Scenario, profile: Profile) -> StepTime:
     error = profile.heldout.p95_abs_rel_error if profile.heldout else None
     return StepTime(
         curves=curves_from_profile(profile, *table_sizes(scenario)),
@@ -157,5 +182,6 @@ def _from_mean(scenario: Scenario) -> StepTime:
         seqs_ns=np.zeros(1),
         slope=empty,
         offset=empty.copy(),
+        rounds=np.zeros(1, np.int64),
     )
     return StepTime(curves, kind, f"{kind}-{mean_s:g}s", None, None, 0.0, None)

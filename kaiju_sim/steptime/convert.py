@@ -65,6 +65,7 @@ def curves_from_profile(profile: Profile, max_rows: int, max_seqs: int) -> Curve
         seqs_ns=_table(profile.id, "seqs", by_name.seqs, max_seqs),
         slope=np.stack([slope for slope, _ in lines]),
         offset=np.stack([offset for _, offset in lines]),
+        rounds=np.array([profile.prefill_round_tokens], np.int64),
     )
 
 
@@ -78,7 +79,7 @@ def _table(profile_id: str, name: str, points: Points, last: int) -> Floats:
         needs = {"rows": "engine.token_budget + engine.max_seqs", "seqs": "engine.max_seqs"}[name]
         raise UserError(
             f"profile {profile_id}: curves.{name} reaches to {reach} "
-            f"(twice its last point), but {needs} is {last}"
+            f"(twice its last point), but {needs} is {last}; steptime.kind roofline has no end"
         )
     return interpolate_s(points, np.arange(last + 1, dtype=np.float64)) * NS
 
@@ -106,9 +107,11 @@ def profile_from_roofline(
             prefill_global=_context_points(curves, PREFILL_GLOBAL, pairs),
             prefill_local=_context_points(curves, PREFILL_LOCAL, pairs),
         ),
+        prefill_round_tokens=0,
         host_overhead_s=host_overhead_s,
         kv_blocks=None,
         heldout=None,
+        heldout_by_kind={},
         residual=None,
     )
 

@@ -41,6 +41,8 @@ class Curves(NamedTuple):
     seqs_ns: NDArray[np.float64]
     slope: NDArray[np.float64]
     offset: NDArray[np.float64]
+    rounds: NDArray[np.int64]
+    """Per group: new tokens that prefill attention takes at a time (0: any number is alike)."""
     rows: int = 0
     seqs: int = 0
 
@@ -55,6 +57,26 @@ def curve_ns(curves: Curves, which: int, x: int) -> float:
     if slot > last:
         slot = last
     return float(curves.offset[which, slot] + curves.slope[which, slot] * x)
+
+
+def in_rounds(rows: int, pairs: int, round_tokens: int) -> int:
+    """The pairs that `rows` new tokens with `pairs` cost when taken in rounds of so many tokens.
+
+    A kernel whose programs are all resident takes the tokens in rounds; a last round that is not
+    full takes as long as a full one. Without rounds (0) the pairs themselves.
+    """
+    if round_tokens <= 0 or rows <= 0:
+        return pairs
+    full = (rows + round_tokens - 1) // round_tokens * round_tokens
+    return pairs * full // rows
+
+
+def chunk_rounds(rows: int, pairs: int, longest: int, round_tokens: int) -> int:
+    """The pairs that one chunk costs by itself: a step with others takes at least as long.
+
+    Its first round is as long as its longest row, the last token's, which sees `longest` keys.
+    """
+    return max(in_rounds(rows, pairs, round_tokens), longest * round_tokens)
 
 
 def fixed_ns(curves: Curves, rows: int, seqs: int, group: int = 0) -> float:
@@ -73,7 +95,7 @@ def decode_ns(curves: Curves, context: int, window: int, group: int = 0) -> floa
 
 
 def prefill_ns(curves: Curves, pairs: int, window_pairs: int, group: int = 0) -> float:
-    """Prefill attention: query-key pairs of global layers, and pairs within the window."""
+    """Prefill attention: pairs of global layers, and those within the window, as rounds cost."""
     if curves.kind != 0:
         return 0.0
     return curve_ns(curves, group * 4 + 2, pairs) + curve_ns(curves, group * 4 + 3, window_pairs)

@@ -58,7 +58,8 @@ def kv_plan(scenario: Scenario, gpu: Gpu, model: Model, measured: KvBlocks | Non
     """The KV pools of a replica.
 
     Pool sizes are what the scenario sets (`kv.global_blocks`, `kv.local_windows`, either or both),
-    else what the *measured* engine had if its blocks and pools were alike, else memory arithmetic.
+    else what the *measured* engine had if its pools and memory settings were the scenario's, else
+    memory arithmetic.
     UserError when weights do not fit, or the pools cannot hold one sequence of
     `engine.max_context`.
     """
@@ -150,8 +151,9 @@ def _pool_sizes(
     scenario: Scenario, parts: _Parts, measured: KvBlocks | None
 ) -> tuple[int, int, str]:
     kv = scenario.kv
-    if measured is not None and _same_pools(measured, kv.block_tokens, parts):
-        blocks, windows, source = measured.global_blocks, measured.local_windows, "profile"
+    if measured is not None and _as_measured(scenario, measured, parts):
+        tokens = measured.global_blocks * measured.block_tokens
+        blocks, windows, source = tokens // kv.block_tokens, measured.local_windows, "profile"
     else:
         blocks, windows, source = *_divide(scenario, parts), "memory"
     if kv.global_blocks != "auto" or kv.local_windows != "auto":
@@ -174,9 +176,21 @@ def _host_sizes(scenario: Scenario, parts: _Parts, blocks: int, windows: int) ->
     return sizes
 
 
-def _same_pools(measured: KvBlocks, block_tokens: int, parts: _Parts) -> bool:
-    two_pools = measured.local_windows > 0
-    return measured.block_tokens == block_tokens and two_pools == (parts.window > 0)
+def _as_measured(scenario: Scenario, measured: KvBlocks, parts: _Parts) -> bool:
+    """Whether the scenario has the pools and memory settings of the engine that was measured.
+
+    The length of a block may differ: the same tokens are then counted in other blocks.
+    """
+    kv, engine = scenario.kv, scenario.engine
+    return (
+        (measured.local_windows > 0) == (parts.window > 0)
+        and kv.memory_utilisation == measured.memory_utilisation
+        and kv.activation_reserve == "auto"
+        and kv.local_share == "auto"
+        and engine.token_budget == measured.token_budget
+        and engine.max_seqs == measured.max_seqs
+        and scenario.prompt.limit == measured.prompt_limit
+    )
 
 
 def _divide(scenario: Scenario, parts: _Parts) -> tuple[int, int]:

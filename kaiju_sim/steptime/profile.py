@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from kaiju_sim.errors import UserError
 
 FORMAT: Final = "kaiju-step-time"
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_BYTES = 16 * 2**20
 MAX_POINTS = 100_000
 MAX_X = 2**48
@@ -94,9 +94,9 @@ class OperatorCurves(_Part):
     decode_local: Points
     """Decode attention of local layers, by the sum of min(context, window)."""
     prefill_global: Points
-    """Prefill attention of global layers, by query-key pairs."""
+    """Prefill attention of global layers, by query-key pairs as rounds cost."""
     prefill_local: Points
-    """Prefill attention of local layers, by query-key pairs within the window."""
+    """Prefill attention of local layers, by those within the window, as rounds cost."""
 
 
 class Provenance(_Part):
@@ -140,14 +140,35 @@ class ErrorSummary(_Part):
 
 
 class KvBlocks(_Part):
-    """KV memory that the real engine had left, in blocks and windows."""
+    """KV memory that the real engine had left, in blocks, and the settings it had it at."""
 
     block_tokens: int = Field(ge=1)
     """Tokens per block in the measured engine."""
     global_blocks: int = Field(ge=1, alias="global")
     """Blocks of the global pool."""
-    local_windows: int = Field(ge=0)
-    """Windows of the local pool; 0 when there is none."""
+    local_blocks: int = Field(ge=0, alias="local")
+    """Blocks of the local pool; 0 when there is none."""
+    window_blocks: int = Field(ge=0)
+    """Blocks of a window's ring; 0 when there is no local pool."""
+    memory_utilisation: float = Field(gt=0, le=1)
+    """Share of HBM that the engine used."""
+    token_budget: int = Field(ge=1)
+    """Rows of prefill that activations were reserved for."""
+    max_seqs: int = Field(ge=1)
+    """Sequences that activations were reserved for."""
+    prompt_limit: int = Field(ge=1)
+    """Tokens of the sequences at which both pools run out together."""
+
+    @property
+    def local_windows(self) -> int:
+        """Windows of the local pool; 0 when there is none."""
+        return self.local_blocks // self.window_blocks if self.window_blocks else 0
+
+    @model_validator(mode="after")
+    def _paired(self) -> "KvBlocks":
+        if (self.local_blocks > 0) != (self.window_blocks > 0):
+            raise ValueError("local and window_blocks are both 0 (no local pool) or neither is")
+        return self
 
 
 class Profile(_Part):
@@ -155,7 +176,7 @@ class Profile(_Part):
 
     format: Literal["kaiju-step-time"]
     """Marks the file."""
-    version: Literal[1]
+    version: Literal[2]
     """Version of this format."""
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")
     """Id: the name of the profile's folder when it is shipped."""
@@ -171,14 +192,18 @@ class Profile(_Part):
     """Where the points come from; required when measured, null for a roofline."""
     curves: OperatorCurves
     """Points of each operator."""
+    prefill_round_tokens: int = Field(ge=0, le=1_000_000)
+    """New tokens that prefill attention takes at a time (0: any number is alike)."""
     host_overhead_s: float = Field(ge=0)
     """Host time per step that the GPU waits for."""
     kv_blocks: KvBlocks | None
     """KV memory of the real engine; null: by memory arithmetic."""
     heldout: ErrorSummary | None
     """Error on whole steps that the fit did not see; required when measured."""
+    heldout_by_kind: dict[str, ErrorSummary]
+    """The same for each kind of step among them."""
     residual: ErrorSummary | None
-    """Error on the points of the fit itself."""
+    """Error on the whole steps of the fit itself."""
 
     @model_validator(mode="after")
     def _evidence(self) -> "Profile":
@@ -216,7 +241,20 @@ def load_profile(id_or_path: str, folder: Path | None = None) -> Profile:
 def shipped_profiles() -> list[str]:
     """Ids of the profiles in the package."""
     measured = _measured()
-    return sorted(p.name for p in measured.iterdir()) if measured.is_dir() else []
+    if not measured.is_dir():
+        return []
+    return sorted(p.name for p in measured.iterdir() if p.joinpath("profile.json").is_file())
+
+
+def shipped_for(gpu: str, model: str, tensor_parallel: int) -> Profile | None:
+    """The measured profile in the package for these catalog names and ranks, or None."""
+    name = profile_id(gpu, model, tensor_parallel)
+    return _shipped(name) if name in shipped_profiles() else None
+
+
+def profile_id(gpu: str, model: str, tensor_parallel: int) -> str:
+    """Id, and folder, of the measured profile of a model on a GPU."""
+    return f"{gpu}-{model}-tp{tensor_parallel}".lower()
 
 
 def _measured() -> Traversable:

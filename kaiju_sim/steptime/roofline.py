@@ -93,6 +93,7 @@ def roofline_curves(rank: Rank, host_overhead_s: float, max_rows: int, max_seqs:
         seqs_ns=seqs_s(rank, seqs) * NS,
         slope=np.stack([slope for slope, _ in lines]),
         offset=np.stack([offset for _, offset in lines]),
+        rounds=np.zeros(1, np.int64),
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 from fake_rig import FakeCard, FakeClock, FakeRig
 
 from calibrate import publish, run
+from calibrate.__main__ import main
 from calibrate.measure.talk import Talk
 from calibrate.samples import read_job, read_steps
 from calibrate.shapes import StepShape, shape_of
@@ -285,6 +286,21 @@ def test_the_result_is_one_line_of_json(whole: Whole) -> None:
         "samples": str(whole.out / ID),
         "profile": str(whole.out / ID / "profile.json"),
     }
+
+
+def test_a_whole_job_is_fitted_and_fits_again_the_same(
+    whole: Whole, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(whole.out / ID, tmp_path / ID))
+    target = publish.profile_file(ID, tmp_path)
+    told = publish.result(folder, publish.publish(folder, target), target)
+    assert told["heldout"]["n"] == 345
+    assert told["heldout"]["median_abs_rel_error"] < 0.01
+    assert (told["source"], told["id"], told["format"]) == ("measured", ID, "kaiju-step-time")
+    written = target.read_bytes()
+    assert main(["refit", ID, "--out", str(tmp_path), "--write"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == told
+    assert target.read_bytes() == written
 
 
 def test_variants_have_folders_of_their_own_and_one_that_fails_stops_no_other(

@@ -128,14 +128,14 @@ def test_a_message_that_has_begun_to_answer_is_not_turned_away() -> None:
     e.requests[0].preempted = 1
     e.requests[5].tier = 0
     assert queues.who_goes(e, e.replicas[0], 5) == 5
-    assert not pacing.too_late(e, e.replicas[0], 0, 10**12, 0, 0, 0)
+    assert not pacing.too_late(e, e.replicas[0], 0, 10**12, pacing.no_work())
 
 
 def test_who_cannot_be_in_time_is_shed_and_who_can_is_not(curves: Curves) -> None:
     """The step that a message would join ends at t + its predicted time at the earliest."""
     e = aware(curves, shed_late=1, ttft_ns=50 * MS)
     r = e.replicas[0]
-    step = pacing.predicted_ns(e, r, 1, 1, 1)
+    step = pacing.predicted_ns(e, r, pacing.and_chunk(e, r, pacing.no_work(), 0, 1))
     for q, arrival in enumerate((0, 1, MS)):
         arrive(e, q, 5, arrival, tier=1)
     t = 50 * MS - step + 1
@@ -182,7 +182,7 @@ def test_no_step_is_predicted_over_the_objective_and_none_could_be_larger(curves
         e = random_state(draw, curves, tpot_ns=draw.randrange(6_000_000, 18_000_000))
         r = e.replicas[0]
         batch = batching.form_batch(e, 0, 50 * MS)
-        took = pacing.predicted_ns(e, r, batch.rows, batch.pairs, batch.near)
+        took = pacing.predicted_ns(e, r, batch)
         if r.running == 0 or batch.rows == 0:
             continue
         assert took <= 0.95 * e.limits.tpot_ns
@@ -190,9 +190,9 @@ def test_no_step_is_predicted_over_the_objective_and_none_could_be_larger(curves
         if todo and batch.rows + r.running < BUDGET:
             held_back += 1
             v = e.requests[todo[0]]
-            one = v.prompt - v.todo + v.chunk + 1
-            longer = pacing.predicted_ns(e, r, batch.rows + 1, batch.pairs + one, batch.near + 1024)
-            assert longer > 0.95 * e.limits.tpot_ns - 1 or one > 1024
+            before = int(v.prompt - v.todo + v.chunk)
+            longer = pacing.predicted_ns(e, r, pacing.and_chunk(e, r, batch, before, 1))
+            assert longer > 0.95 * e.limits.tpot_ns - 1
         filled += batch.rows + r.running == BUDGET
     assert min(held_back, filled) > 20
 
@@ -201,7 +201,7 @@ def test_decodes_that_take_the_whole_objective_hold_prefill_back(curves: Curves)
     e = aware(curves, tpot_ns=3 * MS, ttft_ns=100 * MS)
     e.replicas[0].running = e.replicas[0].load = 30
     arrive(e, 0, 100)
-    assert batching.form_batch(e, 0, 0) == batching.Batch(0, 0, 0, 30)
+    assert batching.form_batch(e, 0, 0) == batching.Batch(0, 0, 0, 0, 0, 30)
     e.replicas[0].running = 0
     assert batching.form_batch(e, 0, 0).rows == 100
 

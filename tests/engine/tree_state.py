@@ -30,7 +30,9 @@ def as_records(parts: Any) -> Any:
 def no_curves() -> Curves:
     """Step time, which memory does not ask for."""
     nothing = np.zeros(1)
-    return Curves(1, 1.0, 0.0, nothing, nothing, np.zeros((4, 1)), np.zeros((4, 1)))
+    return Curves(
+        1, 1.0, 0.0, nothing, nothing, np.zeros((4, 1)), np.zeros((4, 1)), np.zeros(1, np.int64)
+    )
 
 
 def small_engine(

@@ -35,6 +35,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "profile.source": "roofline",
         "profile.rel_error_low": None,
         "profile.rel_error_high": None,
+        "profile.kv_blocks": "memory",
         "run.warm_up_s": 200.0,
         "run.warm_up_detected_s": 150.0,
         "run.steady_state": "settled",

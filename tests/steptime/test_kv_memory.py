@@ -1,5 +1,7 @@
 """KV memory by hand: 13B on an H100, the two pools, tensor parallelism, and what does not fit."""
 
+from typing import Any
+
 import pytest
 from steptime_scenarios import scenario
 
@@ -86,16 +88,36 @@ def test_explicit_sizes_override_either_or_both() -> None:
 
 
 def test_measured_blocks_are_used_when_they_are_alike() -> None:
-    measured = KvBlocks.model_validate({"block_tokens": 64, "global": 5000, "local_windows": 40})
+    measured = KvBlocks.model_validate(
+        {
+            "block_tokens": 128,
+            "global": 2500,
+            "local": 369,
+            "window_blocks": 9,
+            "memory_utilisation": 0.9,
+            "token_budget": 2048,
+            "max_seqs": 256,
+            "prompt_limit": 8192,
+        }
+    )
     gpu, model = find_gpu("H100-80GB"), find_model("kaiju-13b")
     got = kv_plan(scenario(), gpu, model, measured)
-    assert (got.global_blocks, got.local_windows, got.source) == (5000, 40, "profile")
-    other = kv_plan(scenario(kv={"block_tokens": 128}), gpu, model, measured)
-    assert other.source == "memory"
-    one_pool = kv_plan(scenario(kv={"local_retention": "all"}), gpu, model, measured)
-    assert one_pool.source == "memory"
+    assert (got.global_blocks, got.local_windows, got.source) == (5000, 41, "profile")
+    longer = kv_plan(scenario(kv={"block_tokens": 128}), gpu, model, measured)
+    assert (longer.global_blocks, longer.local_windows, longer.source) == (2500, 41, "profile")
     explicit = kv_plan(scenario(kv={"global_blocks": 4000}), gpu, model, measured)
-    assert (explicit.global_blocks, explicit.local_windows) == (4000, 40)
+    assert (explicit.global_blocks, explicit.local_windows) == (4000, 41)
+    others: tuple[dict[str, Any], ...] = (
+        {"kv": {"local_retention": "all"}},
+        {"kv": {"memory_utilisation": 0.85}},
+        {"kv": {"local_share": 0.5}},
+        {"kv": {"activation_reserve": 10**9}},
+        {"engine": {"token_budget": 4096}},
+        {"engine": {"max_seqs": 128}},
+        {"prompt": {"limit": 4096}},
+    )
+    for other in others:
+        assert kv_plan(scenario(**other), gpu, model, measured).source == "memory", other
 
 
 def test_tensor_parallel_splits_weights_but_not_the_one_kv_head() -> None:

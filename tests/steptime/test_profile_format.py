@@ -30,13 +30,26 @@ def points(*pairs: tuple[int, float]) -> Content:
     return {"x": [x for x, _ in pairs], "seconds": [s for _, s in pairs]}
 
 
+def measured_blocks() -> Content:
+    """KV pools of an engine with 300 windows of nine pages."""
+    settings = {"memory_utilisation": 0.9, "token_budget": 2048, "max_seqs": 256}
+    return {
+        "block_tokens": 128,
+        "global": 5000,
+        "local": 2700,
+        "window_blocks": 9,
+        **settings,
+        "prompt_limit": 8192,
+    }
+
+
 def measured() -> Content:
     """A sound measured profile."""
     line = points((1, 1e-6), (1000, 1e-3), (100_000, 0.1))
     error = {"n": 50, "median_abs_rel_error": 0.02, "p95_abs_rel_error": 0.05, "bias": -0.01}
     return {
         "format": "kaiju-step-time",
-        "version": 1,
+        "version": 2,
         "id": "h100-13b",
         "source": "measured",
         "gpu": "H100-80GB",
@@ -60,9 +73,11 @@ def measured() -> Content:
             "prefill_global": line,
             "prefill_local": line,
         },
+        "prefill_round_tokens": 264,
         "host_overhead_s": 0.001,
-        "kv_blocks": {"block_tokens": 64, "global": 5000, "local_windows": 300},
+        "kv_blocks": measured_blocks(),
         "heldout": error,
+        "heldout_by_kind": {"mixed": error},
         "residual": error,
     }
 
@@ -76,7 +91,7 @@ def test_a_measured_profile_is_read() -> None:
     assert got.heldout is not None
     assert got.heldout.p95_abs_rel_error == 0.05
     assert got.kv_blocks is not None
-    assert got.kv_blocks.global_blocks == 5000
+    assert (got.kv_blocks.global_blocks, got.kv_blocks.local_windows) == (5000, 300)
     assert got.provenance is not None
     assert got.provenance.commit == "0123abc"
 
@@ -152,8 +167,8 @@ BROKEN = [
     (put(None, "provenance"), "provenance is missing: a measured profile"),
     (put(None, "heldout"), "heldout is missing: a measured profile"),
     (put({}, "curves", "row"), "curves.row: unknown key (did you mean 'rows'?)"),
-    (put(3, "version"), "version: this program reads version 1, not 3"),
-    (without("version"), "version: this program reads version 1, not None"),
+    (put(3, "version"), "version: this program reads version 2, not 3"),
+    (without("version"), "version: this program reads version 2, not None"),
     (put("other", "format"), "key 'format' must be 'kaiju-step-time'"),
     (put("guessed", "source"), "source: Input should be 'measured' or 'roofline', not 'guessed'"),
     (put("Bad Id", "id"), "id: String should match"),
@@ -180,6 +195,10 @@ BROKEN = [
     (put(0.9, "heldout", "median_abs_rel_error"), "median_abs_rel_error must not exceed"),
     (put(-2, "heldout", "bias"), "heldout.bias: Input should be greater than -1"),
     (put({"global": 1}, "kv_blocks"), "kv_blocks.block_tokens: this key is missing"),
+    (put(0, "kv_blocks", "window_blocks"), "kv_blocks: local and window_blocks are both 0"),
+    (put(-1, "prefill_round_tokens"), "prefill_round_tokens: Input should be greater than"),
+    (without("prefill_round_tokens"), "prefill_round_tokens: this key is missing"),
+    (put({"mixed": 1}, "heldout_by_kind"), "heldout_by_kind.mixed: "),
     (put([], "curves"), "curves: "),
 ]
 

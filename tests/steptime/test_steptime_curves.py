@@ -33,6 +33,7 @@ def curves(slope: Floats, offset: Floats, kind: int = OPERATORS) -> Curves:
         seqs_ns=np.arange(5) * 3.0,
         slope=np.stack([slope * (i + 1) for i in range(4)]),
         offset=np.stack([offset * (i + 1) for i in range(4)]),
+        rounds=np.zeros(1, np.int64),
     )
 
 

@@ -6,16 +6,15 @@ queue (`queues`) is admitted while the token budget, the batch and KV memory hav
 block and none is free or idle.
 """
 
-from typing import NamedTuple
-
 from kaiju_sim.engine.layout import NEVER, Engine, Rec
 from kaiju_sim.engine.policy.kv import host
 from kaiju_sim.engine.policy.kv.memory import admit
 from kaiju_sim.engine.policy.pacing import (
+    Batch,
+    and_chunk,
     longest_step,
     most_tokens,
-    near_pairs_of,
-    pairs_of,
+    no_work,
     predicted_ns,
     too_late,
 )
@@ -28,15 +27,6 @@ from kaiju_sim.engine.policy.queues import (
     shed_waiting,
     stand_first,
 )
-
-
-class Batch(NamedTuple):
-    """The prefill work of a step and the sequences that decode in it."""
-
-    rows: int
-    pairs: int
-    near: int
-    decodes: int
 
 
 def prefill_room(policy: int, token_budget: int, decodes: int) -> int:
@@ -91,14 +81,12 @@ def start_prefill(e: Engine, k: int, q: int, before: int) -> None:
     v.number = r.admitted
 
 
-def add_chunk(e: Engine, q: int, room: int, batch: Batch) -> Batch:
-    """The batch with a prefill chunk of message q added."""
+def add_chunk(e: Engine, r: Rec, q: int, room: int, batch: Batch) -> Batch:
+    """The batch of replica r with a prefill chunk of message q added."""
     v = e.requests[q]
     n = chunk(room, int(v.todo))
-    start = int(v.prompt) - int(v.todo)
     v.chunk = n
-    near = near_pairs_of(start, n, e.limits.window)
-    return Batch(batch.rows + n, batch.pairs + pairs_of(start, n), batch.near + near, 0)
+    return and_chunk(e, r, batch, int(v.prompt) - int(v.todo), n)
 
 
 def wake_time(e: Engine, k: int) -> int:
@@ -144,24 +132,24 @@ def form_batch(e: Engine, k: int, t: int) -> Batch:
     host.flush(e, k, t)
     rows = int(r.running) * e.limits.candidates
     room = prefill_room(e.limits.policy, e.limits.token_budget, rows)
-    batch = Batch(0, 0, 0, 0)
+    batch = no_work()
     if e.limits.policy == 2:
         if r.pre >= 0 or may_admit(e, r, room):
             batch = by_deadline(e, k, t, room, longest_step(e, r, t, room))
     else:
         batch = in_turn(e, k, t, room)
     decodes = rows if decodes_with(e.limits.policy, batch.rows) else 0
-    return Batch(batch.rows, batch.pairs, batch.near, decodes)
+    return Batch(batch.rows, batch.pairs, batch.near, batch.peak, batch.near_peak, decodes)
 
 
 def in_turn(e: Engine, k: int, t: int, room: int) -> Batch:
     """Prefills in the order of their admission, then the queue, up to `room` tokens."""
     r = e.replicas[k]
-    batch = Batch(0, 0, 0, 0)
+    batch = no_work()
     q = int(r.pre)
     while q >= 0 and batch.rows < room:
         if e.requests[q].ready <= t:
-            batch = add_chunk(e, q, room - batch.rows, batch)
+            batch = add_chunk(e, r, q, room - batch.rows, batch)
         q = int(e.requests[q].next)
     while may_admit(e, r, room - batch.rows):
         q = next_waiting(e, r)
@@ -174,13 +162,13 @@ def in_turn(e: Engine, k: int, t: int, room: int) -> Batch:
         pop_waiting(e, k, q, t)
         start_prefill(e, k, q, int(r.pre_tail) if r.pre >= 0 else -1)
         if e.requests[q].ready <= t:
-            batch = add_chunk(e, q, room - batch.rows, batch)
+            batch = add_chunk(e, r, q, room - batch.rows, batch)
     return batch
 
 
 def sheds(e: Engine, r: Rec, q: int, t: int, batch: Batch) -> bool:
     """Whether message q, next to be admitted at t, is turned away since it would be late."""
-    return e.limits.shed_late != 0 and too_late(e, r, q, t, batch.rows, batch.pairs, batch.near)
+    return e.limits.shed_late != 0 and too_late(e, r, q, t, batch)
 
 
 def by_deadline(e: Engine, k: int, t: int, room: int, most_ns: int) -> Batch:
@@ -189,7 +177,7 @@ def by_deadline(e: Engine, k: int, t: int, room: int, most_ns: int) -> Batch:
     The list of prefills is kept in that order, so that those in the step are its first ones.
     """
     r = e.replicas[k]
-    batch = Batch(0, 0, 0, 0)
+    batch = no_work()
     before = -1
     q = int(r.pre)
     closed = False
@@ -213,7 +201,7 @@ def by_deadline(e: Engine, k: int, t: int, room: int, most_ns: int) -> Batch:
             before = q
             q = int(v.next)
             continue
-        batch = add_chunk(e, q, fitting(e, r, q, room - batch.rows, batch, most_ns), batch)
+        batch = add_chunk(e, r, q, fitting(e, r, q, room - batch.rows, batch, most_ns), batch)
         if v.chunk < v.todo:
             break
         before = q
@@ -232,7 +220,7 @@ def one_more(e: Engine, r: Rec, batch: Batch, most_ns: int) -> bool:
     """Whether one more token of prefill fits a step of `most_ns`."""
     if most_ns == NEVER:
         return True
-    return predicted_ns(e, r, batch.rows + 1, batch.pairs + 1, batch.near + 1) <= most_ns
+    return predicted_ns(e, r, and_chunk(e, r, batch, 0, 1)) <= most_ns
 
 
 def fitting(e: Engine, r: Rec, q: int, room: int, batch: Batch, most_ns: int) -> int:
@@ -242,7 +230,7 @@ def fitting(e: Engine, r: Rec, q: int, room: int, batch: Batch, most_ns: int) ->
     if most_ns == NEVER:
         return n
     start = int(v.prompt) - int(v.todo)
-    return most_tokens(e, r, start, n, batch.rows, batch.pairs, batch.near, most_ns)
+    return most_tokens(e, r, start, n, batch, most_ns)
 
 
 def requeue(e: Engine, k: int, q: int, made: int) -> None:

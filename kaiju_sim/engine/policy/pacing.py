@@ -10,13 +10,42 @@ the token budget's, a step may draw on the bank.
 Predictions use what policy may see: batch, contexts, prompts, never how long an answer will be.
 """
 
+from typing import NamedTuple
+
 from kaiju_sim.engine.layout import NEVER, Engine, Rec
 from kaiju_sim.engine.policy.queues import deadline_of, next_waiting
-from kaiju_sim.steptime.curves import decode_ns, fixed_ns, prefill_ns, step_ns
+from kaiju_sim.steptime.curves import (
+    Curves,
+    chunk_rounds,
+    decode_ns,
+    fixed_ns,
+    in_rounds,
+    prefill_ns,
+    step_ns,
+)
 
 BANK_STEPS = 4
 SLOWEST_NS = 1_000_000_000_000
 """A TPOT objective above this binds no step."""
+
+
+class Batch(NamedTuple):
+    """The prefill work of a step and the sequences that decode in it."""
+
+    rows: int
+    """New tokens of all chunks."""
+    pairs: int
+    near: int
+    """Query-key pairs, in all and within the window."""
+    peak: int
+    near_peak: int
+    """The most that one chunk costs by itself, in the same units (`curves.chunk_rounds`)."""
+    decodes: int
+
+
+def no_work() -> Batch:
+    """An empty batch."""
+    return Batch(0, 0, 0, 0, 0, 0)
 
 
 def pace_ns(e: Engine) -> int:
@@ -35,18 +64,53 @@ def near_pairs_of(start: int, n: int, window: int) -> int:
     return pairs_of(start, rising) + (n - rising) * window
 
 
-def predicted_ns(e: Engine, r: Rec, rows: int, pairs: int, near: int) -> int:
+def with_chunk(batch: Batch, start: int, n: int, window: int, round_tokens: int) -> Batch:
+    """The batch with n more prompt tokens, after `start` ones of theirs."""
+    pairs = pairs_of(start, n)
+    near = near_pairs_of(start, n, window)
+    peak = chunk_rounds(n, pairs, start + n, round_tokens)
+    near_peak = chunk_rounds(n, near, min(start + n, window), round_tokens)
+    return Batch(
+        batch.rows + n,
+        batch.pairs + pairs,
+        batch.near + near,
+        max(batch.peak, peak),
+        max(batch.near_peak, near_peak),
+        batch.decodes,
+    )
+
+
+def rounds_of(batch: Batch, round_tokens: int) -> tuple[int, int]:
+    """Pairs, and those within the window, as rounds cost: of all chunks, or of the longest."""
+    pairs = in_rounds(batch.rows, batch.pairs, round_tokens)
+    near = in_rounds(batch.rows, batch.near, round_tokens)
+    return max(pairs, batch.peak), max(near, batch.near_peak)
+
+
+def attention_ns(curves: Curves, batch: Batch, group: int) -> float:
+    """Prefill attention of a step."""
+    pairs, near = rounds_of(batch, int(curves.rounds[group]))
+    return prefill_ns(curves, pairs, near, group)
+
+
+def predicted_ns(e: Engine, r: Rec, batch: Batch) -> int:
     """Duration of a step of replica r with this prefill work and the decodes that go with it."""
+    rows = batch.rows
     decodes = int(r.running) * e.limits.candidates
     if e.limits.policy == 1 and rows > 0:
         decodes = 0
     group = int(r.group)
     decode = decode_ns(e.curves, int(r.context), int(r.window), group) if decodes > 0 else 0.0
     fixed = fixed_ns(e.curves, rows + decodes, decodes + int(r.filling), group)
-    return step_ns(fixed, decode, prefill_ns(e.curves, pairs, near, group))
+    return step_ns(fixed, decode, attention_ns(e.curves, batch, group))
 
 
-def too_late(e: Engine, r: Rec, q: int, t: int, rows: int, pairs: int, near: int) -> bool:
+def and_chunk(e: Engine, r: Rec, batch: Batch, start: int, n: int) -> Batch:
+    """The batch with a chunk of n tokens after `start`, at replica r."""
+    return with_chunk(batch, start, n, e.limits.window, int(e.curves.rounds[r.group]))
+
+
+def too_late(e: Engine, r: Rec, q: int, t: int, batch: Batch) -> bool:
     """Whether message q, admitted at t beside this prefill work, cannot meet its deadline.
 
     The step that it would join, with one token of it, is predicted to end after the deadline. A
@@ -54,22 +118,16 @@ def too_late(e: Engine, r: Rec, q: int, t: int, rows: int, pairs: int, near: int
     """
     if e.requests[q].preempted > 0:
         return False
-    return t + predicted_ns(e, r, rows + 1, pairs + 1, near + 1) > deadline_of(e, q)
+    return t + predicted_ns(e, r, and_chunk(e, r, batch, 0, 1)) > deadline_of(e, q)
 
 
-def most_tokens(
-    e: Engine, r: Rec, start: int, n: int, rows: int, pairs: int, near: int, most_ns: int
-) -> int:
+def most_tokens(e: Engine, r: Rec, start: int, n: int, batch: Batch, most_ns: int) -> int:
     """Of n prompt tokens after `start`, how many fit a step of `most_ns` beside other prefills."""
-    window = e.limits.window
     low = 0
     high = n
     tokens = n
     while low < high:
-        more = pairs + pairs_of(start, tokens)
-        if predicted_ns(e, r, rows + tokens, more, near + near_pairs_of(start, tokens, window)) <= (
-            most_ns
-        ):
+        if predicted_ns(e, r, and_chunk(e, r, batch, start, tokens)) <= most_ns:
             low = tokens
         else:
             high = tokens - 1
@@ -107,9 +165,8 @@ def haste_helps(e: Engine, r: Rec, t: int, room: int) -> bool:
     last of each line behind all, each with the uncached tokens of an average message.
     """
     start = typical_start(e, r, room)
-    slow = most_tokens(e, r, start, room, 0, 0, 0, pace_ns(e))
-    near = near_pairs_of(start, room, e.limits.window)
-    fast_ns = predicted_ns(e, r, room, pairs_of(start, room), near)
+    slow = most_tokens(e, r, start, room, no_work(), pace_ns(e))
+    fast_ns = predicted_ns(e, r, and_chunk(e, r, no_work(), start, room))
     ahead = 0
     q = int(r.pre)
     while q >= 0:

@@ -34,7 +34,7 @@ class Group(Part):
     tensor_parallel: int | None = Field(default=None, ge=1, le=16)
     """GPUs per replica (none: fleet.tensor_parallel)."""
     profile: str | None = None
-    """Calibration profile of this group, for steptime.kind `profile`."""
+    """Calibration profile of this group, for steptime.kind `profile` or `auto`."""
     gpu_price: UsdPerHour | None = None
     """Price of one GPU (none: economics.gpu_price, or the catalog's for this GPU)."""
     memory_utilisation: PositiveFraction | None = None
