@@ -128,6 +128,7 @@ def _begin(job: Job, loop: StepLoop) -> None:
     now = _session(job)
     changed = must_compare(earlier["sessions"][-1], now) if earlier else []
     job.store.open()
+    job.pace.earlier_s = earlier.get("seconds", 0.0)
     _forget(job)
     _check_budget(job)
     loop.warm_up(job.plan.anchors, WARM_S)
@@ -167,7 +168,7 @@ def _steps_and_operators(job: Job, loop: StepLoop) -> None:
     operators = OPERATORS_SHARE * pace.budget_s if plan.operators else 0.0
     loop.first_round(plan.steps, operators + LINKS_S + END_S)
     job.record["operators_left_out"] = measure_operators(
-        job.rig.operators, plan.operators, store, pace, LINKS_S + END_S, talk
+        job.rig.operators, plan.operators, store, pace, LINKS_S + END_S, talk, loop.failures
     )
     if not job.record.get("links"):
         job.record["links"] = measure_links(job.rig.links, job.options.tensor_parallel)
@@ -213,6 +214,7 @@ def _end(job: Job, loop: StepLoop) -> None:
     record["done"] = _counts(done)
     record["repetitions"] = sum(len(job.store.seconds(item.id)) for item in done)
     record["dropped"] = list(loop.dropped)
+    record["failed"] = loop.failures.why
     record["over_budget_s"] = max(0.0, -job.pace.left())
     record["left_out"] = list(plan.left_out)
     record["anchors"] = {i.id: median(s) for i in plan.anchors if (s := job.store.seconds(i.id))}

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean, median
@@ -179,7 +179,7 @@ class Store:
 
     def _write(self, visits: Sequence[Visit]) -> None:
         if visits:
-            content = json.dumps([asdict(visit) for visit in visits])
+            content = json.dumps([vars(visit) for visit in visits])
             write_file(self.parts / f"part-{self._next:05}.json", content.encode())
             self._next += 1
 
@@ -206,6 +206,11 @@ def write_job(folder: Path, job: Mapping[str, Any]) -> None:
 def read_steps(folder: Path) -> list[Row]:
     """The rows of `steps.parquet`; none if it is not there."""
     return _read_table(folder / "steps.parquet")
+
+
+def read_operators(folder: Path) -> list[Row]:
+    """The rows of `operators.parquet`; none if it is not there."""
+    return _read_table(folder / "operators.parquet")
 
 
 def _read_part(file: Path) -> list[Visit]:
@@ -255,7 +260,7 @@ def _from_tables(folder: Path) -> list[Visit]:
     steps = [visit for row in read_steps(folder) for visit in _visits_of(row)]
     operators = [
         Visit(_operator_key(row), {k: row[k] for k in ("operator", "shape")}, row["seconds"])
-        for row in _read_table(folder / "operators.parquet")
+        for row in read_operators(folder)
     ]
     return steps + operators
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from calibrate.design.draws import generator
 from calibrate.design.estimate import LEAST, MOST, WARM_UP, Estimate, visit_s
 from calibrate.design.item import StepItem
+from calibrate.measure.failures import Failures
 from calibrate.measure.interval import is_narrow
 from calibrate.measure.pace import Pace, droppable
 from calibrate.measure.seam import Card, StepBench, Timing
@@ -37,6 +38,7 @@ class StepLoop:
     talk: Talk
     prepare_s: float = 0.0
     dropped: list[str] = field(default_factory=list)
+    failures: Failures = field(default_factory=Failures)
     _step_s: dict[str, float] = field(default_factory=dict)
 
     def warm_up(self, items: Sequence[StepItem], seconds: float) -> None:
@@ -74,7 +76,7 @@ class StepLoop:
             sm_mhz=seen.get("sm_mhz"),
             watts=seen.get("watts"),
             slowed_by=str(seen.get("slowed_by") or ""),
-            at_s=begin,
+            at_s=self.pace.earlier_s + begin,
         )
 
     def first_round(self, items: Sequence[StepItem], reserve_s: float) -> None:
@@ -123,10 +125,11 @@ class StepLoop:
 
     def _measure(self, item: StepItem, most: int) -> None:
         begin = self.pace.clock.now()
-        visit = self.visit(item, most)
-        self.store.add(visit)
-        expected = self._expected(item, len(visit.wall_s))
-        self.pace.learn(expected, self.pace.clock.now() - begin)
+        with self.failures.noted(item.id):
+            visit = self.visit(item, most)
+            self.store.add(visit)
+            expected = self._expected(item, len(visit.wall_s))
+            self.pace.learn(expected, self.pace.clock.now() - begin)
 
     def _fitting(self, queue: Sequence[StepItem], reserve_s: float) -> list[StepItem]:
         costs = [self._expected(item, LEAST) * self.pace.scale for item in queue]

@@ -21,6 +21,8 @@ class Pace:
     budget_s: float
     compile_s: Callable[[], float] = float
     """Seconds spent on compiling so far (`Rig.compile_s`)."""
+    earlier_s: float = 0.0
+    """Seconds of earlier sessions of the same job."""
     expected_s: float = 0.0
     spent_s: float = 0.0
 
@@ -29,7 +31,7 @@ class Pace:
         return self.begin + self.budget_s + self.compile_s() - self.clock.now()
 
     def elapsed(self) -> float:
-        """Seconds since the job began."""
+        """Seconds since this session began."""
         return self.clock.now() - self.begin
 
     def fraction(self) -> float:

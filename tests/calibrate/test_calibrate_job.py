@@ -13,9 +13,10 @@ import pytest
 from fake_rig import FakeCard, FakeClock, FakeRig
 
 from calibrate import publish, run
+from calibrate.__main__ import main
 from calibrate.measure.talk import Talk
 from calibrate.samples import read_job, read_steps
-from calibrate.shapes import shape_of
+from calibrate.shapes import StepShape, shape_of
 from kaiju_sim.errors import UserError
 
 ID = "h100-80gb-kaiju-13b-tp1"
@@ -150,6 +151,24 @@ def test_what_stops_the_job_keeps_what_is_measured(tmp_path: Path, error: type[E
     job = read_job(folder)
     assert [s["card"]["uuid"] for s in job["sessions"]] == ["GPU-1", "GPU-1"]
     assert job["seconds"] > clock.seconds
+    assert max(r["at_s"] for r in read_steps(folder)) > stopped["seconds"]
+
+
+def test_a_step_that_fails_is_told_and_left_out(tmp_path: Path) -> None:
+    rig, clock = fresh_rig()
+    prepare = rig.steps.prepare
+
+    def refuse(shape: StepShape) -> None:
+        if len(shape.decodes) == 512 and shape.decodes[0] == 16384:
+            raise ValueError("the step needs more\nthan the pool's pages")
+        prepare(shape)
+
+    rig.steps.prepare = refuse  # type: ignore[method-assign]
+    result = go(tmp_path, rig, clock)
+    why = "ValueError: the step needs more than the pool's pages"
+    assert read_job(tmp_path / ID)["failed"] == {"decode/b512/c16384": why}
+    assert result["failed"] == 1
+    assert result["done"]["fit"] == result["planned"]["fit"] - 1
 
 
 def test_a_kill_loses_the_last_few_visits_only(tmp_path: Path) -> None:
@@ -267,6 +286,21 @@ def test_the_result_is_one_line_of_json(whole: Whole) -> None:
         "samples": str(whole.out / ID),
         "profile": str(whole.out / ID / "profile.json"),
     }
+
+
+def test_a_whole_job_is_fitted_and_fits_again_the_same(
+    whole: Whole, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(whole.out / ID, tmp_path / ID))
+    target = publish.profile_file(ID, tmp_path)
+    told = publish.result(folder, publish.publish(folder, target), target)
+    assert told["heldout"]["n"] == 345
+    assert told["heldout"]["median_abs_rel_error"] < 0.01
+    assert (told["source"], told["id"], told["format"]) == ("measured", ID, "kaiju-step-time")
+    written = target.read_bytes()
+    assert main(["refit", ID, "--out", str(tmp_path), "--write"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == told
+    assert target.read_bytes() == written
 
 
 def test_variants_have_folders_of_their_own_and_one_that_fails_stops_no_other(
