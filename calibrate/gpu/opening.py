@@ -1,0 +1,32 @@
+"""Opens the rig: whether there is a GPU at all is asked here, before anything is built on it.
+
+Importing this module needs no torch; `open_rig` does. `calibrate.gpu.rig.make_rig(request)` builds.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from kaiju_sim.errors import UserError
+
+if TYPE_CHECKING:
+    from calibrate.measure.seam import Request, Rig
+
+
+def open_rig(request: "Request") -> "Rig":
+    """Build the model on the GPUs; UserError where there is no torch or there are too few GPUs."""
+    if find_spec("torch") is None:
+        raise UserError(
+            "measuring needs torch: pip install -e '.[calibrate]' "
+            "(--dry-run shows the plan without)"
+        )
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found < request.tensor_parallel:
+        raise UserError(
+            f"measuring with --tp {request.tensor_parallel} needs as many CUDA devices, this "
+            f"machine has {found} (--dry-run shows the plan without)"
+        )
+    rig: Rig = import_module("calibrate.gpu.rig").make_rig(request)
+    return rig
