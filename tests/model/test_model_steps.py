@@ -18,57 +18,56 @@ SAME = 0.03
 
 @pytest.fixture(scope="module")
 def whole():
-    """A prompt of 160 tokens at once: the bench, the tokens, all logits."""
+    """A prompt of 48 tokens at once: the bench, the tokens, all logits."""
     bench = make_bench()
-    tokens = prompt(bench.config, 160)
+    tokens = prompt(bench.config, 48)
     bench.prefill(bench.store.new(), tokens)
-    return bench, tokens, bench.logits(160)
+    return bench, tokens, bench.logits(48)
 
 
 def test_a_prompt_in_chunks_is_the_prompt_at_once(whole):
     bench, tokens, logits = whole
     kv = bench.store.new()
-    bench.prefill(kv, tokens[:100], samples=False)
-    first = bench.logits(100)
-    last = bench.prefill(kv, tokens[100:])
-    second = bench.logits(60)
+    bench.prefill(kv, tokens[:29], samples=False)
+    first = bench.logits(29)
+    last = bench.prefill(kv, tokens[29:])
+    second = bench.logits(19)
     assert distance(torch.cat((first, second)), logits) < SAME
     assert last.tokens[0] == int(logits[-1].argmax())
     kv.free()
 
 
-def test_decoding_a_text_is_prefilling_it(whole):
-    bench, tokens, logits = whole
+def test_decoding_a_text_is_prefilling_it():
+    bench = make_bench(two_layers(128))
+    tokens = prompt(bench.config, 131)
     kv = bench.store.new()
-    bench.prefill(kv, tokens[:126], samples=False)
-    for i in range(126, 131):  # across the end of a page
+    bench.prefill(kv, tokens)
+    logits = bench.logits(131)
+    kv.length = 126
+    for i in range(126, 131):  # across the end of a page, and of the window
         result = bench.decode([(kv, int(tokens[i]))])
         assert distance(bench.logits(1), logits[i : i + 1]) < 2 * SAME
         assert result.tokens.shape == (1,)
-    kv.free()
 
 
 def test_decodes_and_chunks_of_others_in_one_step_change_nothing(whole):
     bench, tokens, logits = whole
     one, two, three = (bench.store.new() for _ in range(3))
-    bench.prefill(one, tokens[:40], samples=False)
-    bench.prefill(two, tokens[:60], samples=False)
-    alone = bench.decode([(two, int(tokens[60]))]).tokens
-    two.length -= 1
+    bench.prefill(one, tokens[:20], samples=False)
+    bench.prefill(two, tokens[:30], samples=False)
     step = step_of(
         bench.config,
-        [(one, int(tokens[40])), (two, int(tokens[60]))],
-        [(three, tokens[:33], True)],
+        [(one, int(tokens[20])), (two, int(tokens[30]))],
+        [(three, tokens[:13], True), (bench.store.new(), tokens[:9], False)],
     )
     result = bench.runner.run(step)
-    together = bench.logits(35)
-    assert distance(together[:1], logits[40:41]) < 2 * SAME
-    assert distance(together[1:2], logits[60:61]) < 2 * SAME
-    assert distance(together[2:], logits[:33]) < 2 * SAME
-    assert len(result.tokens) == 3
-    assert result.tokens[1] == alone[0]
-    for kv in (one, two, three):
-        kv.free()
+    together = bench.logits(24)
+    assert distance(together[:1], logits[20:21]) < 2 * SAME
+    assert distance(together[1:2], logits[30:31]) < 2 * SAME
+    assert distance(together[2:15], logits[:13]) < 2 * SAME
+    assert distance(together[15:], logits[:9]) < 2 * SAME
+    expected = [int(together[row].argmax()) for row in (0, 1, 14)]
+    assert result.tokens.tolist() == expected, "decodes, then the chunk that ends its prompt"
 
 
 def test_the_int8_model_is_near_the_float32_one(whole, record_property):
@@ -98,13 +97,12 @@ def test_no_clamp_and_no_rounding_swallows_the_random_model(whole):
 
 def test_a_window_forgets_exactly_at_1024():
     config = two_layers(1024)
-    bench = make_bench(config, rows=1024)
+    bench = make_bench(config, rows=16)
     off(config, bench.state, 1)
-    tokens = prompt(config, 1024)
+    bench.runner.cache.fill_random(7)
     kv = bench.store.new()
-    bench.prefill(kv, tokens, samples=False)
-    local = bench.runner.cache.of(0)
-    page = kv.tables["local"][0]
+    kv.extend(1025)
+    local, page = bench.runner.cache.of(0), kv.tables["local"][0]
 
     def next_logits(length: int) -> torch.Tensor:
         kv.length = length
@@ -112,12 +110,10 @@ def test_a_window_forgets_exactly_at_1024():
         return bench.logits(1)
 
     sees_token_0, sees_from_1 = next_logits(1023), next_logits(1024)
-    for part in (local.k, local.v.transpose(1, 2)):
-        assert part.shape[0] > page
-    local.k[page, 0, 0] = 127
-    assert torch.equal(next_logits(1024), sees_from_1)
+    local.k[page, 0, 0] = local.k[page, 0, 0].flip(0)
+    assert torch.equal(next_logits(1024), sees_from_1), "1024 keys, its own among them"
     assert not torch.equal(next_logits(1023), sees_token_0)
-    local.k[page, 0, 1] = 127
+    local.k[page, 0, 1] = local.k[page, 0, 1].flip(0)
     assert not torch.equal(next_logits(1024), sees_from_1)
 
 
@@ -158,11 +154,11 @@ def test_sharing_layers_read_their_owners_pages(whole, monkeypatch):
 def test_variants_are_the_reference_too(changes):
     config = variant(two_layers(128), **changes)
     bench = make_bench(config)
-    tokens = prompt(config, 20)
+    tokens = prompt(config, 10)
     kv = bench.store.new()
-    bench.prefill(kv, tokens[:17], samples=False)
-    logits = [bench.logits(17)]
-    for token in tokens[17:]:
+    bench.prefill(kv, tokens[:8], samples=False)
+    logits = [bench.logits(8)]
+    for token in tokens[8:]:
         bench.decode([(kv, int(token))])
         logits.append(bench.logits(1))
     expected = reference_logits(config, bench.state, torch.tensor(tokens))
@@ -173,8 +169,9 @@ def test_pages_come_back_and_a_fork_copies_only_the_partial_one():
     bench = make_bench(two_layers(128))
     free = {kind: pool.free for kind, pool in bench.store.pools.items()}
     kv = bench.store.new()
-    tokens = prompt(bench.config, 300)
-    bench.prefill(kv, tokens, samples=False)
+    bench.runner.cache.fill_random(3)
+    kv.extend(300)
+    kv.advance(300)
     assert set(kv.held["global"]) == {0, 1, 2}
     assert set(kv.held["local"]) == {1, 2}, "the window has passed page 0"
     other = kv.fork()
