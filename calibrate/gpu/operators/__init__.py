@@ -1,0 +1,1 @@
+"""Single operators of the model, timed on their own beside it."""
