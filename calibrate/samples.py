@@ -189,6 +189,11 @@ def read_steps(folder: Path) -> list[Row]:
     return _read_table(folder / "steps.parquet")
 
 
+def read_operators(folder: Path) -> list[Row]:
+    """The rows of `operators.parquet`; none if it is not there."""
+    return _read_table(folder / "operators.parquet")
+
+
 def _read_part(file: Path) -> list[Visit]:
     try:
         return [Visit(**fields) for fields in json.loads(file.read_bytes())]
