@@ -18,7 +18,7 @@ from kaiju_sim.steptime.profile import Points
 
 Floats = NDArray[np.float64]
 STAIRCASES = ("rows", "seqs")
-DIGITS = 6
+DIGITS = 5
 """Significant digits of a time in the file: far finer than any error, coarser than rounding."""
 
 
