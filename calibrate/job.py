@@ -30,6 +30,8 @@ from kaiju_sim.errors import UserError
 
 OPERATORS_SHARE = 0.15
 """Of the budget, kept for the operators while the steps are measured."""
+WARM_S = 2.0
+"""For the card to leave its idle clocks."""
 LINKS_S, END_S = 8.0, 10.0
 """Kept for the links; for the anchors at the end, the tables and the fit."""
 
@@ -72,33 +74,36 @@ class Job:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def measure(options: Options, rig: Rig, clock: Clock, talk: Talk, begin: float) -> dict[str, Any]:
-    """Run the job on an open rig; what `job.json` says of it at the end.
+def measure(job: Job) -> dict[str, Any]:
+    """Run the job; what `job.json` says of it at the end.
 
-    `begin` is when the budget began to run. Whatever ends it early, Ctrl-C included, what was
-    measured is on disk.
+    Whatever ends it early, Ctrl-C included, what was measured is on disk.
     """
-    job = make_job(options, rig, clock, talk, begin)
+    rig, talk = job.rig, job.talk
     loop = StepLoop(rig.steps, rig.card, job.store, job.pace, job.estimate, talk)
     try:
         with talk.bar():
             _begin(job, loop)
             _steps_and_operators(job, loop)
             job.record["drift"] = _anchors_again(job, loop)
-    finally:
         _end(job, loop)
-    job.store.finish()
+        job.store.finish()
+    except BaseException:
+        _end(job, loop)
+        raise
+    finally:
+        job.store.close()
     return job.record
 
 
 def make_job(options: Options, rig: Rig, clock: Clock, talk: Talk, begin: float) -> Job:
-    """The plan for this engine, and the folder with what an earlier job left there."""
+    """The plan for this engine, its folder, and a budget that began to run at `begin`."""
     capacity = measured_capacity(rig.steps.kv_blocks(), rig.steps.limits(), options.model)
     plan = make_plan(options.model, options.tensor_parallel, capacity, options.variant)
     plan = only(plan, options.only)
     estimate = estimate_for(find_gpu(options.gpu), options.model, options.tensor_parallel)
     store = Store(options.folder)
-    pace = Pace(clock, begin, options.budget_s, rig.compile_s())
+    pace = Pace(clock, begin, options.budget_s, rig.compile_s)
     return Job(options, rig, clock, talk, plan, estimate, store, pace)
 
 
@@ -116,14 +121,17 @@ def _check_budget(job: Job) -> None:
 
 def _begin(job: Job, loop: StepLoop) -> None:
     """Take up what is there, or begin anew; measure the anchors where that is called for."""
+    job.store.lock()
     if job.options.fresh:
         job.store.clear()
     earlier = read_job(job.options.folder)
     now = _session(job)
     changed = must_compare(earlier["sessions"][-1], now) if earlier else []
     job.store.open()
+    job.pace.earlier_s = earlier.get("seconds", 0.0)
     _forget(job)
     _check_budget(job)
+    loop.warm_up(job.plan.anchors, WARM_S)
     if changed:
         job.talk.say(f"other {', '.join(changed)} than before: the anchors are compared first")
         again = {item.id: loop.visit(item, LEAST) for item in job.plan.anchors}
@@ -160,7 +168,7 @@ def _steps_and_operators(job: Job, loop: StepLoop) -> None:
     operators = OPERATORS_SHARE * pace.budget_s if plan.operators else 0.0
     loop.first_round(plan.steps, operators + LINKS_S + END_S)
     job.record["operators_left_out"] = measure_operators(
-        job.rig.operators, plan.operators, store, pace, LINKS_S + END_S, talk
+        job.rig.operators, plan.operators, store, pace, LINKS_S + END_S, talk, loop.failures
     )
     if not job.record.get("links"):
         job.record["links"] = measure_links(job.rig.links, job.options.tensor_parallel)
@@ -206,6 +214,7 @@ def _end(job: Job, loop: StepLoop) -> None:
     record["done"] = _counts(done)
     record["repetitions"] = sum(len(job.store.seconds(item.id)) for item in done)
     record["dropped"] = list(loop.dropped)
+    record["failed"] = loop.failures.why
     record["over_budget_s"] = max(0.0, -job.pace.left())
     record["left_out"] = list(plan.left_out)
     record["anchors"] = {i.id: median(s) for i in plan.anchors if (s := job.store.seconds(i.id))}

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,9 @@ def fitted(folder: Path) -> Profile:
     job = read_job(folder)
     if not job or not (folder / "steps.parquet").is_file():
         raise UserError(f"there are no samples in {shown(folder)}")
-    profile: Profile = import_module("calibrate.fit.profile").refit(folder, _dimensions(job))
-    return profile
+    from calibrate.fit.profile import refit  # brings scipy
+
+    return refit(folder, _dimensions(job))
 
 
 def _dimensions(job: Mapping[str, Any]) -> Model:
@@ -80,6 +80,7 @@ def result(folder: Path, profile: Profile | None, target: Path | None) -> dict[s
         "seconds": round(job.get("seconds", 0.0), 1),
         "compile_s": round(job.get("compile_s", 0.0), 1),
         "dropped": len(job.get("dropped", ())),
+        "failed": len(job.get("failed", ())),
         "over_budget_s": round(job.get("over_budget_s", 0.0), 1),
         "paths": {
             "samples": shown(folder),

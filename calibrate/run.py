@@ -10,7 +10,7 @@ from calibrate.design.estimate import LEAST, estimate_for
 from calibrate.design.lists.variants import variant_of
 from calibrate.design.plan import make_plan, only
 from calibrate.design.text import explain, total_s
-from calibrate.job import Options, make_job, measure
+from calibrate.job import Job, Options, make_job, measure
 from calibrate.measure.clock import Clock, SystemClock
 from calibrate.measure.seam import Request, Rig
 from calibrate.measure.talk import Talk
@@ -140,20 +140,17 @@ def _one(
     rig = opened(Request(asked.dimensions(variant), asked.tensor_parallel))
     try:
         gpu = catalog_gpu(rig.card.identity()["gpu_name"], asked.gpu)
-        options = asked.options(gpu, variant)
-        _announce(options, rig, clock, talk, begin, out)
-        measure(options, rig, clock, talk, begin)
+        job = make_job(asked.options(gpu, variant), rig, clock, talk, begin)
+        _announce(job, out)
+        measure(job)
     finally:
         rig.close()
-    return _fit(asked, options, talk)
+    return _fit(asked, job.options, talk)
 
 
-def _announce(
-    options: Options, rig: Rig, clock: Clock, talk: Talk, begin: float, out: Print
-) -> None:
-    job = make_job(options, rig, clock, talk, begin)
-    out(f"{options.id} on {rig.card.identity()['gpu_name']}")
-    for line in explain(job.plan, job.estimate, options.budget_s):
+def _announce(job: Job, out: Print) -> None:
+    out(f"{job.options.id} on {job.rig.card.identity()['gpu_name']}")
+    for line in explain(job.plan, job.estimate, job.options.budget_s):
         out(line)
 
 

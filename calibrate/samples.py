@@ -10,10 +10,12 @@ removed; a later job begins by making the tables its first part again.
 each end.
 """
 
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean, median
@@ -55,6 +57,7 @@ since the job began."""
 OPERATORS = pa.schema({"operator": pa.string(), "shape": pa.string(), "seconds": _DOUBLES})
 """`shape`: JSON text of the operator's sizes."""
 PART_VISITS = 8
+LOCK = ".lock"
 
 
 @dataclass
@@ -93,13 +96,29 @@ class Store:
         self.visits: dict[str, list[Visit]] = {}
         self._waiting: list[Visit] = []
         self._next = 1
+        self._lock: int | None = None
+
+    def lock(self) -> None:
+        """Make the folder, for this job alone; UserError if another job is at it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UserError(f"another job is measuring into {self.folder}") from None
+        except OSError as error:
+            raise UserError(f"cannot make {self.folder}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Leave the folder to others. (The lock's file stays: removing it would be a race.)"""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def open(self) -> None:
-        """Make the folder, or read what is there."""
-        try:
-            self.parts.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make {self.parts}: {error.strerror}") from error
+        """Read what is there."""
+        self.parts.mkdir(parents=True, exist_ok=True)
         files = sorted(self.parts.glob("part-*.json"))
         for visit in (visit for file in files for visit in _read_part(file)):
             self._keep(visit)
@@ -160,7 +179,7 @@ class Store:
 
     def _write(self, visits: Sequence[Visit]) -> None:
         if visits:
-            content = json.dumps([asdict(visit) for visit in visits])
+            content = json.dumps([vars(visit) for visit in visits])
             write_file(self.parts / f"part-{self._next:05}.json", content.encode())
             self._next += 1
 
@@ -241,7 +260,7 @@ def _from_tables(folder: Path) -> list[Visit]:
     steps = [visit for row in read_steps(folder) for visit in _visits_of(row)]
     operators = [
         Visit(_operator_key(row), {k: row[k] for k in ("operator", "shape")}, row["seconds"])
-        for row in _read_table(folder / "operators.parquet")
+        for row in read_operators(folder)
     ]
     return steps + operators
 

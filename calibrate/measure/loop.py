@@ -6,12 +6,14 @@ second visit at another time shows what a first one cannot: clocks that drift) a
 interval is still wide, until all are narrow, have had 25 repetitions, or the time is up.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from calibrate.design.draws import generator
 from calibrate.design.estimate import LEAST, MOST, WARM_UP, Estimate, visit_s
 from calibrate.design.item import StepItem
+from calibrate.measure.failures import Failures
 from calibrate.measure.interval import is_narrow
 from calibrate.measure.pace import Pace, droppable
 from calibrate.measure.seam import Card, StepBench, Timing
@@ -36,7 +38,18 @@ class StepLoop:
     talk: Talk
     prepare_s: float = 0.0
     dropped: list[str] = field(default_factory=list)
+    failures: Failures = field(default_factory=Failures)
     _step_s: dict[str, float] = field(default_factory=dict)
+
+    def warm_up(self, items: Sequence[StepItem], seconds: float) -> None:
+        """Run the steps in turns for a while; the times are not kept."""
+        begin = self.pace.elapsed()
+        for item in itertools.cycle(items):
+            self.bench.prepare(item.shape)
+            self.bench.run(item.shape)
+            if self.pace.elapsed() - begin >= seconds:
+                break
+        self.card.telemetry()
 
     def visit(self, item: StepItem, most: int) -> Visit:
         """Measure a step: `LEAST` repetitions, more up to `most` while its interval is wide."""
@@ -63,7 +76,7 @@ class StepLoop:
             sm_mhz=seen.get("sm_mhz"),
             watts=seen.get("watts"),
             slowed_by=str(seen.get("slowed_by") or ""),
-            at_s=begin,
+            at_s=self.pace.earlier_s + begin,
         )
 
     def first_round(self, items: Sequence[StepItem], reserve_s: float) -> None:
@@ -112,10 +125,11 @@ class StepLoop:
 
     def _measure(self, item: StepItem, most: int) -> None:
         begin = self.pace.clock.now()
-        visit = self.visit(item, most)
-        self.store.add(visit)
-        expected = self._expected(item, len(visit.wall_s))
-        self.pace.learn(expected, self.pace.clock.now() - begin)
+        with self.failures.noted(item.id):
+            visit = self.visit(item, most)
+            self.store.add(visit)
+            expected = self._expected(item, len(visit.wall_s))
+            self.pace.learn(expected, self.pace.clock.now() - begin)
 
     def _fitting(self, queue: Sequence[StepItem], reserve_s: float) -> list[StepItem]:
         costs = [self._expected(item, LEAST) * self.pace.scale for item in queue]

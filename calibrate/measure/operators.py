@@ -8,6 +8,7 @@ from typing import Any
 from calibrate.design.draws import generator
 from calibrate.design.estimate import LEAST, OPERATOR_S
 from calibrate.design.item import OperatorItem
+from calibrate.measure.failures import Failures
 from calibrate.measure.interval import is_narrow
 from calibrate.measure.pace import Pace
 from calibrate.measure.seam import LinkBench, OperatorBench
@@ -27,6 +28,7 @@ def measure_operators(
     pace: Pace,
     reserve_s: float,
     talk: Talk,
+    failures: Failures,
 ) -> list[str]:
     """Measure all that the bench knows and time allows; ids of those that were left out.
 
@@ -40,8 +42,10 @@ def measure_operators(
     for count, item in enumerate(waiting):
         if pace.left() - reserve_s < OPERATOR_S:
             return left_out + [item.id for item in waiting[count:]]
-        seconds = repeated(partial(bench.run, item.operator, dict(item.shape)))
-        store.add(Visit(item.id, operator_row(item), seconds, at_s=pace.elapsed()))
+        with failures.noted(item.id):
+            seconds = repeated(partial(bench.run, item.operator, dict(item.shape)))
+            at_s = pace.earlier_s + pace.elapsed()
+            store.add(Visit(item.id, operator_row(item), seconds, at_s=at_s))
         talk.progress("operators", pace.fraction(), pace.left())
     return left_out
 

@@ -5,7 +5,7 @@ items go in the order of their rank (EARLY first, KEEP never), within a rank fro
 list that was given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from calibrate.design.item import KEEP
@@ -14,26 +14,29 @@ from calibrate.measure.clock import Clock
 
 @dataclass
 class Pace:
-    """A budget that runs from `begin`; compiling (`extra_s`) does not count."""
+    """A budget that runs from `begin`; seconds spent on compiling do not count."""
 
     clock: Clock
     begin: float
     budget_s: float
-    extra_s: float = 0.0
+    compile_s: Callable[[], float] = float
+    """Seconds spent on compiling so far (`Rig.compile_s`)."""
+    earlier_s: float = 0.0
+    """Seconds of earlier sessions of the same job."""
     expected_s: float = 0.0
     spent_s: float = 0.0
 
     def left(self) -> float:
         """Seconds of the budget that are left; negative when it is overrun."""
-        return self.begin + self.budget_s + self.extra_s - self.clock.now()
+        return self.begin + self.budget_s + self.compile_s() - self.clock.now()
 
     def elapsed(self) -> float:
-        """Seconds since the job began."""
+        """Seconds since this session began."""
         return self.clock.now() - self.begin
 
     def fraction(self) -> float:
         """Share of the budget that is used, at most 1."""
-        return min(self.elapsed() / max(self.budget_s + self.extra_s, 1e-9), 1.0)
+        return min(self.elapsed() / max(self.budget_s + self.compile_s(), 1e-9), 1.0)
 
     def learn(self, expected_s: float, spent_s: float) -> None:
         """Something that was expected to take so long took so long."""

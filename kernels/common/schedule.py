@@ -8,7 +8,8 @@ tile. Worker w takes tiles `first` to `last` of its record. There are two ways t
 
 - **units**: each active sequence is cut into `pieces` equal pieces, one for each worker; or, with
   more sequences than workers, a worker takes several whole ones.
-- **even**: each worker takes total / workers tiles, whatever the sequences.
+- **even**: each worker takes as many tiles, whatever the sequences; but each sequence counts for
+  `START_TILES` more, before its first: to begin and to end one takes about as long.
 
 Even is the best balance, but a sequence that is cut needs its parts merged, which costs about as
 much as `MERGE_TILES` tiles. So units is used where its longest worker is no slower than that.
@@ -25,6 +26,7 @@ import triton.language as tl
 from kernels.common.layout import HEAD_DIM, PAGE
 
 MERGE_TILES = 2
+START_TILES = 1
 LEAST_TILES = 2
 WORKERS_A_PROGRAM = 8
 RECORD = 16
@@ -106,16 +108,29 @@ def allocate(
 
 
 @triton.jit
-def _cut(total, active, longest, workers, MERGE: tl.constexpr, LEAST: tl.constexpr):
+def _cut(
+    total, active, longest, workers,
+    START: tl.constexpr, MERGE: tl.constexpr, LEAST: tl.constexpr,
+):  # fmt: skip
     """How to cut: (units?, pieces of a sequence, workers that work)."""
     pieces = tl.maximum(workers // tl.maximum(active, 1), 1)
     pieces = tl.minimum(pieces, tl.maximum(longest // LEAST, 1))
     units = active * pieces
     even_workers = tl.maximum(tl.minimum(workers, total // LEAST), 1)
-    slowest = tl.cdiv(longest, pieces) * tl.cdiv(units, workers)
-    even = tl.cdiv(total, even_workers)
+    slowest = (tl.cdiv(longest, pieces) + START) * tl.cdiv(units, workers)
+    even = tl.cdiv(total + active * START, even_workers)
     by_units = slowest <= even + even // 16 + MERGE
     return by_units, pieces, tl.where(by_units, tl.minimum(units, workers), even_workers)
+
+
+@triton.jit
+def _tile_at(cost, total_cost, total, first_cost, last_cost, first_edge, START: tl.constexpr):
+    """The tile at which a worker begins whose work begins at this cost: a sequence's first tile
+    if that is in its start."""
+    here = (cost[:, None] >= first_cost[None, :]) & (cost[:, None] < last_cost[None, :])
+    inner = tl.maximum(cost[:, None] - first_cost[None, :] - START, 0)
+    tile = tl.sum(tl.where(here, first_edge[None, :] + inner, 0), 1)
+    return tl.where(cost < total_cost, tile, total)
 
 
 @triton.jit
@@ -128,7 +143,7 @@ def _pick(mine, values):
 def _plan_kernel(
     start_ptr, limit_ptr, plan_ptr, batch, workers, counters_a_sequence,
     BATCH: tl.constexpr, WORKERS: tl.constexpr, TILE: tl.constexpr,
-    RECORD: tl.constexpr, MERGE: tl.constexpr, LEAST: tl.constexpr,
+    RECORD: tl.constexpr, START: tl.constexpr, MERGE: tl.constexpr, LEAST: tl.constexpr,
 ):  # fmt: skip
     """One program a few workers; all compute the edges, the first one stores them."""
     b = tl.arange(0, BATCH)
@@ -141,9 +156,13 @@ def _plan_kernel(
     rank = tl.cumsum(is_active, 0) - is_active
     total = tl.sum(tiles, 0)
     active = tl.sum(is_active, 0)
-    by_units, pieces, working = _cut(total, active, tl.max(tiles, 0), workers, MERGE, LEAST)
+    by_units, pieces, working = _cut(total, active, tl.max(tiles, 0), workers, START, MERGE, LEAST)
     grouped = active * pieces > workers
     piece = tl.maximum(tl.cdiv(tiles, pieces), 1)
+    # In even cuts, what sequences cost up to each one's end, in tiles.
+    last_cost = tl.cumsum(tiles + is_active * START, 0)
+    first_cost = last_cost - tiles - is_active * START
+    cost = (total + active * START).to(tl.int64)
 
     # The workers' ranges.
     w = tl.program_id(0) * WORKERS + tl.arange(0, WORKERS)
@@ -162,8 +181,10 @@ def _plan_kernel(
         next_base = tl.where(after < active, next_base, total)
         last = tl.where(grouped, next_base, last)
     else:
-        first = ((w * total.to(tl.int64)) // working).to(tl.int32)
-        last = (((w + 1) * total.to(tl.int64)) // working).to(tl.int32)
+        begin = ((w * cost) // working).to(tl.int32)
+        end = (((w + 1) * cost) // working).to(tl.int32)
+        first = _tile_at(begin, cost, total, first_cost, last_cost, first_edge, START)
+        last = _tile_at(end, cost, total, first_cost, last_cost, first_edge, START)
     idle = w >= working
     first = tl.where(idle, 0, first)
     last = tl.where(idle, 0, last)
@@ -174,8 +195,8 @@ def _plan_kernel(
         parts = tl.where(grouped, 1, parts)
     else:
         wide = working.to(tl.int64)
-        head = (((first_edge + 1) * wide - 1) // tl.maximum(total, 1)).to(tl.int32)
-        tail = ((last_edge * wide - 1) // tl.maximum(total, 1)).to(tl.int32)
+        head = (((first_cost + START + 1) * wide - 1) // tl.maximum(cost, 1)).to(tl.int32)
+        tail = ((last_cost * wide - 1) // tl.maximum(cost, 1)).to(tl.int32)
         parts = tail - head + 1
 
     mine = (first[:, None] >= first_edge[None, :]) & (first[:, None] < last_edge[None, :])
@@ -218,6 +239,6 @@ def fill(plan: DecodePlan) -> DecodePlan:
         plan.start, plan.limit, plan.buffer, batch, plan.workers,
         plan.counters.numel() // batch,
         BATCH=triton.next_power_of_2(batch), WORKERS=WORKERS_A_PROGRAM, TILE=PAGE,
-        RECORD=RECORD, MERGE=MERGE_TILES, LEAST=LEAST_TILES,
+        RECORD=RECORD, START=START_TILES, MERGE=MERGE_TILES, LEAST=LEAST_TILES,
     )  # fmt: skip
     return plan

@@ -10,6 +10,7 @@ from calibrate.shapes import Limits, StepShape
 
 WINDOW = 1024
 COMPILE_S = 40.0
+LEAST = 5
 H100 = "NVIDIA H100 80GB HBM3"
 
 
@@ -41,13 +42,17 @@ class FakeCard:
 
 
 class FakeSteps:
-    """Step time: a constant, so much a padded row, a context token and a pair; 0.3 % of noise."""
+    """Step time: a constant, so much a padded row, a context token and a pair; and noise.
+
+    `shapes` are those that were measured, not only run to warm up.
+    """
 
     def __init__(self, clock: FakeClock, speed: float, noise: float, seed: int) -> None:
         self.clock, self.speed, self.noise = clock, speed, noise
         self.rng = Random(seed)
         self.prepared: StepShape | None = None
-        self.visits: list[StepShape] = []
+        self.runs = 0
+        self.shapes: list[StepShape] = []
         self.before_run: Callable[[], None] = lambda: None
 
     def exact_s(self, shape: StepShape) -> float:
@@ -57,12 +62,15 @@ class FakeSteps:
 
     def prepare(self, shape: StepShape) -> None:
         self.prepared = shape
-        self.visits.append(shape)
+        self.runs = 0
         self.clock.seconds += 0.02
 
     def run(self, shape: StepShape) -> Timing:
         assert shape == self.prepared
         self.before_run()
+        self.runs += 1
+        if self.runs == LEAST:
+            self.shapes.append(shape)
         gpu = self.exact_s(shape) * (1 + self.rng.gauss(0, self.noise))
         self.clock.seconds += gpu + 4e-4
         return Timing(gpu + 4e-4, gpu)

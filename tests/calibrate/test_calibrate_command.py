@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -132,6 +133,25 @@ def test_a_killed_process_leaves_what_it_measured(tmp_path: Path) -> None:
     assert 150 < len(visits) <= 260
     assert not read_job(folder)["complete"]
     assert not (folder / "steps.parquet").exists()
+
+
+def documented() -> list[list[str]]:
+    """Words of each command of the job's page."""
+    page = (ROOT / "docs" / "calibrate.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("python -m calibrate")]
+    return [shlex.split(line, comments=True)[3:] for line in lines]
+
+
+@pytest.mark.parametrize("words", documented(), ids=" ".join)
+def test_documented_commands_parse(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "run", lambda *_: {})
+    monkeypatch.setattr(run, "dry_run", lambda *_: {})
+    monkeypatch.setattr("calibrate.publish.fitted", lambda folder: None)
+    monkeypatch.setattr("calibrate.publish.result", lambda *_: {})
+    assert main(words) == 0
 
 
 FILLING = Filling("kaiju-13b", 2, "registry.example/kaiju:1.0", "/shared/samples", "8min", 480.0)

@@ -66,7 +66,7 @@ def test_what_goes_first_when_time_is_short() -> None:
 
 def test_the_pace_learns_and_leaves_compiling_out() -> None:
     clock = FakeClock()
-    pace = Pace(clock, 0.0, 100.0, extra_s=20.0)
+    pace = Pace(clock, 0.0, 100.0, lambda: 20.0)
     clock.seconds = 30.0
     assert (pace.left(), pace.elapsed(), pace.fraction()) == (90.0, 30.0, 0.25)
     assert pace.scale == 1.0
@@ -194,4 +194,14 @@ def test_samples_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot make"):
-        Store(tmp_path / "file").open()
+        Store(tmp_path / "file").lock()
+
+
+def test_two_jobs_do_not_share_a_folder(tmp_path: Path) -> None:
+    first, second = Store(tmp_path), Store(tmp_path)
+    first.lock()
+    with pytest.raises(UserError, match="another job is measuring"):
+        second.lock()
+    first.close()
+    second.lock()
+    second.close()

@@ -5,9 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.common import schedule
 from kernels.common.schedule import DecodePlan, allocate, fill
 
 PAGE = 128
+START = schedule.START_TILES
 
 
 def plan_for(start: list[int], limit: list[int], workers: int) -> DecodePlan:
@@ -57,6 +59,43 @@ def test_every_tile_has_one_worker(lengths: list[tuple[int, int]], workers: int)
             here = taken[plan.edges[b] : plan.edges[b + 1]]
             assert here[0] == head
             assert sorted(set(here)) == list(range(head, head + count))
+
+
+def even_ranges(tiles: list[int], workers: int) -> list[tuple[int, int]]:
+    """Each worker's tiles where work is cut evenly, START included: each sequence is written out
+    as START places at its first tile, and then its tiles."""
+    places, first = [], 0
+    for count in tiles:
+        places += [first] * START * (count > 0) + list(range(first, first + count))
+        first += count
+    working = max(1, min(workers, first // schedule.LEAST_TILES))
+    cuts = [w * len(places) // working for w in range(working + 1)]
+    edges = [places[cut] if cut < len(places) else first for cut in cuts]
+    return list(zip(edges, edges[1:], strict=False)) + [(0, 0)] * (workers - working)
+
+
+@settings(max_examples=60)
+@given(LENGTHS, st.sampled_from([1, 3, 8, 33]))
+def test_even_cuts_count_a_start_for_each_sequence(
+    lengths: list[tuple[int, int]], workers: int
+) -> None:
+    limit = [length for length, _ in lengths]
+    start = [max(0, length - window) if window else 0 for length, window in lengths]
+    plan = plan_for(start, limit, workers)
+    tiles = [tiles_of(*edges) for edges in zip(start, limit, strict=True)]
+    if not plan.records[0, 9]:
+        assert [tuple(r) for r in plan.records[:, :2].tolist()] == even_ranges(tiles, workers)
+
+
+def test_short_sequences_do_not_pile_up_on_a_worker() -> None:
+    """40 of one tile and 4 of 100: a worker has few of either."""
+    plan = plan_for([0] * 44, [100] * 40 + [12800] * 4, 44)
+    costs = []
+    for first, last, *_ in plan.records.tolist():
+        inside = [edge for edge in plan.edges[:-1].tolist() if first <= edge < last]
+        costs.append(last - first + START * len(inside))
+    assert not plan.records[0, 9]
+    assert max(costs) <= -(-(440 + 44 * START) // 44) + 1
 
 
 @pytest.mark.parametrize(

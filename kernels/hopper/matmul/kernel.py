@@ -28,11 +28,14 @@ from kernels.hopper.matmul.parts import (
     is_last,
     parts,
     place,
+    residual_of,
     segment,
     segments,
     sharers,
     write,
+    write_whole,
 )
+from kernels.hopper.matmul.together import finish_shared, leave
 
 
 @gluon.jit
@@ -68,17 +71,24 @@ def _copy_b(b_desc, b_ring, bar, stage, column, k):
 
 @gluon.jit
 def _copy_ahead(
-    a_desc, b_desc, rings, row, column, k0, ahead, BYTES: gl.constexpr, CONSUMERS: gl.constexpr
-):
+    a_desc, b_desc, rings, row, column, k0, ahead, BYTES: gl.constexpr, CONSUMERS: gl.constexpr,
+    SWAP: gl.constexpr,
+):  # fmt: skip
     """Fills the ring with weights while the kernel before is still running. What that may write,
     among it x, is touched only once it has ended."""
     a_ring, b_ring, ready, free = rings
     for s in range(ahead):
         mbarrier.expect(ready.index(s), BYTES)
-        _copy_a(a_desc, a_ring, ready.index(s), s, row, k0 + s, CONSUMERS)
+        if SWAP:
+            _copy_a(a_desc, a_ring, ready.index(s), s, row, k0 + s, CONSUMERS)
+        else:
+            _copy_b(b_desc, b_ring, ready.index(s), s, column, k0 + s)
     gdc_wait()
     for s in range(ahead):
-        _copy_b(b_desc, b_ring, ready.index(s), s, column, k0 + s)
+        if SWAP:
+            _copy_b(b_desc, b_ring, ready.index(s), s, column, k0 + s)
+        else:
+            _copy_a(a_desc, a_ring, ready.index(s), s, row, k0 + s, CONSUMERS)
 
 
 @gluon.jit
@@ -96,9 +106,8 @@ def _produce(
     if CHAINED:
         tile, k0, k1 = segment(0, pieces, begin, end, shared_tiles, k_tiles)
         row, column = place(tile, row_tiles, column_tiles, GROUP)
-        if SWAP:
-            ahead = gl.minimum(k1 - k0, STAGES)
-        _copy_ahead(a_desc, b_desc, rings, row, column, k0, ahead, BYTES, CONSUMERS)
+        ahead = gl.minimum(k1 - k0, STAGES)
+        _copy_ahead(a_desc, b_desc, rings, row, column, k0, ahead, BYTES, CONSUMERS, SWAP)
     stage = ahead % STAGES
     phase = gl.where(ahead == STAGES, 0, 1)
     for i in range(count):
@@ -137,7 +146,7 @@ def _consume(
     work, ME: gl.constexpr,
     GROUP: gl.constexpr, CONSUMERS: gl.constexpr, STAGES: gl.constexpr, SWAP: gl.constexpr,
     EPILOGUE: gl.constexpr, HAS_ROW_SCALE: gl.constexpr, MMA: gl.constexpr, STORE: gl.constexpr,
-    PART: gl.constexpr,
+    PART: gl.constexpr, SLICE: gl.constexpr,
 ):  # fmt: skip
     """One warpgroup: its rows of every segment of this CTA."""
     rings, tiles, outs, scalars, share = work
@@ -158,23 +167,39 @@ def _consume(
         acc, stage, phase = _multiply(
             a_ring, b_ring, ready, free, acc, k0, k1, stage, phase, ME, CONSUMERS, STAGES
         )
-        sums = parts(acc, PART)
-        pid = gl.program_id(0)
-        first, last = pid, pid
-        finish = k1 - k0 == k_tiles
-        if k1 - k0 < k_tiles:
-            first, last = sharers(tile, shared_tiles, sharing, k_tiles)
-            counter = counters + tile * CONSUMERS + ME
-            finish = is_last(sums, slot, counter, last - first, k0, SLOT, COLUMNS)
-        if finish:
+        if SLICE > 0:
             r0 = (row * CONSUMERS + ME) * ROWS
-            for p in gl.static_range(len(sums)):
-                c0 = p * PART
-                part = add_partials(sums[p], slot, c0, first, last, SLOT, COLUMNS)
-                write(
-                    part, r0, column * COLUMNS + c0, outs, scalars, SWAP, EPILOGUE,
+            if k1 - k0 < k_tiles:
+                leave(acc, slot, counters + tile * CONSUMERS + ME, k0, SLOT)
+            else:
+                write_whole(
+                    parts(acc, PART), r0, column * COLUMNS, outs, scalars, SWAP, EPILOGUE,
                     HAS_ROW_SCALE, STORE,
                 )  # fmt: skip
+        else:
+            sums = parts(acc, PART)
+            pid = gl.program_id(0)
+            first, last = pid, pid
+            finish = k1 - k0 == k_tiles
+            if k1 - k0 < k_tiles:
+                first, last = sharers(tile, shared_tiles, sharing, k_tiles)
+                counter = counters + tile * CONSUMERS + ME
+                finish = is_last(sums, slot, counter, last - first, k0, SLOT, COLUMNS)
+            if finish:
+                r0 = (row * CONSUMERS + ME) * ROWS
+                for p in gl.static_range(len(sums)):
+                    c0 = p * PART
+                    part = add_partials(sums[p], slot, c0, first, last, SLOT, COLUMNS)
+                    c0 += column * COLUMNS
+                    old = residual_of(
+                        r0, c0, outs, scalars, ROWS, part.shape[1], SWAP, EPILOGUE, STORE
+                    )
+                    write(part, old, r0, c0, outs, scalars, SWAP, EPILOGUE, HAS_ROW_SCALE, STORE)
+    if SLICE > 0:
+        finish_shared(
+            tiles, pieces, begin, end, slot, counters, outs, scalars, ME, ROWS, COLUMNS, GROUP,
+            CONSUMERS, SLICE, SWAP, EPILOGUE, HAS_ROW_SCALE, STORE,
+        )  # fmt: skip
 
 
 CHANGING = [
@@ -189,7 +214,7 @@ def matmul_kernel(
     x_scale, limit, inverse_scale, GROUP: gl.constexpr, CONSUMERS: gl.constexpr,
     STAGES: gl.constexpr, SWAP: gl.constexpr, EPILOGUE: gl.constexpr, HAS_ROW_SCALE: gl.constexpr,
     INSTRUCTION: gl.constexpr, STORE: gl.constexpr, PART: gl.constexpr, REGISTERS: gl.constexpr,
-    CHAINED: gl.constexpr,
+    CHAINED: gl.constexpr, SLICE: gl.constexpr,
 ):  # fmt: skip
     """The default warps are the first consumer; the others and the producer are added."""
     ROWS: gl.constexpr = a_desc.block_type.shape[0]
@@ -216,7 +241,7 @@ def matmul_kernel(
         gl.warp_specialize(
             [
                 (_consume, (work, 0, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE)),
                 (_produce, (a_desc, b_desc, rings, tiles, GROUP, CONSUMERS, STAGES, SWAP,
                             CHAINED)),
             ],
@@ -226,9 +251,9 @@ def matmul_kernel(
         gl.warp_specialize(
             [
                 (_consume, (work, 0, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE)),
                 (_consume, (work, 1, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE)),
                 (_produce, (a_desc, b_desc, rings, tiles, GROUP, CONSUMERS, STAGES, SWAP,
                             CHAINED)),
             ],
@@ -238,11 +263,11 @@ def matmul_kernel(
         gl.warp_specialize(
             [
                 (_consume, (work, 0, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE)),
                 (_consume, (work, 1, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE)),
                 (_consume, (work, 2, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE)),
                 (_produce, (a_desc, b_desc, rings, tiles, GROUP, CONSUMERS, STAGES, SWAP,
                             CHAINED)),
             ],

@@ -68,6 +68,7 @@ def constants(tiling: Tiling, epilogue: int, *, has_row_scale: bool, size: int) 
         "PART": tiling.part,
         "REGISTERS": tiling.registers[1],
         "CHAINED": tiling.chained,
+        "SLICE": tiling.slice,
     }
 
 

@@ -131,28 +131,51 @@ def _scales(pointer, static, index, size, HAS: gl.constexpr):
 
 
 @gluon.jit
+def _where(r0, c0, scalars, ROWS: gl.constexpr, COLUMNS: gl.constexpr, SWAP: gl.constexpr,
+           STORE: gl.constexpr):  # fmt: skip
+    """Where a part of a tile lies in the result, and which of it is inside."""
+    m, n, x_scale, limit, inverse_scale = scalars
+    i = r0 + gl.arange(0, ROWS, gl.SliceLayout(1, STORE))
+    j = c0 + gl.arange(0, COLUMNS, gl.SliceLayout(0, STORE))
+    if SWAP:
+        return i[:, None] + j[None, :] * n, (i < n)[:, None] & (j < m)[None, :]
+    else:  # noqa: RET505
+        return i[:, None] * n + j[None, :], (i < m)[:, None] & (j < n)[None, :]
+
+
+@gluon.jit
+def residual_of(
+    r0, c0, outs, scalars, ROWS: gl.constexpr, COLUMNS: gl.constexpr, SWAP: gl.constexpr,
+    EPILOGUE: gl.constexpr, STORE: gl.constexpr,
+):  # fmt: skip
+    """What is added to a part of a tile; 0 if nothing is."""
+    if EPILOGUE == RESIDUAL:
+        out, row_scale, col_scale, residual, residual_scale = outs
+        offset, inside = _where(r0, c0, scalars, ROWS, COLUMNS, SWAP, STORE)
+        return gl.load(residual + offset, mask=inside, other=0.0)
+    else:  # noqa: RET505
+        return 0
+
+
+@gluon.jit
 def write(
-    part, r0, c0, outs, scalars, SWAP: gl.constexpr, EPILOGUE: gl.constexpr,
+    part, old, r0, c0, outs, scalars, SWAP: gl.constexpr, EPILOGUE: gl.constexpr,
     HAS_ROW_SCALE: gl.constexpr, STORE: gl.constexpr,
 ):  # fmt: skip
-    """Scales, epilogue, and the coalesced write of one part of a tile at row r0, column c0."""
+    """Scales, epilogue with what `residual_of` gave, and the coalesced write of one part of a tile
+    at row r0, column c0."""
     out, row_scale, col_scale, residual, residual_scale = outs
     m, n, x_scale, limit, inverse_scale = scalars
     layout: gl.constexpr = part.type.layout
     i = r0 + gl.arange(0, part.shape[0], gl.SliceLayout(1, layout))
     j = c0 + gl.arange(0, part.shape[1], gl.SliceLayout(0, layout))
-    si = r0 + gl.arange(0, part.shape[0], gl.SliceLayout(1, STORE))
-    sj = c0 + gl.arange(0, part.shape[1], gl.SliceLayout(0, STORE))
     if SWAP:
         scale = _scales(col_scale, 1.0, i, n, True)[:, None]
         scale = scale * _scales(row_scale, x_scale, j, m, HAS_ROW_SCALE)[None, :]
-        inside = (si < n)[:, None] & (sj < m)[None, :]
-        offset = si[:, None] + sj[None, :] * n
     else:
         scale = _scales(row_scale, x_scale, i, m, HAS_ROW_SCALE)[:, None]
         scale = scale * _scales(col_scale, 1.0, j, n, True)[None, :]
-        inside = (si < m)[:, None] & (sj < n)[None, :]
-        offset = si[:, None] * n + sj[None, :]
+    offset, inside = _where(r0, c0, scalars, part.shape[0], part.shape[1], SWAP, STORE)
     value = part.to(gl.float32) * scale
     if EPILOGUE == CLAMP or EPILOGUE == SQUARED_RELU:  # noqa: SIM109
         value = gl.minimum(gl.maximum(value, -limit), limit)
@@ -161,8 +184,7 @@ def write(
         result = _round_to_int8(value * value * inverse_scale)
     else:
         if EPILOGUE == RESIDUAL:
-            old = gl.convert_layout(gl.load(residual + offset, mask=inside, other=0.0), layout)
-            old = old.to(gl.float32)
+            old = gl.convert_layout(old, layout).to(gl.float32)
             if residual_scale is not None:
                 if SWAP:
                     old *= _scales(residual_scale, 1.0, i, n, True)[:, None]
@@ -171,3 +193,16 @@ def write(
             value += old
         result = value.to(out.dtype.element_ty)
     gl.store(out + offset, gl.convert_layout(result, STORE), mask=inside)
+
+
+@gluon.jit
+def write_whole(
+    sums, r0, c0, outs, scalars, SWAP: gl.constexpr, EPILOGUE: gl.constexpr,
+    HAS_ROW_SCALE: gl.constexpr, STORE: gl.constexpr,
+):  # fmt: skip
+    """All parts of a tile that this CTA has to itself."""
+    PART: gl.constexpr = sums[0].shape[1]
+    for p in gl.static_range(len(sums)):
+        at = c0 + p * PART
+        old = residual_of(r0, at, outs, scalars, sums[p].shape[0], PART, SWAP, EPILOGUE, STORE)
+        write(sums[p], old, r0, at, outs, scalars, SWAP, EPILOGUE, HAS_ROW_SCALE, STORE)

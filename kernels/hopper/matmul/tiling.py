@@ -28,6 +28,9 @@ class Tiling(NamedTuple):
     """Bytes of K a stage holds."""
     chained: bool = False
     """Start while the kernel before is still running, and wait for its end only then."""
+    slice: int = 0
+    """Columns of a slice of a shared tile, if those who share it add it up together, each some
+    slices. 0: the last one of them adds it up alone."""
 
     @property
     def registers(self) -> tuple[int, int]:

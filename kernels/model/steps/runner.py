@@ -1,0 +1,164 @@
+"""Runs steps: eagerly, or on a GPU as CUDA graphs that are captured once for each shape of step.
+
+A step's rows are padded to a shape: few shapes, so that there are few graphs, and near each other,
+so that padding costs little (a product takes as long for 129 rows as for 144). The head is a graph
+of its own, by the number of sequences that get a token.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kernels.common.schedule import DecodePlan
+from kernels.model.head import Draws, Head, HeadInputs
+from kernels.model.model import KaijuModel
+from kernels.model.steps.cache import KVCache
+from kernels.model.steps.step import Shape, Step, StepInputs
+from kernels.model.steps.visible import Plans, make_plans
+
+DECODE_SHAPES = (16, 64, 128, 256, 512)
+MOST_CHUNKS = 16
+
+
+def padded_rows(rows: int) -> int:
+    """Rows of the shape that serves so many: of 16 up to 256, of 32 up to 512, of 64 above."""
+    step = 16 if rows <= 256 else 32 if rows <= 512 else 64
+    return max(16, -(-rows // step) * step)
+
+
+def shape_of(step: Step) -> Shape:
+    """The shape that a step is run as."""
+    rows, decodes = padded_rows(step.rows), len(step.decodes.tokens)
+    if decodes > DECODE_SHAPES[-1] or len(step.chunks) > MOST_CHUNKS:
+        raise ValueError(
+            f"step: {decodes} decodes and {len(step.chunks)} chunks, must be "
+            f"{DECODE_SHAPES[-1]} and {MOST_CHUNKS} at most"
+        )
+    room = min(n for n in DECODE_SHAPES if n >= decodes) if decodes else 0
+    return Shape(rows, min(room, rows), MOST_CHUNKS if step.chunks else 0)
+
+
+class Result(NamedTuple):
+    """What a step gave, on the host: for each sampled sequence, in order."""
+
+    tokens: NDArray[np.int32]
+    """`[samples]`."""
+    metrics: NDArray[np.float32] | None
+    """`[samples, heads]`, probabilities of the classifier's heads; None without a classifier."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """Work of a fixed shape: what it reads, and how it is run."""
+
+    inputs: StepInputs
+    run: Callable[[], object]
+
+
+class Runner:
+    """A model with its cache, ready for steps of up to `rows` rows."""
+
+    def __init__(
+        self, model: KaijuModel, cache: KVCache, rows: int, head: Head | None = None, *,
+        graphs: bool | None = None,
+    ) -> None:  # fmt: skip
+        """`graphs`: capture CUDA graphs; by default on a GPU."""
+        self.model, self.cache, self.rows = model, cache, rows
+        self.head = head or Head(model)
+        self.graphs = model.device.type == "cuda" if graphs is None else graphs
+        self.work = model.make_work(padded_rows(rows))
+        self._layers: dict[Shape, Captured] = {}
+        self._heads: dict[int, tuple[HeadInputs, Callable[[], object]]] = {}
+        self._scratch: dict[tuple[int, ...], DecodePlan] = {}
+        if self.graphs:
+            # One stream for all captures: the products' workspace is the stream's.
+            self._stream = torch.cuda.Stream(model.device)
+            self._pool = torch.cuda.graph_pool_handle()
+
+    @torch.no_grad()
+    def run(self, step: Step, draws: Draws | None = None) -> Result:
+        """One step, from the host's integers to the tokens on the host; waits for them.
+
+        Raises ValueError for a step that is too large.
+        """
+        self.start(step, draws)
+        return self.finish(len(step.sampled_rows))
+
+    @torch.no_grad()
+    def start(self, step: Step, draws: Draws | None = None) -> None:
+        """Queue a step on the device."""
+        layers, rows = self.prepare(step), step.sampled_rows
+        layers.inputs.load(step)
+        layers.run()
+        if len(rows):
+            inputs, run = self._head(len(rows))
+            inputs.load(rows, draws or Draws.greedy(len(rows)))
+            run()
+
+    def finish(self, samples: int) -> Result:
+        """Wait for the step that was started last; its results."""
+        if not samples:
+            if self.model.device.type == "cuda":
+                torch.cuda.current_stream(self.model.device).synchronize()
+            return Result(np.zeros(0, np.int32), None)
+        return Result(*self._head(samples)[0].results(samples))
+
+    @torch.no_grad()
+    def prepare(self, step: Step) -> Captured:
+        """What runs such a step; captured now if it is the first of its shape."""
+        if step.rows > self.rows:
+            raise ValueError(f"step: has {step.rows} rows, must have {self.rows} at most")
+        shape = shape_of(step)
+        if shape not in self._layers:
+            self._layers[shape] = self._make(shape)
+        return self._layers[shape]
+
+    def _make(self, shape: Shape) -> Captured:
+        model = self.model
+        inputs = StepInputs(shape, model.config, model.device)
+        plans = {kind: self._lend(p) for kind, p in make_plans(model.config, inputs).items()}
+
+        def forward() -> None:
+            model.forward(inputs, plans, self.cache, self.work)
+
+        return Captured(inputs, self._captured(forward))
+
+    def _lend(self, plans: Plans) -> Plans:
+        """The same plan, its room for parts shared by all plans of that size: only one is in use at
+        a time."""
+        if plans.decode is None:
+            return plans
+        mine = self._scratch.setdefault(tuple(plans.decode.mass.shape), plans.decode)
+        shared = plans.decode._replace(partial=mine.partial, mass=mine.mass)
+        return plans._replace(decode=shared)
+
+    def _head(self, samples: int) -> tuple[HeadInputs, Callable[[], object]]:
+        size = padded_rows(samples)
+        if size not in self._heads:
+            inputs = HeadInputs(size, self.model.device)
+            run = self._captured(lambda: self.head.forward(self.work, inputs))
+            self._heads[size] = (inputs, run)
+        return self._heads[size]
+
+    def _captured(self, work: Callable[[], object]) -> Callable[[], object]:
+        """The work as a graph. It is run once before: to compile, and since what it allocates on
+        first use must not lie in a graph's memory."""
+        if not self.graphs:
+            return work
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize(self.model.device)
+        with torch.cuda.stream(self._stream):
+            work()
+        torch.cuda.synchronize(self.model.device)
+        # By hand: `torch.cuda.graph` collects garbage and empties the allocator's cache each time.
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(pool=self._pool)
+            try:
+                work()
+            finally:
+                graph.capture_end()
+        return graph.replay

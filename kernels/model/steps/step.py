@@ -1,0 +1,202 @@
+"""One step of an engine as the device sees it: rows of tokens, what each sees, where KV goes.
+
+Rows are decode rows first, one for each sequence that decodes, then the rows of prefill chunks, one
+after the other. A step is padded to a number of rows that a CUDA graph was captured for; padding
+writes no KV and no result. `StepInputs` are the tensors that such a graph reads, views of one
+buffer that `load` fills with one copy from the host.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kernels.common.layout import PAGE
+from kernels.model.config import ModelConfig
+
+Ints = NDArray[np.int32]
+
+ALIGN = 64
+"""Each tensor begins at a multiple of so many integers: kernels are compiled for aligned ones."""
+
+
+@dataclass(frozen=True)
+class DecodeRows:
+    """Sequences that decode, one row each."""
+
+    tokens: Ints
+    """`[n]`, the newest token of each."""
+    limit: Ints
+    """`[n]`, how many keys each sees, its own included."""
+    global_table: Ints
+    """`[n, entries]`, pages of the context in order."""
+    local_table: Ints
+    """`[n, entries]`, pages of the local pool, at the same index; only those that the window sees
+    are looked at."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of one prompt."""
+
+    tokens: Ints
+    """`[n]`."""
+    cached: int
+    """Tokens of the sequence before it, whose KV is there."""
+    global_table: Ints
+    """`[entries]`."""
+    local_table: Ints
+    """`[entries]`."""
+    samples: bool = True
+    """Does it end its prompt, so that its last row gives a token?"""
+
+
+def no_decodes(config: ModelConfig) -> DecodeRows:
+    """For a step of prefill only."""
+    none, table = np.zeros(0, np.int32), np.zeros((0, table_entries(config)), np.int32)
+    return DecodeRows(none, none, table, table)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an engine asks a model to do at once."""
+
+    decodes: DecodeRows
+    chunks: Sequence[Chunk] = ()
+
+    @property
+    def rows(self) -> int:
+        """Token rows."""
+        return len(self.decodes.tokens) + sum(len(c.tokens) for c in self.chunks)
+
+    @property
+    def sampled_rows(self) -> Ints:
+        """The rows that give a token: decodes in order, then ends of prompts."""
+        decodes = len(self.decodes.tokens)
+        ends = decodes + np.cumsum([len(c.tokens) for c in self.chunks], dtype=np.int32) - 1
+        own = np.array([end for end, c in zip(ends, self.chunks, strict=True) if c.samples])
+        return np.concatenate([np.arange(decodes), own]).astype(np.int32)
+
+
+class Shape(NamedTuple):
+    """What a captured step is for: at most so many."""
+
+    rows: int
+    """Token rows, padding included."""
+    decodes: int
+    """Sequences that decode."""
+    chunks: int
+    """Prefill chunks."""
+
+
+def table_entries(config: ModelConfig) -> int:
+    """Entries of a page table: pages of the longest sequence."""
+    return -(-config.max_context // PAGE)
+
+
+class StepInputs:
+    """The integers of a step of one shape, on the device, by name:
+
+    - of rows `[rows]`: `tokens`, `positions`, `global_slots`, `local_slots`; with chunks also
+      `global_start`, `local_start` and `limit`, of which only prefill rows are looked at;
+    - of decodes `[decodes]`: `decode_limit`, `decode_global_start`, `decode_local_start`, and
+      `[decodes, entries]` `decode_global_table`, `decode_local_table`;
+    - of chunks: `cu_q` `[chunks + 1]`, `global_table` and `local_table` `[chunks, entries]`.
+
+    Models without local layers have no local ones.
+    """
+
+    def __init__(self, shape: Shape, config: ModelConfig, device: torch.device | str) -> None:
+        self.shape, self._window = shape, config.window
+        places = _places(shape, table_entries(config), self.kinds)
+        size = sum(_aligned(dims) for dims in places.values())
+        pin = torch.device(device).type == "cuda"
+        self._host = torch.zeros(size, dtype=torch.int32, pin_memory=pin)
+        self._device = torch.zeros(size, dtype=torch.int32, device=device)
+        self._on_host = {k: v.numpy() for k, v in _views(self._host, places).items()}
+        self._on_device = _views(self._device, places)
+        for kind in self.kinds:  # nothing is written until a step is loaded
+            self[f"{kind}_slots"].fill_(-1)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._on_device[name]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The pools that the model has."""
+        return ("global",) if self._window is None else ("global", "local")
+
+    def load(self, step: Step) -> None:
+        """Put a step in. The copy to the device is asynchronous; the host's side may be written
+        again once the step has ended."""
+        host = self._on_host
+        assert step.rows <= self.shape.rows, "the caller chose too small a shape"
+        self._load_decodes(step.decodes)
+        if self.shape.chunks:
+            self._load_chunks(step)
+        for kind in self.kinds:
+            host[f"{kind}_slots"][step.rows :] = -1
+        self._device.copy_(self._host, non_blocking=True)
+
+    def _start(self, kind: str, limit: Ints) -> Ints | int:
+        """The first key that a token sees which sees those before `limit`."""
+        return 0 if kind == "global" else np.maximum(limit - (self._window or 0), 0)
+
+    def _load_decodes(self, rows: DecodeRows) -> None:
+        host, count = self._on_host, len(rows.tokens)
+        position = rows.limit - 1
+        page, row, offset = position // PAGE, np.arange(count), position % PAGE
+        host["tokens"][:count] = rows.tokens
+        host["positions"][:count] = position
+        host["decode_limit"][:count] = rows.limit
+        host["decode_limit"][count:] = 0
+        for kind in self.kinds:
+            table = rows.global_table if kind == "global" else rows.local_table
+            host[f"decode_{kind}_table"][:count] = table
+            host[f"decode_{kind}_start"][:count] = self._start(kind, rows.limit)
+            host[f"decode_{kind}_start"][count:] = 0
+            host[f"{kind}_slots"][:count] = table[row, page] * PAGE + offset
+
+    def _load_chunks(self, step: Step) -> None:
+        host, at = self._on_host, len(step.decodes.tokens)
+        for i, chunk in enumerate(step.chunks):
+            rows = slice(at, at + len(chunk.tokens))
+            position = np.arange(chunk.cached, chunk.cached + len(chunk.tokens), dtype=np.int32)
+            host["tokens"][rows], host["positions"][rows] = chunk.tokens, position
+            host["limit"][rows] = position + 1
+            for kind in self.kinds:
+                table = chunk.global_table if kind == "global" else chunk.local_table
+                host[f"{kind}_table"][i] = table
+                host[f"{kind}_start"][rows] = self._start(kind, position + 1)
+                host[f"{kind}_slots"][rows] = table[position // PAGE] * PAGE + position % PAGE
+            host["cu_q"][i], at = at, rows.stop
+        host["cu_q"][len(step.chunks) :] = at
+
+
+def _places(shape: Shape, entries: int, kinds: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    of_rows = ["tokens", "positions", *(f"{kind}_slots" for kind in kinds)]
+    of_decodes = ["decode_limit", *(f"decode_{kind}_start" for kind in kinds)]
+    if shape.chunks:
+        of_rows += ["limit", *(f"{kind}_start" for kind in kinds)]
+    places: dict[str, tuple[int, ...]] = dict.fromkeys(of_rows, (shape.rows,))
+    places |= dict.fromkeys(of_decodes, (shape.decodes,))
+    places |= {f"decode_{kind}_table": (shape.decodes, entries) for kind in kinds}
+    if shape.chunks:
+        places |= {"cu_q": (shape.chunks + 1,)}
+        places |= {f"{kind}_table": (shape.chunks, entries) for kind in kinds}
+    return places
+
+
+def _aligned(dims: tuple[int, ...]) -> int:
+    return -(-int(np.prod(dims)) // ALIGN) * ALIGN
+
+
+def _views(buffer: torch.Tensor, places: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    views, at = {}, 0
+    for name, dims in places.items():
+        views[name] = buffer[at : at + int(np.prod(dims))].view(dims)
+        at += _aligned(dims)
+    return views
