@@ -89,14 +89,20 @@ class Runner:
         return self.finish(len(step.sampled_rows))
 
     @torch.no_grad()
-    def start(self, step: Step, draws: Draws | None = None) -> None:
-        """Queue a step on the device."""
+    def start(
+        self, step: Step, draws: Draws | None = None, loaded: Callable[[], None] | None = None
+    ) -> None:
+        """Queue a step on the device. `loaded` is called between the host's part and the launches:
+        measurements mark there where the device's part begins."""
         layers, rows = self.prepare(step), step.sampled_rows
         layers.inputs.load(step)
-        layers.run()
-        if len(rows):
-            inputs, run = self._head(len(rows))
+        inputs, run = self._head(len(rows)) if len(rows) else (None, None)
+        if inputs is not None:
             inputs.load(rows, draws or Draws.greedy(len(rows)))
+        if loaded is not None:
+            loaded()
+        layers.run()
+        if run is not None:
             run()
 
     def finish(self, samples: int) -> Result:

@@ -1,0 +1,98 @@
+"""A model on this process's GPU, as large a KV cache as fits, and the runner of its steps."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from calibrate.gpu.tables import TableMaker
+from calibrate.shapes import Chunk, StepShape
+from kaiju_sim.errors import UserError
+from kernels.common.layout import PAGE
+from kernels.model.config import ModelConfig
+from kernels.model.model import KaijuModel, Reduce
+from kernels.model.state.weights import random_state, rank_config
+from kernels.model.steps.cache import KVCache, plan_cache
+from kernels.model.steps.runner import DECODE_SHAPES, MOST_CHUNKS, Runner
+
+MAX_ROWS = 4096
+"""Token rows of a step: the largest prefill that is measured."""
+CONTEXT = 8192
+"""The sequences that the two pools are balanced for, as in the simulator."""
+RESERVE = 8_000_000_000
+"""Memory beside weights and KV: activations and logits of the largest step (0.5 GB), graphs (1 to
+2 GB for some 200 shapes), the context and its libraries, inputs of single operators (3 GB)."""
+
+
+@dataclass
+class Engine:
+    """One rank."""
+
+    config: ModelConfig
+    """Of the whole model."""
+    model: KaijuModel
+    cache: KVCache
+    runner: Runner
+    maker: TableMaker
+    compile_s: float
+    """Seconds of the first steps, in which kernels are compiled."""
+
+    def kv_blocks(self) -> dict[str, int]:
+        """The pools: pages of each, and of one window."""
+        plan = self.cache.plan
+        return {
+            "block_tokens": PAGE, "global": plan.global_pages,
+            "local": plan.windows * plan.window_pages, "window_blocks": plan.window_pages,
+        }  # fmt: skip
+
+
+def load_engine(
+    config: ModelConfig, device: torch.device, *, rank: int = 0, ranks: int = 1,
+    reduce: Reduce | None = None, max_rows: int = MAX_ROWS, reserve: int = RESERVE, seed: int = 0,
+    kv_bytes: int | None = None,
+) -> Engine:  # fmt: skip
+    """Random weights, all memory that is left for KV (or `kv_bytes`), random content in it, and
+    each kernel compiled. UserError where the model does not fit."""
+    mine = rank_config(config, ranks)
+    try:
+        state = random_state(config, seed, device, rank=rank, ranks=ranks)
+        model = KaijuModel(mine, state, reduce)
+        free = kv_bytes if kv_bytes is not None else torch.cuda.mem_get_info(device)[0] - reserve
+        plan = plan_cache(mine, free, context=CONTEXT, rows=max_rows, chunks=MOST_CHUNKS)
+        cache = KVCache(mine, plan, device)
+    except (torch.cuda.OutOfMemoryError, ValueError) as error:
+        raise UserError(f"{config.name} does not fit this GPU: {_first_line(error)}") from error
+    cache.fill_random(seed)
+    runner = Runner(model, cache, max_rows)
+    engine = Engine(config, model, cache, runner, TableMaker(mine, plan), 0.0)
+    begin = time.perf_counter()
+    for shape in first_shapes(max_rows):
+        _try(engine, shape)
+    engine.compile_s = time.perf_counter() - begin
+    return engine
+
+
+def first_shapes(max_rows: int) -> Iterator[StepShape]:
+    """A step for each class of rows that products have a kernel of their own for, and for each size
+    of decode batch, with and without prefill: after them, little is left to compile."""
+    for batch in (1, 20, 40, 70, 130, 200, 300, DECODE_SHAPES[-1]):
+        if batch <= max_rows:
+            yield StepShape((300,) * batch)
+    for new in (8, 40, 100, 250, 480, 1000, 2048, 4096):
+        if new <= max_rows:
+            yield StepShape((), (Chunk(new, 256),))
+    yield StepShape((300,) * 4, (Chunk(8, 256),))
+
+
+def _try(engine: Engine, shape: StepShape) -> None:
+    """Run a shape once, if the pools hold it."""
+    try:
+        step = engine.maker.step(shape, 0)
+    except ValueError:
+        return
+    engine.runner.run(step)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,148 @@
+"""The other ranks of a model on several GPUs: a process each, which does as rank 0 says.
+
+Rank 0 says what to do over a pipe, then does the same itself; the ranks meet in the all-reduces of
+the captured graphs. A rank that fails says why and ends; rank 0 then raises instead of waiting for
+an all-reduce that nobody joins.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calibrate.gpu.engine import Engine, load_engine
+from calibrate.gpu.steps import prepare_step
+from calibrate.shapes import StepShape
+from kaiju_sim.errors import UserError
+from kernels.model import parallel
+from kernels.model.config import ModelConfig
+from kernels.model.model import Reduce
+
+WAIT_S = 10.0
+REPEATS = 20
+
+
+@dataclass
+class Ranks:
+    """The processes of ranks 1 and up, seen from rank 0."""
+
+    config: ModelConfig
+    processes: Sequence[BaseProcess]
+    pipes: Sequence[Connection]
+    meeting: Path
+
+    @classmethod
+    def start(cls, config: ModelConfig, ranks: int) -> "Ranks":
+        """Start them; each loads its share of the model."""
+        context = torch.multiprocessing.get_context("spawn")
+        folder = Path(tempfile.mkdtemp(prefix="kaiju-ranks-"))
+        processes, pipes = [], []
+        for rank in range(1, ranks):
+            here, there = context.Pipe()
+            args = (config, rank, ranks, str(folder / "meeting"), there)
+            process = context.Process(target=_serve, args=args, daemon=True)
+            process.start()
+            there.close()
+            processes.append(process)
+            pipes.append(here)
+        return cls(config, processes, pipes, folder / "meeting")
+
+    def join(self) -> Reduce:
+        """Rank 0 joins them; what adds up over all."""
+        device = torch.device("cuda", torch.cuda.current_device())
+        parallel.join(0, len(self.processes) + 1, str(self.meeting), device)
+        return parallel.add_up()
+
+    def prepare(self, shape: StepShape, seed: int) -> None:
+        """Have all prepare a step."""
+        self._say("prepare", shape, seed)
+
+    def step(self) -> None:
+        """Have all run the step that was prepared last."""
+        self._say("run")
+
+    def all_reduce(self, rows: int) -> float:
+        """Seconds of one all-reduce of `[rows, hidden]`, bf16: of a graph of several."""
+        self._say("reduce", rows)
+        return time_reduce(self.config.hidden, rows)
+
+    def close(self) -> None:
+        """End them."""
+        for pipe in self.pipes:
+            try:
+                pipe.send(("end",))
+            except OSError:
+                continue
+        for process in self.processes:
+            process.join(WAIT_S)
+            if process.is_alive():
+                process.terminate()
+        if torch.distributed.is_initialized():
+            parallel.leave()
+        self.meeting.unlink(missing_ok=True)
+        self.meeting.parent.rmdir()
+
+    def _say(self, *what: Any) -> None:
+        for pipe, process in zip(self.pipes, self.processes, strict=True):
+            if pipe.poll():
+                raise UserError(f"another rank failed: {pipe.recv()}")
+            if not process.is_alive():
+                raise UserError("another rank ended unexpectedly")
+            pipe.send(what)
+
+
+def time_reduce(hidden: int, rows: int) -> float:
+    """On every rank at once: mean seconds of an all-reduce, launched back to back from a graph."""
+    value = torch.ones((rows, hidden), dtype=torch.bfloat16, device="cuda")
+    reduce = parallel.add_up()
+    reduce(value)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(REPEATS):
+            reduce(value)
+    graph.replay()
+    torch.cuda.synchronize()
+    at = time.perf_counter()
+    graph.replay()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - at) / REPEATS
+
+
+def _serve(config: ModelConfig, rank: int, ranks: int, meeting: str, pipe: Connection) -> None:
+    """What a rank's process does."""
+    try:
+        device = torch.device("cuda", rank)
+        torch.cuda.set_device(device)
+        parallel.join(rank, ranks, meeting, device)
+        reduce = parallel.add_up()
+        engine = load_engine(config, device, rank=rank, ranks=ranks, reduce=reduce)
+        _obey(engine, pipe)
+        parallel.leave()
+    except BaseException as error:
+        pipe.send(f"rank {rank}: {type(error).__name__}: {error}")
+        # Without the others a rank would wait in its destructors for ever.
+        os._exit(1)
+
+
+def _obey(engine: Engine, pipe: Connection) -> None:
+    """Do what rank 0 says until it says that this is the end."""
+    step = None
+    while True:
+        what, *rest = pipe.recv()
+        if what == "end":
+            return
+        if what == "prepare":
+            step = prepare_step(engine, *rest)
+        elif what == "reduce":
+            time_reduce(engine.config.hidden, *rest)
+        else:
+            assert step is not None
+            engine.runner.run(step)

@@ -1,0 +1,75 @@
+"""Opens a model on the GPUs of this machine for the measuring job."""
+
+from dataclasses import dataclass
+
+import torch
+
+from calibrate.gpu.card import TorchCard
+from calibrate.gpu.engine import Engine, load_engine
+from calibrate.gpu.links import TorchLinks
+from calibrate.gpu.operators import TorchOperators
+from calibrate.gpu.ranks import Ranks
+from calibrate.gpu.steps import TorchSteps
+from calibrate.measure.seam import Request
+from calibrate.models import config_of
+from kaiju_sim.errors import UserError
+
+
+@dataclass
+class TorchRig:
+    """`calibrate.measure.seam.Rig`: rank 0, in this process, and the other ranks."""
+
+    engine: Engine
+    card: TorchCard
+    steps: TorchSteps
+    operators: TorchOperators
+    links: TorchLinks
+    others: Ranks | None = None
+
+    def versions(self) -> dict[str, str]:
+        """Of what runs on the GPU."""
+        nccl = ".".join(map(str, torch.cuda.nccl.version()))
+        return {"cuda": str(torch.version.cuda), "nccl": nccl}
+
+    def compile_s(self) -> float:
+        """Of the first steps; what is compiled after them counts as measuring."""
+        return self.engine.compile_s
+
+    def close(self) -> None:
+        """End the other ranks, and give all memory back."""
+        self.steps.close()
+        self.card.close()
+        if self.others is not None:
+            self.others.close()
+        self.__dict__.clear()
+        torch.cuda.empty_cache()
+
+
+def make_rig(request: Request) -> TorchRig:
+    """The model of a request, with random weights. UserError where it cannot be run here."""
+    config = config_of(request.model)
+    ranks = request.tensor_parallel
+    _check_card()
+    device = torch.device("cuda", 0)
+    torch.cuda.set_device(device)
+    others = Ranks.start(config, ranks) if ranks > 1 else None
+    try:
+        reduce = others.join() if others is not None else None
+        engine = load_engine(config, device, ranks=ranks, reduce=reduce)
+        card = TorchCard(range(ranks))
+    except BaseException:
+        if others is not None:
+            others.close()
+        raise
+    return TorchRig(
+        engine, card, TorchSteps(engine, others), TorchOperators(engine.model, engine.cache),
+        TorchLinks(device, None if others is None else others.all_reduce), others,
+    )  # fmt: skip
+
+
+def _check_card() -> None:
+    major, minor = torch.cuda.get_device_capability(0)
+    if major < 8:
+        raise UserError(
+            f"compute capability {major}.{minor}: the int8 kernels need 8.0 (A100) or newer"
+        )

@@ -1,0 +1,223 @@
+"""Steps of a tiny model: however a sequence is cut into steps, it is the same model."""
+
+import numpy as np
+import pytest
+import torch
+from model_bench import distance, make_bench, off, prompt, two_layers
+
+import kernels.model.model as model_module
+from kernels.model.config import tiny, variant
+from kernels.model.reference import reference_logits
+from kernels.model.steps.cache import KVCache, page_bytes, plan_cache
+from kernels.model.steps.sequences import NoPages, step_of
+
+# int8 attention quantises its probabilities tile by tile, and where a tile begins to be visible
+# depends on how a sequence was cut: the same up to that.
+SAME = 0.03
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A prompt of 160 tokens at once: the bench, the tokens, all logits."""
+    bench = make_bench()
+    tokens = prompt(bench.config, 160)
+    bench.prefill(bench.store.new(), tokens)
+    return bench, tokens, bench.logits(160)
+
+
+def test_a_prompt_in_chunks_is_the_prompt_at_once(whole):
+    bench, tokens, logits = whole
+    kv = bench.store.new()
+    bench.prefill(kv, tokens[:100], samples=False)
+    first = bench.logits(100)
+    last = bench.prefill(kv, tokens[100:])
+    second = bench.logits(60)
+    assert distance(torch.cat((first, second)), logits) < SAME
+    assert last.tokens[0] == int(logits[-1].argmax())
+    kv.free()
+
+
+def test_decoding_a_text_is_prefilling_it(whole):
+    bench, tokens, logits = whole
+    kv = bench.store.new()
+    bench.prefill(kv, tokens[:126], samples=False)
+    for i in range(126, 131):  # across the end of a page
+        result = bench.decode([(kv, int(tokens[i]))])
+        assert distance(bench.logits(1), logits[i : i + 1]) < 2 * SAME
+        assert result.tokens.shape == (1,)
+    kv.free()
+
+
+def test_decodes_and_chunks_of_others_in_one_step_change_nothing(whole):
+    bench, tokens, logits = whole
+    one, two, three = (bench.store.new() for _ in range(3))
+    bench.prefill(one, tokens[:40], samples=False)
+    bench.prefill(two, tokens[:60], samples=False)
+    alone = bench.decode([(two, int(tokens[60]))]).tokens
+    two.length -= 1
+    step = step_of(
+        bench.config,
+        [(one, int(tokens[40])), (two, int(tokens[60]))],
+        [(three, tokens[:33], True)],
+    )
+    result = bench.runner.run(step)
+    together = bench.logits(35)
+    assert distance(together[:1], logits[40:41]) < 2 * SAME
+    assert distance(together[1:2], logits[60:61]) < 2 * SAME
+    assert distance(together[2:], logits[:33]) < 2 * SAME
+    assert len(result.tokens) == 3
+    assert result.tokens[1] == alone[0]
+    for kv in (one, two, three):
+        kv.free()
+
+
+def test_the_int8_model_is_near_the_float32_one(whole, record_property):
+    bench, tokens, logits = whole
+    expected = reference_logits(bench.config, bench.state, torch.tensor(tokens))
+    log_p, log_q = expected.log_softmax(-1), logits.log_softmax(-1)
+    divergence = float((log_p.exp() * (log_p - log_q)).sum(-1).mean())
+    agreement = float((expected.argmax(-1) == logits.argmax(-1)).float().mean())
+    record_property("kl_nats", divergence)
+    record_property("top_1_agreement", agreement)
+    assert distance(logits, expected) < 0.1
+    assert divergence < 0.05
+    assert agreement > 0.9
+
+
+def test_no_clamp_and_no_rounding_swallows_the_random_model(whole):
+    bench, tokens, _ = whole
+    expected = reference_logits(bench.config, bench.state, torch.tensor(tokens))
+    assert 0.5 < float(expected.std()) < 20
+    kv = bench.model
+    for layer in (0, 2, 3):
+        pages = bench.runner.cache.of(layer).k[0, 0].float()
+        assert float(pages.std()) > 20
+        assert float((pages.abs() == 127).float().mean()) < 0.05
+    assert kv.sums_in_products
+
+
+def test_a_window_forgets_exactly_at_1024():
+    config = two_layers(1024)
+    bench = make_bench(config, rows=1024)
+    off(config, bench.state, 1)
+    tokens = prompt(config, 1024)
+    kv = bench.store.new()
+    bench.prefill(kv, tokens, samples=False)
+    local = bench.runner.cache.of(0)
+    page = kv.tables["local"][0]
+
+    def next_logits(length: int) -> torch.Tensor:
+        kv.length = length
+        bench.runner.run(step_of(config, [(kv, 5)]))
+        return bench.logits(1)
+
+    sees_token_0, sees_from_1 = next_logits(1023), next_logits(1024)
+    for part in (local.k, local.v.transpose(1, 2)):
+        assert part.shape[0] > page
+    local.k[page, 0, 0] = 127
+    assert torch.equal(next_logits(1024), sees_from_1)
+    assert not torch.equal(next_logits(1023), sees_token_0)
+    local.k[page, 0, 1] = 127
+    assert not torch.equal(next_logits(1024), sees_from_1)
+
+
+def test_sharing_layers_read_their_owners_pages(whole, monkeypatch):
+    bench, tokens, _ = whole
+    seen, written = [], []
+    attend, rotate = model_module.decode_attention, model_module.rotary_write
+
+    def watch(q, scale, kv, *rest, **named):
+        seen.append(kv.k.data_ptr())
+        return attend(q, scale, kv, *rest, **named)
+
+    def watch_write(*args, **named):
+        written.append(named["pages"] is not None)
+        return rotate(*args, **named)
+
+    monkeypatch.setattr(model_module, "decode_attention", watch)
+    monkeypatch.setattr(model_module, "rotary_write", watch_write)
+    kv = bench.store.new()
+    bench.decode([(kv, int(tokens[0]))])
+    owner = bench.config.kv_owner
+    assert [seen.index(at) for at in seen] == list(owner)
+    assert written == [owner[i] == i for i in range(bench.config.layers)]
+    kv.free()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kv_heads": 2},
+        {"kv": "float16"},
+        {"full_attention": True},
+        {"share_kv": False},
+        {"weights": "bfloat16", "kv": "float16", "kv_heads": 2},
+    ],
+    ids=["mha", "float16-kv", "no-window", "no-sharing", "bfloat16-gqa"],
+)
+def test_variants_are_the_reference_too(changes):
+    config = variant(two_layers(128), **changes)
+    bench = make_bench(config)
+    tokens = prompt(config, 20)
+    kv = bench.store.new()
+    bench.prefill(kv, tokens[:17], samples=False)
+    logits = [bench.logits(17)]
+    for token in tokens[17:]:
+        bench.decode([(kv, int(token))])
+        logits.append(bench.logits(1))
+    expected = reference_logits(config, bench.state, torch.tensor(tokens))
+    assert distance(torch.cat(logits), expected) < 0.1
+
+
+def test_pages_come_back_and_a_fork_copies_only_the_partial_one():
+    bench = make_bench(two_layers(128))
+    free = {kind: pool.free for kind, pool in bench.store.pools.items()}
+    kv = bench.store.new()
+    tokens = prompt(bench.config, 300)
+    bench.prefill(kv, tokens, samples=False)
+    assert set(kv.held["global"]) == {0, 1, 2}
+    assert set(kv.held["local"]) == {1, 2}, "the window has passed page 0"
+    other = kv.fork()
+    same = {i for i in range(3) if kv.held["global"][i] == other.held["global"][i]}
+    assert same == {0, 1}
+    alone = bench.decode([(kv, 7)]).tokens
+    assert bench.decode([(other, 7)]).tokens == alone
+    kv.free()
+    assert bench.store.pools["global"].free == free["global"] - 3
+    other.free()
+    assert {kind: pool.free for kind, pool in bench.store.pools.items()} == free
+
+
+def test_a_pool_that_is_empty_says_so_and_takes_nothing():
+    bench = make_bench(two_layers(128), kv_bytes=3_000_000)
+    pool = bench.store.pools["global"]
+    held = [pool.take() for _ in range(pool.free - 1)]
+    kv = bench.store.new()
+    with pytest.raises(NoPages):
+        kv.extend(200)
+    assert pool.free == 1
+    assert not kv.held["global"]
+    for page in held:
+        pool.give_back(page)
+
+
+def test_the_memory_plan_fills_both_pools_with_the_same_sequences():
+    config = tiny()
+    plan = plan_cache(config, 50_000_000, context=1024, rows=512, chunks=4)
+    local, whole_page = (page_bytes(config, is_global=kind) for kind in (False, True))
+    used = plan.local_pages * local + plan.global_pages * whole_page
+    assert used <= 50_000_000 < used + plan.window_pages * local + whole_page
+    assert abs(plan.global_pages - plan.windows * 8) <= 8
+    cache = KVCache(config, plan)
+    assert len(cache.of(4).k) == plan.global_pages
+    assert cache.of(4).k.data_ptr() == cache.of(2).k.data_ptr()
+    with pytest.raises(ValueError, match="hold no sequence"):
+        plan_cache(config, 1_000_000, context=1024, rows=512, chunks=4)
+
+
+def test_a_step_that_is_too_large_is_refused():
+    bench = make_bench(two_layers(128), rows=64)
+    kv = bench.store.new()
+    with pytest.raises(ValueError, match="65 rows, must have 64"):
+        bench.runner.run(step_of(bench.config, [], [(kv, prompt(bench.config, 65), True)]))
+    assert np.all(kv.tables["global"][1:] == 0)
