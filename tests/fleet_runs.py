@@ -24,9 +24,11 @@ SMALL: Tree = {
     "name": "test",
     "run": {"warm_up": 0.0, "horizon": 20.0, "drain": 10_000.0, "epoch": 0.1},
     "traffic": {"kind": "poisson", "messages_per_s": 5.0},
+    "steptime": {"kind": "roofline"},
     "results": {"tick": 1.0},
 }
-"""A small fleet on which tests build: drained to the end, every message in the tables."""
+"""A small fleet on which tests build: drained to the end, every message in the tables, and step
+times that no measured profile changes."""
 
 
 def merged(base: Tree, change: Tree) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrate.design.buckets import row_buckets
 from calibrate.fit.features import CURVES, Ints
 from kaiju_sim.steptime.profile import Points
 
 Floats = NDArray[np.float64]
 STAIRCASES = ("rows", "seqs")
-DIGITS = 6
+DIGITS = 5
 """Significant digits of a time in the file: far finer than any error, coarser than rounding."""
 
 
@@ -34,20 +35,6 @@ class Basis(NamedTuple):
         return self.name in STAIRCASES
 
 
-def bucket_of(count: int) -> int:
-    """The size to which the engine pads rows, and sequences that sample."""
-    step = 16 if count <= 256 else 32 if count <= 512 else 64
-    return -(-max(count, 1) // step) * step
-
-
-def buckets_to(last: int) -> list[int]:
-    """Every bucket up to the first that holds `last`."""
-    found = [16]
-    while found[-1] < last:
-        found.append(bucket_of(found[-1] + 1))
-    return found
-
-
 def bases_for(features: Ints) -> list[Basis]:
     """A basis for each curve, over the range of these features."""
     return [_basis(name, features[:, i]) for i, name in enumerate(CURVES)]
@@ -55,7 +42,7 @@ def bases_for(features: Ints) -> list[Basis]:
 
 def _basis(name: str, x: Ints) -> Basis:
     if name in STAIRCASES:
-        return Basis(name, np.array(buckets_to(max(int(x.max()), 17)), np.int64))
+        return Basis(name, np.array(row_buckets(max(int(x.max()), 17)), np.int64))
     known = x[x > 0]
     if known.size == 0:
         return Basis(name, np.array([2, 4], np.int64))

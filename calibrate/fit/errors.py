@@ -6,6 +6,7 @@ import numpy as np
 
 from calibrate.fit.features import predicted_s
 from calibrate.fit.read import Step
+from kaiju_sim.errors import UserError
 from kaiju_sim.steptime.curves import Curves
 from kaiju_sim.steptime.profile import ErrorSummary
 
@@ -13,9 +14,13 @@ DECIMALS = 6
 
 
 def error_summary(curves: Curves, steps: Sequence[Step], window: int) -> ErrorSummary:
-    """Errors predicted / measured - 1 of these steps."""
+    """Errors predicted / measured - 1 of these steps; UserError if they are beyond all sense."""
     errors = relative_errors(curves, steps, window)
     size = np.abs(errors)
+    if np.quantile(size, 0.95) >= 1 or abs(errors.mean()) >= 1:
+        raise UserError(
+            f"{len(steps)} steps are predicted by over 100 % wrong: too few were fitted"
+        )
     return ErrorSummary(
         n=len(steps),
         median_abs_rel_error=round(float(np.median(size)), DECIMALS),

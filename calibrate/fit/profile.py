@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from calibrate.design.buckets import round_tokens
 from calibrate.fit.basis import Floats, points_of
 from calibrate.fit.errors import error_summary, errors_by_kind
 from calibrate.fit.features import CURVES, Card
@@ -27,9 +28,6 @@ from kaiju_sim.steptime.profile import (
 )
 
 LEAST_STEPS = 30
-TILE_ROWS = 128
-MULTIPROCESSORS = 132
-"""Of an H100 or H200 SXM; prefill attention has one resident program on each."""
 
 
 def refit(folder: Path, model: Model | None = None) -> Profile:
@@ -39,11 +37,11 @@ def refit(folder: Path, model: Model | None = None) -> Profile:
     few steps.
     """
     samples = read_samples(folder)
-    found = model or find_model(samples.job["model"])
     held = plain_steps(samples, "heldout")
     unseen = {step.shape for step in held}
     steps = [step for step in plain_steps(samples, "fit", "anchor") if step.shape not in unseen]
     _check(steps, held, folder)
+    found = model or find_model(samples.job["model"])
     host_s = host_overhead_s(steps)
     problem, widths, data = choose(
         [Data(steps, samples.calls, found, host_s, card) for card in _cards(samples, found)]
@@ -65,7 +63,7 @@ def _check(steps: Sequence[Step], held: Sequence[Step], folder: Path) -> None:
 def _cards(samples: Samples, model: Model) -> list[Card]:
     """Prefill attention in rounds of all multiprocessors' tiles, or not in rounds."""
     heads = model.heads // samples.job["tensor_parallel"]
-    return [Card(model.window or 0, tokens) for tokens in (TILE_ROWS * MULTIPROCESSORS // heads, 0)]
+    return [Card(model.window or 0, tokens) for tokens in (round_tokens(heads), 0)]
 
 
 def _curves(problem: Problem, rises: Floats) -> OperatorCurves:

@@ -6,13 +6,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from calibrate.samples import read_job, read_operators, read_steps
 from calibrate.shapes import StepShape, shape_of
 from kaiju_sim.errors import UserError
 
-NOT_SLEPT = 1e-6
+LEAST_S = 1e-6
 """Seconds: a shorter step was not measured."""
 
 
@@ -46,7 +44,6 @@ class Call:
 class Samples:
     """All that was measured in one job."""
 
-    folder: Path
     steps: tuple[Step, ...]
     calls: tuple[Call, ...]
     job: dict[str, Any]
@@ -54,14 +51,13 @@ class Samples:
 
 
 def read_samples(folder: Path) -> Samples:
-    """The folder's tables and `job.json`; UserError if they are not there or not sound."""
-    steps = tuple(_step(row) for row in _rows(folder / "steps.parquet"))
-    operators = folder / "operators.parquet"
-    calls = tuple(_call(row) for row in _rows(operators)) if operators.is_file() else ()
+    """The folder's tables and `job.json`, empty where they are not; UserError if not sound."""
+    steps = [_step(row) for row in read_steps(folder)]
+    calls = tuple(_call(row) for row in read_operators(folder))
     if len({step.id for step in steps}) != len(steps):
         raise UserError("a step's id appears twice", folder / "steps.parquet")
     ordered = tuple(sorted(steps, key=lambda step: step.id))
-    return Samples(folder, ordered, calls, _job(folder / "job.json"))
+    return Samples(ordered, calls, read_job(folder))
 
 
 def plain_steps(samples: Samples, *sets: str) -> list[Step]:
@@ -69,30 +65,12 @@ def plain_steps(samples: Samples, *sets: str) -> list[Step]:
     return [step for step in samples.steps if step.set in sets and step.shape.shared_group == 1]
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"cannot read the samples: {error}", file) from error
-    return rows
-
-
 def _step(row: dict[str, Any]) -> Step:
     wall, gpu = median(row["wall_s"]), median(row["gpu_s"])
-    if not wall > NOT_SLEPT:
+    if not wall > LEAST_S:
         raise UserError(f"step {row['id']} took {wall} s")
     return Step(row["id"], row["set"], row["kind"], shape_of(row), wall, gpu)
 
 
 def _call(row: dict[str, Any]) -> Call:
     return Call(row["operator"], json.loads(row["shape"]), median(row["seconds"]))
-
-
-def _job(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the job: {error}", file) from error
-    if not isinstance(found, dict):
-        raise UserError("is not a job", file)
-    return found

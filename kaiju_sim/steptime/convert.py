@@ -3,7 +3,7 @@
 Between points times are linear in x (never in log x). Below the first point the first time is held
 (a kernel has a floor), but x = 0 takes no time. Above the last point the line through it and the
 last point at or below half its x goes on, never falling: without limit for attention, which is
-linear there, and up to twice the last x for rows and sequences; asking for more is an error.
+linear there, and up to REACH times the last x for rows and sequences; asking for more is an error.
 """
 
 import numpy as np
@@ -29,8 +29,9 @@ from kaiju_sim.steptime.profile import (
 )
 from kaiju_sim.steptime.roofline import NS, Rank, roofline_curves
 
-REACH = 2
-"""Rows and sequences are extrapolated to this multiple of the last measured x."""
+REACH = 8
+"""Rows and sequences are extrapolated to this multiple of the last measured x: matrix products of
+thousands of rows are linear in them."""
 
 
 def interpolate_s(points: Points, x: Floats) -> Floats:
@@ -79,7 +80,8 @@ def _table(profile_id: str, name: str, points: Points, last: int) -> Floats:
         needs = {"rows": "engine.token_budget + engine.max_seqs", "seqs": "engine.max_seqs"}[name]
         raise UserError(
             f"profile {profile_id}: curves.{name} reaches to {reach} "
-            f"(twice its last point), but {needs} is {last}; steptime.kind roofline has no end"
+            f"({REACH} times its last point), but {needs} is {last}; "
+            "steptime.kind roofline has no end"
         )
     return interpolate_s(points, np.arange(last + 1, dtype=np.float64)) * NS
 

@@ -15,8 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calibrate.fit.basis import bucket_of, buckets_to
+from calibrate.design.buckets import bucket_of
+from calibrate.design.capacity import expected_capacity
+from calibrate.design.plan import Plan, make_plan
+from calibrate.samples import OPERATORS, STEPS
 from calibrate.shapes import Chunk, StepShape, shape_columns
+from kaiju_sim.catalog.gpus import find_gpu
+from kaiju_sim.catalog.models import find_model
 
 GLOBAL, LOCAL, WINDOW, PROGRAMS = 8, 40, 1024, 132
 HIDDEN, Q, FFN, VOCAB = 5120, 8192, 17536, 65536
@@ -84,47 +89,24 @@ def host_s(shape: StepShape) -> float:
     return 2e-4 + 5e-7 * shape.seqs
 
 
-def log_uniform(rng: Random, low: int, high: int) -> int:
-    """From low to high."""
-    return round(low * (high / low) ** rng.random())
+def plan() -> Plan:
+    """What the job measures of 13B on an H100."""
+    model = find_model("kaiju-13b")
+    return make_plan(model, 1, expected_capacity(find_gpu("H100-80GB"), model, 1))
 
 
-def grid() -> list[Item]:
-    """Decodes and prefills by batch, context and cached tokens, and every bucket of rows."""
-    shapes = [StepShape((1024,) * rows) for rows in buckets_to(256)]
-    shapes += [StepShape((), (Chunk(rows, 0, False),)) for rows in buckets_to(2048)]
-    for batch in (1, 4, 16, 64, 128, 256):
-        shapes += [StepShape((c,) * batch) for c in (128, 512, 2048, 4096, 8192, 16384)]
-    for new in (32, 64, 128, 264, 265, 528, 1024, 1057, 2048):
-        shapes += [StepShape((), (Chunk(new, cached),)) for cached in (256, 1024, 4096, 12288)]
-    return [(f"grid/{i:03}", "fit", shape) for i, shape in enumerate(dict.fromkeys(shapes))]
-
-
-def random_step(rng: Random) -> StepShape:
-    """A mixed step."""
-    batch = 0 if rng.random() < 0.1 else log_uniform(rng, 1, 256)
-    scale = log_uniform(rng, 128, 8192)
-    decodes = [
-        min(16384, max(64, round(scale * rng.lognormvariate(0, 0.35)))) for _ in range(batch)
-    ]
-    chunks, room = [], 2048 - batch
-    for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 4)) if batch else 1):
-        new = min(log_uniform(rng, 16, 1024), room)
-        cached = 0 if rng.random() < 0.25 else log_uniform(rng, 1, 12288)
-        if new > 0:
-            chunks.append(Chunk(new, cached, rng.random() < 0.6))
-            room -= new
-    return StepShape(tuple(decodes), tuple(chunks))
-
-
-def random_steps(count: int, of: str, seed: int) -> list[Item]:
-    """Random mixed steps."""
-    rng = Random(seed)
-    return [(f"{of}/{i:03}", of, random_step(rng)) for i in range(count)]
+def planned(*words: str) -> list[Item]:
+    """Its steps whose id begins with one of these words; without words all of them."""
+    chosen = plan()
+    items = [*chosen.anchors, *chosen.steps]
+    found = [item for item in items if not words or item.id.startswith(words)]
+    return [(item.id, item.set, item.shape) for item in found]
 
 
 def kind_of(shape: StepShape) -> str:
-    """decode, prefill or mixed."""
+    """decode, prefill or mixed; or shared."""
+    if shape.shared_group > 1:
+        return "shared"
     if not shape.chunks:
         return "decode"
     return "mixed" if shape.decodes else "prefill"
@@ -137,7 +119,8 @@ def step_row(item: Item, rng: Random, noise: float, spoilt: float) -> dict[str, 
     factor = 1.5 if of == "fit" and rng.random() < spoilt else 1.0
     gpus = [gpu_s(shape) * drift * factor * (1 + rng.gauss(0, noise)) for _ in range(9)]
     walls = [gpu + host_s(shape) * (1 + abs(rng.gauss(0, 0.05))) for gpu in gpus]
-    times = {"wall_s": walls, "gpu_s": gpus, "sm_mhz": 1980.0, "watts": 500.0, "at_s": 0.0}
+    times = {"wall_s": walls, "gpu_s": gpus, "visit": [0] * 9, "slowed_by": ""}
+    times |= {"sm_mhz": 1980.0, "watts": 500.0, "at_s": 0.0}
     return {"id": name, "set": of, "kind": kind_of(shape), **shape_columns(shape), **times}
 
 
@@ -187,14 +170,9 @@ def write_samples(
     folder.mkdir(parents=True, exist_ok=True)
     rng = Random(7)
     rows = [step_row(item, rng, noise, spoilt) for item in items]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "steps.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema=STEPS), folder / "steps.parquet")
     calls = operator_rows() if operators else []
     if calls:
-        pq.write_table(pa.Table.from_pylist(calls), folder / "operators.parquet")
+        pq.write_table(pa.Table.from_pylist(calls, schema=OPERATORS), folder / "operators.parquet")
     (folder / "job.json").write_text(json.dumps(job()))
     return folder
-
-
-def usual_items(fit: int = 160, held: int = 300) -> list[Item]:
-    """The grid, random steps to fit, and random steps held out."""
-    return [*grid(), *random_steps(fit, "fit", 1), *random_steps(held, "heldout", 2)]

@@ -8,24 +8,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_engine import grid, job, random_steps, usual_items, write_samples
+from synthetic_engine import job, planned, write_samples
 
-from calibrate.fit.basis import bucket_of, design
-from calibrate.fit.command import SAMPLES, SHIPPED, block, main, write_profile
+from calibrate.__main__ import main
+from calibrate.design.buckets import bucket_of
+from calibrate.design.lists.variants import variant_of
+from calibrate.fit.basis import Basis, design
 from calibrate.fit.features import CURVES, Card, features_of, predicted_s
 from calibrate.fit.profile import refit
 from calibrate.fit.read import plain_steps, read_samples
+from calibrate.publish import PROFILES, SAMPLES, fitted
 from calibrate.shapes import Chunk, StepShape
+from kaiju_sim.catalog.models import find_model
 from kaiju_sim.errors import UserError
 from kaiju_sim.steptime.convert import curves_from_profile, interpolate_s
 from kaiju_sim.steptime.profile import Profile, load_profile, parse_profile, profile_json
 
 WINDOW = 1024
+NAME = "h100-80gb-kaiju-13b-tp1"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_samples(tmp_path_factory.mktemp("samples"), usual_items())
+    return write_samples(tmp_path_factory.mktemp("samples") / NAME, planned())
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +52,12 @@ def test_held_out_steps_are_predicted_as_well_as_they_can_be(profile: Profile) -
     """The noise alone is 0.5 % a step."""
     found = profile.heldout
     assert found is not None
-    assert found.n == 300
+    assert found.n == 345
     assert found.median_abs_rel_error < 0.0075
     assert found.p95_abs_rel_error < 0.02
     assert abs(found.bias) < 0.0015
     assert set(profile.heldout_by_kind) == {"decode", "mixed", "prefill"}
-    assert sum(error.n for error in profile.heldout_by_kind.values()) == 300
+    assert sum(error.n for error in profile.heldout_by_kind.values()) == 345
 
 
 def test_what_kind_of_engine_it_is_is_found(profile: Profile) -> None:
@@ -98,32 +103,25 @@ def test_held_out_times_have_no_say(folder: Path, profile: Profile, tmp_path: Pa
 
 
 def test_a_fit_step_of_the_same_shape_as_a_held_out_one_is_left_out(tmp_path: Path) -> None:
-    held = random_steps(5, "heldout", 3)
+    held, grid = planned("heldout/00"), planned("decode", "prefill", "edge")
     twins = [(f"twin/{i}", "fit", shape) for i, (_, _, shape) in enumerate(held)]
-    plain = refit(write_samples(tmp_path / "a", [*grid(), *held]))
-    both = refit(write_samples(tmp_path / "b", [*grid(), *held, *twins]))
+    plain = refit(write_samples(tmp_path / "a", [*grid, *held]))
+    both = refit(write_samples(tmp_path / "b", [*grid, *held, *twins]))
     assert plain.residual is not None
     assert both.residual is not None
     assert both.residual.n == plain.residual.n
 
 
 def test_spoilt_steps_do_little_harm(tmp_path: Path) -> None:
-    found = refit(write_samples(tmp_path / "spoilt", usual_items(), spoilt=0.03)).heldout
+    found = refit(write_samples(tmp_path / "spoilt", planned(), spoilt=0.03)).heldout
     assert found is not None
     assert found.median_abs_rel_error < 0.0085
     assert abs(found.bias) < 0.003
 
 
-def test_steps_that_share_pages_are_not_fitted(folder: Path, tmp_path: Path) -> None:
-    def shared(row: dict[str, Any]) -> dict[str, Any]:
-        if row["kind"] == "decode" and row["set"] == "fit":
-            row |= {"shared_group": 2, "shared_tokens": 128, "kind": "shared"}
-        return row
-
-    samples = read_samples(changed(folder, tmp_path / "shared", shared))
-    kinds = {step.kind for step in plain_steps(samples, "fit")}
-    assert kinds == {"prefill", "mixed"} | ({"decode"} & kinds)
-    assert "shared" not in kinds
+def test_steps_that_share_pages_are_not_fitted(folder: Path) -> None:
+    samples = read_samples(folder)
+    assert {step.kind for step in plain_steps(samples, "fit")} == {"decode", "prefill", "mixed"}
     assert any(step.kind == "shared" for step in samples.steps)
 
 
@@ -142,17 +140,8 @@ def test_the_simulator_predicts_the_sum_of_what_was_fitted(folder: Path, profile
 
 
 def test_a_model_without_windows_has_no_local_curves(tmp_path: Path) -> None:
-    from kaiju_sim.catalog.models import find_model, variant
-
-    whole = variant(
-        find_model("kaiju-13b"),
-        global_layers=48,
-        local_layers=0,
-        global_kv_owners=20,
-        local_kv_owners=0,
-        window=None,
-    )
-    folder = write_samples(tmp_path / "whole", usual_items(40, 40))
+    whole = variant_of(find_model("kaiju-13b"), "no-window")
+    folder = write_samples(tmp_path / "whole", planned("edge", "decode", "prefill", "heldout/0"))
     content = job() | {"variant": "no-window"}
     content["kv_blocks"] = {"block_tokens": 128, "global": 290000, "local": 0}
     (folder / "job.json").write_text(json.dumps(content))
@@ -164,10 +153,10 @@ def test_a_model_without_windows_has_no_local_curves(tmp_path: Path) -> None:
     assert found.kv_blocks.local_windows == 0
 
 
-def test_too_few_steps_and_files_that_are_not_there(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"steps\.parquet: cannot read the samples"):
+def test_too_few_steps_and_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="0 steps to fit and 0 held out are too few"):
         refit(tmp_path)
-    few = write_samples(tmp_path / "few", random_steps(10, "fit", 1))
+    few = write_samples(tmp_path / "few", planned("anchor"))
     with pytest.raises(UserError, match="10 steps to fit and 0 held out are too few"):
         refit(few)
     (few / "job.json").write_text("[]")
@@ -175,34 +164,26 @@ def test_too_few_steps_and_files_that_are_not_there(folder: Path, tmp_path: Path
         refit(few)
 
 
-def test_the_command_prints_the_block(
+def test_the_command_prints_the_block_and_writes_what_is_read(
     folder: Path, profile: Profile, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(folder)]) == 0
-    out = capsys.readouterr().out.splitlines()
-    assert json.loads(out[-1]) == block(profile)
-    assert {"id", "source", "gpu", "model", "tensor_parallel", "provenance"} <= block(
-        profile
-    ).keys()
-    assert {"global", "local", "block_tokens"} <= block(profile)["kv_blocks"].keys()
-    assert out[1].split()[:2] == ["all", "300"]
-    assert main(["no-such-samples"]) == 2
-    assert "no samples of that name: no-such-samples" in capsys.readouterr().err
-
-
-def test_a_written_profile_is_read(profile: Profile, tmp_path: Path) -> None:
-    file = write_profile(profile, tmp_path)
-    assert file == tmp_path / profile.id / "profile.json"
-    assert load_profile(str(file)) == profile
+    assert main(["refit", NAME, "--out", str(folder.parent), "--write"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    block = json.loads(profile_json(profile))
+    assert {key: found[key] for key in block.keys() - {"curves"}} == {
+        key: block[key] for key in block.keys() - {"curves"}
+    }
+    assert {"global", "local", "block_tokens"} <= found["kv_blocks"].keys()
+    assert load_profile(str(folder / "profile.json")) == profile
 
 
 def test_every_committed_profile_comes_from_its_samples() -> None:
     """Those in the package that are measured, and those in the repository: the same names."""
     folders = {path.parent.name: path.parent for path in SAMPLES.glob("*/job.json")}
-    shipped = {path.parent.name: path for path in SHIPPED.glob("*/profile.json")}
+    shipped = {path.parent.name: path for path in PROFILES.glob("*/profile.json")}
     assert shipped.keys() <= folders.keys()
     for name, file in shipped.items():
-        assert profile_json(refit(folders[name])) == file.read_text(), name
+        assert profile_json(fitted(folders[name])) == file.read_text(), name
 
 
 @pytest.mark.parametrize("cached", [0, 300, 5000])
@@ -219,8 +200,6 @@ def test_features_are_counted_as_the_engine_counts(cached: int) -> None:
 
 
 def test_design_reaches_each_rise_in_turn() -> None:
-    from calibrate.fit.basis import Basis
-
     line = design(Basis("decode_global", np.array([4, 8, 16])), np.array([0, 2, 4, 6, 16, 99]))
     expected = [[0, 0, 0], [1, 0, 0], [1, 0, 0], [1, 0.5, 0], [1, 1, 1], [1, 1, 1]]
     np.testing.assert_array_equal(line, expected)

@@ -74,6 +74,7 @@ def test_explain_prints_origins_and_runs_nothing(
     assert main(["run", "small.yaml", "--seed", "9", "--explain"]) == 0
     shown = capsys.readouterr().out
     assert "small.yaml:" in shown
+    assert "# step time: roofline: roofline-" in shown
     assert "--set" in shown
     assert fake.calls == []
     assert not (folder / "runs").exists()

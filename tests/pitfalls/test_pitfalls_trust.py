@@ -71,7 +71,15 @@ def test_pitfall_9_ttft_starts_at_the_arrival_and_says_so() -> None:
 OFF = {
     "kaiju_sim/engine/patience.py": set(),
     "kaiju_sim/engine/policy/withdraw.py": set(),
-    "kaiju_sim/engine/policy/pacing.py": {"pairs_of", "near_pairs_of"},
+    "kaiju_sim/engine/policy/pacing.py": {
+        "pairs_of",
+        "near_pairs_of",
+        "no_work",
+        "and_chunk",
+        "with_chunk",
+        "rounds_of",
+        "attention_ns",
+    },
     "kaiju_sim/engine/policy/kv/host.py": {"flush", "fetch", "settle"},
 }
 """What features that are off may call: work that is there without them, or one test."""

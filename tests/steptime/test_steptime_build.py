@@ -66,7 +66,7 @@ def test_a_profile_that_is_named_comes_before_the_shipped_one(
 
 
 def test_a_step_beyond_the_shipped_profile_is_an_error_that_says_what_helps(shipped: Path) -> None:
-    with pytest.raises(UserError, match="reaches to 4608 .* steptime.kind roofline has no end"):
+    with pytest.raises(UserError, match="reaches to 18432 .* steptime.kind roofline has no end"):
         build_step_time(scenario(engine={"token_budget": 60000}))
 
 
@@ -118,8 +118,8 @@ def test_profile_from_a_file_beside_the_scenario(tmp_path: Path) -> None:
         ({"gpu": "H200"}, "is for gpu H100-80GB, but the scenario has H200"),
         ({"model": "kaiju-34b"}, "is for model kaiju-13b, but the scenario has kaiju-34b"),
         ({"fleet": {"tensor_parallel": 2}}, "is for tensor_parallel 1, but the scenario has 2"),
-        ({"engine": {"token_budget": 60000}}, "curves.rows reaches to 4608"),
-        ({"engine": {"max_seqs": 600}}, "curves.seqs reaches to 512"),
+        ({"engine": {"token_budget": 60000}}, "curves.rows reaches to 18432"),
+        ({"engine": {"max_seqs": 2400, "token_budget": 4000}}, "curves.seqs reaches to 2048"),
     ],
 )
 def test_a_profile_for_something_else(
