@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from calibrate.gpu.card import TorchCard
+from calibrate.gpu.card import GpuCard
 from calibrate.gpu.engine import Engine, load_engine
 from calibrate.gpu.links import TorchLinks
-from calibrate.gpu.operators import TorchOperators
+from calibrate.gpu.operators.bench import TorchOperators
 from calibrate.gpu.ranks import Ranks
 from calibrate.gpu.steps import TorchSteps
 from calibrate.measure.seam import Request
@@ -20,7 +20,7 @@ class TorchRig:
     """`calibrate.measure.seam.Rig`: rank 0, in this process, and the other ranks."""
 
     engine: Engine
-    card: TorchCard
+    card: GpuCard
     steps: TorchSteps
     operators: TorchOperators
     links: TorchLinks
@@ -28,7 +28,7 @@ class TorchRig:
 
     def versions(self) -> dict[str, str]:
         """Of what runs on the GPU."""
-        nccl = ".".join(map(str, torch.cuda.nccl.version()))
+        nccl = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
         return {"cuda": str(torch.version.cuda), "nccl": nccl}
 
     def compile_s(self) -> float:
@@ -38,6 +38,8 @@ class TorchRig:
     def close(self) -> None:
         """End the other ranks, and give all memory back."""
         self.steps.close()
+        self.operators.close()
+        self.links.close()
         self.card.close()
         if self.others is not None:
             self.others.close()
@@ -56,15 +58,15 @@ def make_rig(request: Request) -> TorchRig:
     try:
         reduce = others.join() if others is not None else None
         engine = load_engine(config, device, ranks=ranks, reduce=reduce)
-        card = TorchCard(range(ranks))
+        card = GpuCard(count=ranks)
     except BaseException:
         if others is not None:
             others.close()
         raise
-    return TorchRig(
-        engine, card, TorchSteps(engine, others), TorchOperators(engine.model, engine.cache),
-        TorchLinks(device, None if others is None else others.all_reduce), others,
-    )  # fmt: skip
+    summed = None if others is None else others.all_reduce
+    operators = TorchOperators(engine.model, engine.cache, all_reduce=summed)
+    links = TorchLinks(device, summed)
+    return TorchRig(engine, card, TorchSteps(engine, others), operators, links, others)
 
 
 def _check_card() -> None:

@@ -47,7 +47,7 @@ class TorchSteps:
         """The step that was prepared last, once more."""
         assert self._step is not None, "prepare comes first"
         runner = self._engine.runner
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         at = time.perf_counter()
         if self._others is not None:
             self._others.step()
