@@ -183,10 +183,7 @@ def _consume(
         tile, k0, k1 = segment(i, pieces, begin, end, shared_tiles, k_tiles)
         row, column = place(tile, row_tiles, column_tiles, GROUP)
         acc = gl.zeros([ROWS, COLUMNS], gl.int32, MMA)
-        if EXTRA > 0:
-            more = gl.zeros([ROWS, EXTRA], gl.int32, MORE)
-        else:
-            more = 0
+        more = gl.zeros([ROWS, EXTRA], gl.int32, MORE) if EXTRA > 0 else 0
         acc, more, stage, phase = _multiply(
             rings, acc, more, k0, k1, stage, phase, ME, CONSUMERS, STAGES, EXTRA
         )
