@@ -26,7 +26,7 @@ import triton.language as tl
 from kernels.common.layout import HEAD_DIM, PAGE
 
 MERGE_TILES = 2
-START_TILES = 1
+START_TILES = 3
 LEAST_TILES = 2
 WORKERS_A_PROGRAM = 8
 RECORD = 16

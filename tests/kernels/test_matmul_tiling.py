@@ -28,8 +28,9 @@ MEASURED = """
 64 65536 5120: w 64x64 whole 120.1, w 64x64 even 125.4
 128 5120 8192: w 64x128 whole 20.2, w 128x128 whole 22.9, w 128x128 3 each 26.0
 128 17536 5120: w 64x128 whole 41.9, w 128x128 even 43.3, w 64x128 3 each twice 43.7
+192 5120 17536: w 128x256 3 each together 52.5, x 256x128 3 each 62.6
 256 5120 8192: w 128x128 whole 26.8, w 128x128 even 34.0, x 256x128 3 each 39.1
-256 5120 17536: w 128x128 whole 60.0, x 256x128 3 each 60.1, w 128x256 3 each 62.4
+256 5120 17536: w 128x256 3 each together 54.8, w 128x128 whole 60.0, x 256x128 3 each 60.1
 256 7168 8192: w 128x128 whole 30.1, x 256x128 2 each 42.8, w 128x256 whole 42.8
 256 7168 30720: x 256x128 2 each 108.2, w 128x256 2 each 111.5, w 128x128 whole 116.4
 256 8448 5120: w 128x128 whole 22.7, w 128x128 even 22.8, w 128x256 whole 31.1
@@ -61,7 +62,8 @@ MEASURED = """
 """
 """M N K: microseconds of the fastest tilings on an H100 SXM (docs/kernels-log.md), weights (w) or
 tokens (x) as rows, each tile whole or shared evenly or by so many CTAs each where the last wave is
-part empty, two CTAs a multiprocessor if "twice". Without weights as rows not chained."""
+part empty, who add it up together or not, two CTAs a multiprocessor if "twice". Without
+weights as rows not chained."""
 
 
 def lines() -> list[tuple[tuple[int, int, int], dict[str, float]]]:
@@ -80,6 +82,7 @@ def name(m: int, n: int, k: int, tiling: Tiling) -> str:
     how = f"{work.sharing // max(work.shared, 1)} each" if tiling.splits else "even"
     tile = f"{tiling.rows * tiling.consumers}x{tiling.columns}"
     words = ["w" if tiling.swap else "x", tile, how if work.shared else "whole"]
+    words += ["together"] * (tiling.slice > 0 and work.shared > 0)
     return " ".join(words + ["twice"] * (tiling.ctas == 2))
 
 
@@ -113,5 +116,5 @@ def test_options() -> None:
         plain = tiling_for(m, 5120, 8192)
         chained = tiling_for(m, 5120, 8192, chained=True)
         assert not plain.chained
-        assert chained == plain._replace(chained=m <= 256)
+        assert chained == plain._replace(chained=m <= 512)
         assert tiling_for(m, 5120, 8192, residual=True).consumers < 3

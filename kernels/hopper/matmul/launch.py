@@ -69,6 +69,7 @@ def constants(tiling: Tiling, epilogue: int, *, has_row_scale: bool, size: int) 
         "REGISTERS": tiling.registers[1],
         "CHAINED": tiling.chained,
         "SLICE": tiling.slice,
+        "EXTRA": tiling.extra,
     }
 
 
@@ -95,6 +96,7 @@ def launch(
     a, b = (request.w, request.x) if tiling.swap else (request.x, request.w)
     kernel.matmul_kernel[(work.ctas,)](
         descriptor(a, tiling.rows, tiling.k_tile), descriptor(b, tiling.columns, tiling.k_tile),
+        descriptor(b, tiling.extra or tiling.columns, tiling.k_tile),
         request.out, request.row_scale, request.col_scale, request.residual,
         request.residual_scale, space.partials, space.counters, m, n, work.shared, work.sharing,
         work.whole, work.k_tiles, work.row_tiles, work.column_tiles, request.x_scale, request.limit,

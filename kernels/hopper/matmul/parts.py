@@ -99,7 +99,7 @@ def _leave_partials(parts, slot, k0, SLOT: gl.constexpr, COLUMNS: gl.constexpr):
     one whose K range it begins, slot 0 for the other."""
     at = slot + (2 * gl.program_id(0) + gl.where(k0 == 0, 1, 0)) * SLOT
     for p in gl.static_range(len(parts)):
-        gl.store(at + _offsets(parts[p], p * parts[p].shape[1], COLUMNS), parts[p])
+        gl.store(at + _offsets(parts[p], p * parts[0].shape[1], COLUMNS), parts[p])
 
 
 @gluon.jit

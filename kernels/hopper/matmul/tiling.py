@@ -32,6 +32,15 @@ class Tiling(NamedTuple):
     """Columns of a slice of a shared tile, if those who share it add it up together, each some
     slices. 0: the last one of them adds it up alone."""
 
+    extra: int = 0
+    """Columns of a tile beyond `columns`, a power of two as they are: 128 + 32 where 160 fill the
+    multiprocessors. Not together with `slice`."""
+
+    @property
+    def width(self) -> int:
+        """Columns of a tile, all of them."""
+        return self.columns + self.extra
+
     @property
     def registers(self) -> tuple[int, int]:
         """Registers a thread at the start (all warps the same), and those of the consumers that
@@ -43,7 +52,7 @@ class Tiling(NamedTuple):
     @property
     def partials(self) -> int:
         """Accumulators of one tile."""
-        return self.rows * self.consumers * self.columns
+        return self.rows * self.consumers * self.width
 
 
 class Cut(NamedTuple):
@@ -68,7 +77,7 @@ def cut(m: int, n: int, k: int, tiling: Tiling, multiprocessors: int) -> Cut:
     """
     height, width = (n, m) if tiling.swap else (m, n)
     row_tiles = -(-height // (tiling.rows * tiling.consumers))
-    column_tiles = -(-width // tiling.columns)
+    column_tiles = -(-width // tiling.width)
     tiles, k_tiles = row_tiles * column_tiles, -(-k // tiling.k_tile)
     ctas = multiprocessors * tiling.ctas
     shared, sharing = tiles, min(ctas, tiles * k_tiles)
@@ -118,6 +127,7 @@ FEW_TOKENS = {
         Candidate(Tiling(64, 2, 128, 6, swap=True), 0.47, 3.0),
         Candidate(Tiling(64, 2, 128, 6, swap=True, splits=4), 0.47, 3.0, 6.0),
         Candidate(Tiling(128, 2, 128, 4, swap=False, splits=4), 0.82, 4.0, 9.0),
+        Candidate(Tiling(64, 2, 256, 4, swap=True, splits=4, slice=32), 0.875, 3.0, 5.9),
     ),
 }
 """By the most tokens that they are for. Few tokens: the weights' bytes bound it, and tiles must be
@@ -133,6 +143,10 @@ MANY_TOKENS = (
 """The first reaches the most where waves are full; in the second and third, two or four CTAs share
 each tile of the last wave; the others are for products of about one wave. The last one, of 192
 rows, spills registers where it adds a residual, and is then left out."""
+
+
+MOST_CHAINED = 512
+"""Tokens up to which a launch is chained if asked for."""
 
 
 def expected_time(m: int, n: int, k: int, candidate: Candidate, multiprocessors: int) -> float:
@@ -161,10 +175,10 @@ def tiling_for(
     multiprocessors: int = 132,
 ) -> Tiling:
     """The tiling that should be fastest for an m x n x k product. `chained`: launched while the
-    kernel before is running, which is done where weights are rows: with many tokens it gains
-    nothing. `residual`: the epilogue adds one."""
+    kernel before is running, which is done up to `MOST_CHAINED` tokens: with more it gains
+    little. `residual`: the epilogue adds one."""
     few = [most for most in FEW_TOKENS if m <= most]
     candidates = FEW_TOKENS[few[0]] if few else MANY_TOKENS
     served = [c for c in candidates if not (residual and c.tiling.consumers == 3)]
     best = min(served, key=lambda c: expected_time(m, n, k, c, multiprocessors)).tiling
-    return best._replace(chained=chained and bool(few))
+    return best._replace(chained=chained and m <= MOST_CHAINED)

@@ -64,6 +64,9 @@ def hopper(tiling: Tiling, epilogue: type[Epilogue]) -> sm90.Code:
     descriptors = {
         "a_desc": sm90.descriptor("i8", tiling.rows, tiling.k_tile, gluon=True),
         "b_desc": sm90.descriptor("i8", tiling.columns, tiling.k_tile, gluon=True),
+        "extra_desc": sm90.descriptor(
+            "i8", tiling.extra or tiling.columns, tiling.k_tile, gluon=True
+        ),
     }
     size = 1 if epilogue is SquaredRelu else 2
     fixed = constants(tiling, EPILOGUES.index(epilogue), has_row_scale=True, size=size)
