@@ -1,4 +1,4 @@
-"""A model on a GPU: graphs do what eager launches do, and the int8 model is near the float32 one."""
+"""A model on a GPU: graphs do what eager launches do; the int8 model is near the float32 one."""
 
 import numpy as np
 import pytest
