@@ -6,7 +6,13 @@ import torch
 from model_bench import Bench, distance, make_bench, prompt
 
 from kernels.model.config import ModelConfig, kaiju, tiny, variant
+from kernels.model.guided.beam import SearchOptions, guided_search
+from kernels.model.guided.classifier import numbered_heads, random_classifier
+from kernels.model.guided.paged import PagedGenerator
+from kernels.model.guided.scoring import Reward, Rules
+from kernels.model.head import Head
 from kernels.model.reference import reference_logits
+from kernels.model.steps.runner import Runner
 
 pytestmark = pytest.mark.gpu
 
@@ -74,3 +80,19 @@ def test_the_int8_model_is_near_the_float32_one(record_property):
 )  # fmt: skip
 def test_variants_are_near_the_float32_model_too(changes):
     assert errors(variant(SMALL, **changes), 300)[0] < 0.06
+
+
+def test_a_guided_search_is_the_same_from_graphs():
+    names = numbered_heads(7)
+    found = []
+    for graphs in (False, True):
+        bench = make_bench(device="cuda", graphs=graphs)
+        classifier = random_classifier(names, bench.config.hidden, device=bench.model.device)
+        head = Head(bench.model, classifier.metrics)
+        runner = Runner(bench.model, bench.runner.cache, 512, head, graphs=graphs)
+        generator = PagedGenerator(runner, bench.store, names, temperature=50.0)
+        starts = [generator.start(prompt(bench.config, 40 + i, i), seed=i) for i in range(3)]
+        rules = Rules(rewards=(Reward("head_003"),))
+        found.append(guided_search(generator, starts, rules, SearchOptions(max_tokens=48)))
+    plain, captured = ([(r.tokens, r.ending) for r in replies] for replies in found)
+    assert plain == captured
