@@ -1,22 +1,24 @@
 """`python -m calibrate`: parses, calls the library, prints. Nothing is measured here.
 
-What will be measured goes to stdout first; the last line of stdout is one JSON object. Talk and the
-progress bar go to stderr. Exit codes as of `kaiju-sim`: 0 done, 1 our fault, 2 the user's input,
-130 interrupted (what is measured stays; the same command goes on).
+What will be measured goes to stdout first; the last line of stdout is one JSON object (`report`
+prints its tables, unless it is asked for JSON). Talk and the progress bar go to stderr. Exit codes
+as of `kaiju-sim`: 0 done, 1 our fault, 2 the user's input, 130 interrupted (what is measured stays;
+the same command goes on).
 """
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from kaiju_sim import units
 from kaiju_sim.errors import UserError
 
-BUDGET, VARIANT_BUDGET = "8min", "2min"
+BUDGET, VARIANT_BUDGET = "8min", "75s"
 ASSUMED_GPU = "H100-80GB"
 
+_Format = Literal["text", "json", "markdown"]
 _Model = Annotated[str, typer.Option(help="Model, by catalog name.")]
 _Tp = Annotated[int, typer.Option(min=1, max=64, help="GPUs of a replica (tensor parallel).")]
 _Gpu = Annotated[str, typer.Option(help="GPU, by catalog name; auto: what the card says it is.")]
@@ -61,6 +63,7 @@ def make_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(measure)
     app.command()(refit)
     app.command()(jobs)
+    app.command()(report)
     return app
 
 
@@ -130,6 +133,32 @@ def jobs(
     text = budget or BUDGET
     filling = Filling(model, tp, image, samples, text, _seconds(text))
     _print({"paths": [str(path) for path in write_jobs(filling, output)]})
+
+
+def report(
+    name: Annotated[str | None, typer.Argument(help="Profile (default: all but variants).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the samples (default: in the checkout).")
+    ] = None,
+    form: Annotated[_Format, typer.Option("--format", help="How to print it.")] = "text",
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Rewrite the tables of a page, and draw.")
+    ] = None,
+    debug: _Debug = False,
+) -> None:
+    """Show what samples say: steps and their floors, errors, what design choices are worth."""
+    from calibrate.report import collect
+    from calibrate.report.show import page as pages
+    from calibrate.report.show import tables
+
+    found = collect.collect([name] if name else collect.measured_names(out), out)
+    if page is not None:
+        for file in pages.fill(page, found):
+            sys.stderr.write(f"wrote {file}\n")
+    if form == "json":
+        _print(found)
+    else:
+        sys.stdout.write(tables.text(found) if form == "text" else tables.markdown_all(found))
 
 
 def _seconds(text: str) -> float:

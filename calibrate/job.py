@@ -14,6 +14,7 @@ from calibrate.design.capacity import measured_capacity
 from calibrate.design.estimate import LEAST, Estimate, estimate_for
 from calibrate.design.item import KEEP, StepItem
 from calibrate.design.lists.mixed import HELD_OUT_LEAST
+from calibrate.design.lists.variants import LONG_S
 from calibrate.design.plan import Plan, make_plan, only
 from calibrate.measure.clock import Clock
 from calibrate.measure.loop import StepLoop
@@ -102,7 +103,12 @@ def make_job(options: Options, rig: Rig, clock: Clock, talk: Talk, begin: float)
     """The plan for this engine, its folder, and a budget that began to run at `begin`."""
     capacity = measured_capacity(rig.steps.kv_blocks(), rig.steps.limits(), options.model)
     plan = make_plan(
-        options.model, options.tensor_parallel, capacity, options.variant, options.heldout
+        options.model,
+        options.tensor_parallel,
+        capacity,
+        options.variant,
+        options.heldout,
+        is_long=options.budget_s >= LONG_S,
     )
     plan = only(plan, options.only)
     estimate = estimate_for(find_gpu(options.gpu), options.model, options.tensor_parallel)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from calibrate.design.lists.variants import variant_of
+from calibrate.design.lists.variants import LONG_S, variant_of
 from calibrate.samples import read_job
 from kaiju_sim.catalog.models import Model, find_model
 from kaiju_sim.errors import UserError
@@ -34,10 +34,10 @@ def fitted(folder: Path) -> Profile:
         raise UserError(f"there are no samples in {shown(folder)}")
     from calibrate.fit.profile import refit  # brings scipy
 
-    return refit(folder, _dimensions(job))
+    return refit(folder, dimensions(job))
 
 
-def _dimensions(job: Mapping[str, Any]) -> Model:
+def dimensions(job: Mapping[str, Any]) -> Model:
     """The model that was measured, a variant's dimensions where it was one."""
     model = find_model(job["model"])
     return model if job.get("variant") is None else variant_of(model, job["variant"])
@@ -50,6 +50,8 @@ def is_enough(job: Mapping[str, Any]) -> str:
     if job.get("variant") is None and job["done"]["heldout"] < job["heldout_least"]:
         done, least = job["done"]["heldout"], job["heldout_least"]
         return f"{done} held-out steps were measured, under {least}"
+    if not job["done"]["heldout"]:
+        return f"a variant's short plan has no held-out steps (--budget {LONG_S:.0f}s has some)"
     return ""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from calibrate.design.capacity import expected_capacity
 from calibrate.design.estimate import LEAST, estimate_for
 from calibrate.design.lists.mixed import HELD_OUT_LEAST
-from calibrate.design.lists.variants import variant_of
+from calibrate.design.lists.variants import LONG_S, variant_of
 from calibrate.design.plan import make_plan, only
 from calibrate.design.text import explain, total_s
 from calibrate.job import Job, Options, make_job, measure
@@ -71,7 +71,10 @@ def dry_run(asked: Asked, variants: Sequence[str], gpu: str, out: Print) -> dict
 def _plan(asked: Asked, variant: str | None, gpu: str, out: Print) -> dict[str, Any]:
     options = asked.options(gpu, variant)
     capacity = expected_capacity(find_gpu(gpu), options.model, asked.tensor_parallel)
-    plan = make_plan(options.model, asked.tensor_parallel, capacity, variant, asked.heldout)
+    is_long = asked.budget_s >= LONG_S
+    plan = make_plan(
+        options.model, asked.tensor_parallel, capacity, variant, asked.heldout, is_long=is_long
+    )
     plan = only(plan, asked.only)
     estimate = estimate_for(find_gpu(gpu), options.model, asked.tensor_parallel)
     out(f"{options.id} (pools by memory arithmetic: the real engine's may differ)")

@@ -9,12 +9,13 @@ from calibrate.design.lists import grid
 from calibrate.design.lists.mixed import FIT, HELD_OUT_LEAST, SPARE, random_steps
 from calibrate.design.lists.operators import operator_grid
 from calibrate.design.lists.sharing import beams, shared_prefixes
-from calibrate.design.lists.variants import variant_steps
+from calibrate.design.lists.variants import long_steps, short_steps
 from kaiju_sim.catalog.models import Model
 from kaiju_sim.errors import UserError
 
-VARIANT_RANDOM = 40
-"""Random steps of a variant, to fit with and held out."""
+VARIANT_RANDOM, SHORT_RANDOM = 40, 6
+"""Random steps of a variant: to fit with, and as many held out; of its short plan, none held out.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,20 @@ def make_plan(
     capacity: Capacity,
     variant: str | None = None,
     least: int = HELD_OUT_LEAST,
+    *,
+    is_long: bool = False,
 ) -> Plan:
-    """The plan for a model on an engine of that capacity, with at least so many held-out steps."""
+    """The plan for a model on an engine of that capacity, with at least so many held-out steps.
+
+    A variant's is short, unless `is_long`: then it can be fitted.
+    """
     if variant is None:
         designed, operators = _core(model), operator_grid(tensor_parallel)
         counts = (FIT, round(SPARE * least))
     else:
-        designed, operators = list(variant_steps(capacity)), []
-        counts = (VARIANT_RANDOM, VARIANT_RANDOM)
+        designed = list((long_steps if is_long else short_steps)(capacity))
+        operators = []
+        counts = (VARIANT_RANDOM, VARIANT_RANDOM) if is_long else (SHORT_RANDOM, 0)
     out = tuple(item.id for item in designed if not capacity.holds(item.shape))
     anchors = [item for item in grid.anchors() if capacity.holds(item.shape)]
     fitting = [item for item in designed if capacity.holds(item.shape)]

@@ -136,9 +136,10 @@ def test_a_killed_process_leaves_what_it_measured(tmp_path: Path) -> None:
 
 
 def documented() -> list[list[str]]:
-    """Words of each command of the job's page."""
-    page = (ROOT / "docs" / "calibrate.md").read_text(encoding="utf-8")
-    lines = [line for line in page.splitlines() if line.startswith("python -m calibrate")]
+    """Words of each command of the job's pages."""
+    pages = [ROOT / "docs" / name for name in ("calibrate.md", "steps.md")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    lines = [line for line in text.splitlines() if line.startswith("python -m calibrate")]
     return [shlex.split(line, comments=True)[3:] for line in lines]
 
 
@@ -151,6 +152,8 @@ def test_documented_commands_parse(
     monkeypatch.setattr(run, "dry_run", lambda *_: {})
     monkeypatch.setattr("calibrate.publish.fitted", lambda folder: None)
     monkeypatch.setattr("calibrate.publish.result", lambda *_: {})
+    monkeypatch.setattr("calibrate.report.collect.measured_names", lambda out: [])
+    monkeypatch.setattr("calibrate.report.show.page.fill", lambda *_: [])
     assert main(words) == 0
 
 

@@ -185,10 +185,28 @@ def test_a_variant_takes_one_choice_back(name: str) -> None:
     assert model.layers == KAIJU.layers
     capacity = expected_capacity(H100, model, 1)
     largest = largest_batch(capacity)
-    plan = make_plan(model, 1, capacity, name)
-    batches = {len(i.shape.decodes) for i in plan.steps if i.id.endswith("/c4096")}
-    assert max(batches) == largest > 0
     assert largest == 256 or not capacity.holds(StepShape((4096,) * (largest + 8)))
+    short, long = (make_plan(model, 1, capacity, name, is_long=is_long) for is_long in (0, 1))
+    for plan in (short, long):
+        batches = {len(i.shape.decodes) for i in plan.steps if i.id.endswith("/c4096")}
+        assert max(batches) == largest > 0
+        assert {1, 64, largest} <= batches or largest < 64
+    assert {item.id for item in short.steps} <= {item.id for item in long.steps}
+    assert (len(short.steps) <= 11, short.heldout, long.heldout) == (True, 0, 40)
+
+
+def test_bf16_variants_differ_in_what_they_say() -> None:
+    widths = {
+        name: (model.weight_bytes, model.kv_bytes, model.kv_heads, model.window, model.kv_owners)
+        for name in VARIANTS
+        for model in [variant_of(KAIJU, name)]
+    }
+    assert widths["bf16-weights"] == (2, 1, 1, 1024, 20)
+    assert widths["bf16-gqa-8"] == (2, 2, 8, 1024, 20)
+    assert widths["bf16-mha"] == (2, 2, 64, 1024, 20)
+    assert widths["kv-16bit"] == (1, 2, 1, 1024, 20)
+    assert widths["no-sharing"] == (1, 1, 1, 1024, 48)
+    assert widths["no-window"] == (1, 1, 1, None, 20)
 
 
 def test_mha_in_bf16_does_not_fit_256() -> None:

@@ -318,3 +318,16 @@ def test_variants_have_folders_of_their_own_and_one_that_fails_stops_no_other(
     assert [one["id"] for one in result["variants"]] == ["h100-80gb-kaiju-13b-gqa-8-tp1"]
     assert result["failed"] == {"mha": "the weights do not fit"}
     assert result["variants"][0]["done"]["heldout"] == 40
+
+
+def test_a_variant_in_short_is_measured_and_not_fitted(tmp_path: Path) -> None:
+    rig, clock = fresh_rig()
+    asked = run.Asked("kaiju-13b", 1, "auto", tmp_path, 75.0)
+    words: list[str] = []
+    result = run.run(
+        asked, ["gqa-8"], Talk(quiet=True), words.append, lambda request: rig.opened(request), clock
+    )
+    (told,) = result["variants"]
+    assert told["done"] == told["planned"] == {"fit": 11, "heldout": 0, "anchor": 10}
+    assert (told["source"], told["over_budget_s"]) == (None, 0.0)
+    assert told["seconds"] - told["compile_s"] < 10
