@@ -41,6 +41,9 @@ _Only = Annotated[
     str | None,
     typer.Option(metavar="WORD,...", help="Measure only what has one of these words in its id."),
 ]
+_Heldout = Annotated[
+    int, typer.Option(min=20, max=2000, help="Held-out steps that are never dropped.")
+]
 _Fresh = Annotated[bool, typer.Option("--fresh", help="Remove earlier samples and begin anew.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr.")]
 _Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
@@ -72,6 +75,7 @@ def measure(
     variant: _Variant = None,
     dry_run: _DryRun = False,
     only: _Only = None,
+    heldout: _Heldout = 300,
     fresh: _Fresh = False,
     quiet: _Quiet = False,
     debug: _Debug = False,
@@ -86,7 +90,7 @@ def measure(
     chosen = list(VARIANTS) if variants else list(variant or [])
     words = tuple(word for word in (only or "").split(",") if word)
     budget_s = _seconds(budget or (VARIANT_BUDGET if chosen else BUDGET))
-    asked = run.Asked(model, tp, gpu, out, budget_s, words, fresh)
+    asked = run.Asked(model, tp, gpu, out, budget_s, words, fresh, heldout)
     if dry_run:
         _print(run.dry_run(asked, chosen, ASSUMED_GPU, _write))
         return

@@ -52,6 +52,8 @@ class Options:
     variant: str | None = None
     only: tuple[str, ...] = ()
     fresh: bool = False
+    heldout: int = HELD_OUT_LEAST
+    """Held-out steps that are never dropped."""
 
     @property
     def id(self) -> str:
@@ -99,7 +101,9 @@ def measure(job: Job) -> dict[str, Any]:
 def make_job(options: Options, rig: Rig, clock: Clock, talk: Talk, begin: float) -> Job:
     """The plan for this engine, its folder, and a budget that began to run at `begin`."""
     capacity = measured_capacity(rig.steps.kv_blocks(), rig.steps.limits(), options.model)
-    plan = make_plan(options.model, options.tensor_parallel, capacity, options.variant)
+    plan = make_plan(
+        options.model, options.tensor_parallel, capacity, options.variant, options.heldout
+    )
     plan = only(plan, options.only)
     estimate = estimate_for(find_gpu(options.gpu), options.model, options.tensor_parallel)
     store = Store(options.folder)
@@ -115,7 +119,8 @@ def _check_budget(job: Job) -> None:
     if needed > job.pace.left():
         raise UserError(
             f"--budget: {max(job.pace.left(), 0):.0f} s are left of it, and what is never dropped "
-            f"({HELD_OUT_LEAST} held-out steps, anchors, row buckets) takes about {needed:.0f} s"
+            f"({job.options.heldout} held-out steps, anchors, row buckets) takes about "
+            f"{needed:.0f} s"
         )
 
 
@@ -194,6 +199,7 @@ def _record(
         "variant": options.variant,
         "tensor_parallel": options.tensor_parallel,
         "complete": False,
+        "heldout_least": options.heldout,
         "sessions": list(sessions),
         "kv_blocks": job.rig.steps.kv_blocks(),
         "links": earlier.get("links", {}),

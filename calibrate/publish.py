@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from calibrate.design.lists.mixed import HELD_OUT_LEAST
 from calibrate.design.lists.variants import variant_of
 from calibrate.samples import read_job
 from kaiju_sim.catalog.models import Model, find_model
@@ -48,8 +47,9 @@ def is_enough(job: Mapping[str, Any]) -> str:
     """Why samples are not to be fitted, in words; empty if they are."""
     if not job.get("complete"):
         return "the job is not complete (the same command goes on with it)"
-    if job.get("variant") is None and job["done"]["heldout"] < HELD_OUT_LEAST:
-        return f"{job['done']['heldout']} held-out steps were measured, under {HELD_OUT_LEAST}"
+    if job.get("variant") is None and job["done"]["heldout"] < job["heldout_least"]:
+        done, least = job["done"]["heldout"], job["heldout_least"]
+        return f"{done} held-out steps were measured, under {least}"
     return ""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from calibrate.design.capacity import expected_capacity
 from calibrate.design.estimate import LEAST, estimate_for
+from calibrate.design.lists.mixed import HELD_OUT_LEAST
 from calibrate.design.lists.variants import variant_of
 from calibrate.design.plan import make_plan, only
 from calibrate.design.text import explain, total_s
@@ -36,6 +37,7 @@ class Asked:
     budget_s: float
     only: tuple[str, ...] = ()
     fresh: bool = False
+    heldout: int = HELD_OUT_LEAST
 
     def dimensions(self, variant: str | None) -> Model:
         """The model to measure."""
@@ -55,6 +57,7 @@ class Asked:
             variant=variant,
             only=self.only,
             fresh=self.fresh,
+            heldout=self.heldout,
         )
 
 
@@ -68,7 +71,8 @@ def dry_run(asked: Asked, variants: Sequence[str], gpu: str, out: Print) -> dict
 def _plan(asked: Asked, variant: str | None, gpu: str, out: Print) -> dict[str, Any]:
     options = asked.options(gpu, variant)
     capacity = expected_capacity(find_gpu(gpu), options.model, asked.tensor_parallel)
-    plan = only(make_plan(options.model, asked.tensor_parallel, capacity, variant), asked.only)
+    plan = make_plan(options.model, asked.tensor_parallel, capacity, variant, asked.heldout)
+    plan = only(plan, asked.only)
     estimate = estimate_for(find_gpu(gpu), options.model, asked.tensor_parallel)
     out(f"{options.id} (pools by memory arithmetic: the real engine's may differ)")
     for line in explain(plan, estimate, asked.budget_s):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from calibrate.design.capacity import Capacity
 from calibrate.design.item import OperatorItem, StepItem
 from calibrate.design.lists import grid
-from calibrate.design.lists.mixed import FIT, HELD_OUT, random_steps
+from calibrate.design.lists.mixed import FIT, HELD_OUT_LEAST, SPARE, random_steps
 from calibrate.design.lists.operators import operator_grid
 from calibrate.design.lists.sharing import beams, shared_prefixes
 from calibrate.design.lists.variants import variant_steps
@@ -34,12 +34,16 @@ class Plan:
 
 
 def make_plan(
-    model: Model, tensor_parallel: int, capacity: Capacity, variant: str | None = None
+    model: Model,
+    tensor_parallel: int,
+    capacity: Capacity,
+    variant: str | None = None,
+    least: int = HELD_OUT_LEAST,
 ) -> Plan:
-    """The plan for a model on an engine of that capacity."""
+    """The plan for a model on an engine of that capacity, with at least so many held-out steps."""
     if variant is None:
         designed, operators = _core(model), operator_grid(tensor_parallel)
-        counts = (FIT, HELD_OUT)
+        counts = (FIT, round(SPARE * least))
     else:
         designed, operators = list(variant_steps(capacity)), []
         counts = (VARIANT_RANDOM, VARIANT_RANDOM)
@@ -48,7 +52,7 @@ def make_plan(
     fitting = [item for item in designed if capacity.holds(item.shape)]
     fitting += random_steps("mixed", counts[0], "fit", capacity)
     taken = {item.shape for item in (*anchors, *fitting)}
-    heldout = random_steps("heldout", counts[1], "heldout", capacity, taken)
+    heldout = random_steps("heldout", counts[1], "heldout", capacity, taken, least)
     return Plan(tuple(anchors), tuple(_unique([*fitting, *heldout])), tuple(operators), out)
 
 

@@ -24,7 +24,7 @@ WHY = {
 }
 DROPPED = (
     "When time is short: first spare random steps and large groups, then the insides of the grids, "
-    "then their corners; never anchors, row buckets and 300 held-out steps."
+    "then their corners; never anchors, row buckets and held-out steps (but a few spares)."
 )
 
 

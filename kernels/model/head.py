@@ -38,6 +38,7 @@ class HeadInputs:
     def __init__(self, size: int, device: torch.device | str) -> None:
         self.size = size
         is_gpu = torch.device(device).type == "cuda"
+        self._copied = torch.cuda.Event() if is_gpu else None
         self._host = torch.zeros((6, size), dtype=torch.int32, pin_memory=is_gpu)
         self._device = torch.zeros((6, size), dtype=torch.int32, device=device)
         self._tokens = torch.zeros(size, dtype=torch.int32, pin_memory=is_gpu)
@@ -49,8 +50,10 @@ class HeadInputs:
         self.tokens = torch.zeros(size, dtype=torch.int32, device=device)
         self.metrics: torch.Tensor | None = None
 
-    def load(self, rows: NDArray[np.int32], draws: Draws) -> None:
-        """Put a step's sequences in; as in `StepInputs.load`."""
+    def fill(self, rows: NDArray[np.int32], draws: Draws) -> None:
+        """Put a step's sequences in, on the host's side; as in `StepInputs.fill`."""
+        if self._copied is not None:
+            self._copied.synchronize()
         host, count = self._host.numpy(), len(rows)
         host[0].fill(-1)
         host[1:4].fill(0)
@@ -59,7 +62,12 @@ class HeadInputs:
         host[2, :count] = draws.step
         host[3].view(np.float32)[:count] = draws.temperature
         host[4:].reshape(-1).view(np.int64)[:count] = draws.seed
+
+    def send(self) -> None:
+        """Copy it to the device, in the order of the stream."""
         self._device.copy_(self._host, non_blocking=True)
+        if self._copied is not None:
+            self._copied.record()
 
     def results(self, count: int) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:
         """Tokens and metrics of the first `count` sequences, once the device has them."""

@@ -20,8 +20,10 @@ from calibrate.design.draws import generator, log_uniform, near
 from calibrate.design.item import EARLY, KEEP, LATE, MIDDLE, Set, StepItem, kind_of
 from calibrate.shapes import Chunk, StepShape
 
-HELD_OUT, HELD_OUT_LEAST = 345, 300
-"""Held-out steps that are planned, and those that are never dropped."""
+HELD_OUT_LEAST = 300
+"""Held-out steps that are never dropped, unless the user asks for another number."""
+SPARE = 1.15
+"""So many times as many are planned."""
 FIT = 160
 MOST_DECODES, MOST_ROWS = 256, 2048
 LEAST_CONTEXT, MOST_CONTEXT = 64, 16384
@@ -65,7 +67,12 @@ def random_step(rng: Random, capacity: Capacity, taken: Collection[StepShape]) -
 
 
 def random_steps(
-    name: str, count: int, of: Set, capacity: Capacity, taken: Collection[StepShape] = ()
+    name: str,
+    count: int,
+    of: Set,
+    capacity: Capacity,
+    taken: Collection[StepShape] = (),
+    least: int = HELD_OUT_LEAST,
 ) -> Iterator[StepItem]:
     """Steps of the law, none of those `taken`; the held-out ones are kept but for a few spares."""
     rng = generator(name)
@@ -74,7 +81,7 @@ def random_steps(
         if shape is None:
             return
         if of == "heldout":
-            rank = KEEP if number < HELD_OUT_LEAST else LATE
+            rank = KEEP if number < least else LATE
         else:
             rank = MIDDLE if number < count // 2 else EARLY
         yield StepItem(f"{name}/{number:03}", of, kind_of(shape), shape, rank)

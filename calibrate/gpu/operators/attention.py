@@ -39,7 +39,8 @@ def loaded(bed: Bed, shape: StepShape) -> StepInputs:
     """A step's integers on the device, padded as the runner pads them."""
     step = bed.step(shape)
     inputs = StepInputs(shape_of(step), bed.model.config, bed.device)
-    inputs.load(step)
+    inputs.fill(step)
+    inputs.send()
     return inputs
 
 

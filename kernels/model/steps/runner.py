@@ -53,10 +53,28 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Captured:
-    """Work of a fixed shape: what it reads, and how it is run."""
+    """Work of a fixed shape: what it reads, how it is run, and what must live as long: a graph
+    holds addresses only."""
 
     inputs: StepInputs
     run: Callable[[], object]
+    plans: dict[str, Plans]
+
+
+@dataclass(frozen=True)
+class CapturedHead:
+    """The same for the head."""
+
+    inputs: HeadInputs
+    run: Callable[[], object]
+
+
+class Staged(NamedTuple):
+    """A step whose integers lie ready on the host."""
+
+    layers: Captured
+    head: CapturedHead | None
+    samples: int
 
 
 class Runner:
@@ -72,7 +90,7 @@ class Runner:
         self.graphs = model.device.type == "cuda" if graphs is None else graphs
         self.work = model.make_work(padded_rows(rows))
         self._layers: dict[Shape, Captured] = {}
-        self._heads: dict[int, tuple[HeadInputs, Callable[[], object]]] = {}
+        self._heads: dict[int, CapturedHead] = {}
         self._scratch: dict[tuple[int, ...], DecodePlan] = {}
         if self.graphs:
             # One stream for all captures: the products' workspace is the stream's.
@@ -85,33 +103,40 @@ class Runner:
 
         Raises ValueError for a step that is too large.
         """
-        self.start(step, draws)
-        return self.finish(len(step.sampled_rows))
+        staged = self.stage(step, draws)
+        self.launch(staged)
+        return self.finish(staged)
 
     @torch.no_grad()
-    def start(
-        self, step: Step, draws: Draws | None = None, loaded: Callable[[], None] | None = None
-    ) -> None:
-        """Queue a step on the device. `loaded` is called between the host's part and the launches:
-        measurements mark there where the device's part begins."""
+    def stage(self, step: Step, draws: Draws | None = None) -> Staged:
+        """The host's part of a step: an engine does it while the step before runs."""
         layers, rows = self.prepare(step), step.sampled_rows
-        layers.inputs.load(step)
-        inputs, run = self._head(len(rows)) if len(rows) else (None, None)
-        if inputs is not None:
-            inputs.load(rows, draws or Draws.greedy(len(rows)))
-        if loaded is not None:
-            loaded()
-        layers.run()
-        if run is not None:
-            run()
+        layers.inputs.fill(step)
+        head = self._head(len(rows)) if len(rows) else None
+        if head is not None:
+            head.inputs.fill(rows, draws or Draws.greedy(len(rows)))
+        return Staged(layers, head, len(rows))
 
-    def finish(self, samples: int) -> Result:
-        """Wait for the step that was started last; its results."""
-        if not samples:
-            if self.model.device.type == "cuda":
-                torch.cuda.current_stream(self.model.device).synchronize()
-            return Result(np.zeros(0, np.int32), None)
-        return Result(*self._head(samples)[0].results(samples))
+    @torch.no_grad()
+    def launch(self, staged: Staged, sent: Callable[[], None] | None = None) -> None:
+        """Queue a step on the device. `sent` is called between the copy of its integers and its
+        kernels: measurements mark there where the device's part begins."""
+        staged.layers.inputs.send()
+        if staged.head is not None:
+            staged.head.inputs.send()
+        if sent is not None:
+            sent()
+        staged.layers.run()
+        if staged.head is not None:
+            staged.head.run()
+
+    def finish(self, staged: Staged) -> Result:
+        """Wait for a step that was launched; its results."""
+        if staged.head is not None:
+            return Result(*staged.head.inputs.results(staged.samples))
+        if self.model.device.type == "cuda":
+            torch.cuda.current_stream(self.model.device).synchronize()
+        return Result(np.zeros(0, np.int32), None)
 
     @torch.no_grad()
     def prepare(self, step: Step) -> Captured:
@@ -131,7 +156,7 @@ class Runner:
         def forward() -> None:
             model.forward(inputs, plans, self.cache, self.work)
 
-        return Captured(inputs, self._captured(forward))
+        return Captured(inputs, self._captured(forward), plans)
 
     def _lend(self, plans: Plans) -> Plans:
         """The same plan, its room for parts shared by all plans of that size: only one is in use at
@@ -142,12 +167,12 @@ class Runner:
         shared = plans.decode._replace(partial=mine.partial, mass=mine.mass)
         return plans._replace(decode=shared)
 
-    def _head(self, samples: int) -> tuple[HeadInputs, Callable[[], object]]:
+    def _head(self, samples: int) -> CapturedHead:
         size = padded_rows(samples)
         if size not in self._heads:
             inputs = HeadInputs(size, self.model.device)
             run = self._captured(lambda: self.head.forward(self.work, inputs))
-            self._heads[size] = (inputs, run)
+            self._heads[size] = CapturedHead(inputs, run)
         return self._heads[size]
 
     def _captured(self, work: Callable[[], object]) -> Callable[[], object]:

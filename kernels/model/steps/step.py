@@ -3,7 +3,7 @@
 Rows are decode rows first, one for each sequence that decodes, then the rows of prefill chunks, one
 after the other. A step is padded to a number of rows that a CUDA graph was captured for; padding
 writes no KV and no result. `StepInputs` are the tensors that such a graph reads, views of one
-buffer that `load` fills with one copy from the host.
+buffer: `fill` writes the host's side of it, `send` copies it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -114,6 +114,7 @@ class StepInputs:
         places = _places(shape, table_entries(config), self.kinds)
         size = sum(_aligned(dims) for dims in places.values())
         pin = torch.device(device).type == "cuda"
+        self._copied = torch.cuda.Event() if pin else None
         self._host = torch.zeros(size, dtype=torch.int32, pin_memory=pin)
         self._device = torch.zeros(size, dtype=torch.int32, device=device)
         self._on_host = {k: v.numpy() for k, v in _views(self._host, places).items()}
@@ -129,17 +130,23 @@ class StepInputs:
         """The pools that the model has."""
         return ("global",) if self._window is None else ("global", "local")
 
-    def load(self, step: Step) -> None:
-        """Put a step in. The copy to the device is asynchronous; the host's side may be written
-        again once the step has ended."""
+    def fill(self, step: Step) -> None:
+        """Put a step in, on the host's side: an engine does it while the step before runs."""
         host = self._on_host
         assert step.rows <= self.shape.rows, "the caller chose too small a shape"
+        if self._copied is not None:
+            self._copied.synchronize()  # the host's side may still be on its way
         self._load_decodes(step.decodes)
         if self.shape.chunks:
             self._load_chunks(step)
         for kind in self.kinds:
             host[f"{kind}_slots"][step.rows :] = -1
+
+    def send(self) -> None:
+        """Copy it to the device, in the order of the stream."""
         self._device.copy_(self._host, non_blocking=True)
+        if self._copied is not None:
+            self._copied.record()
 
     def _start(self, kind: str, limit: Ints) -> Ints | int:
         """The first key that a token sees which sees those before `limit`."""
