@@ -21,7 +21,7 @@ CARDS = {
 }
 """What the driver calls a card, and its name in the catalog. (An H100 PCIe or NVL is another.)"""
 COMMIT_VARIABLE = "KAIJU_COMMIT"
-"""Says the commit where the files are no checkout, as in an image."""
+"""Says the commit where the files are no checkout of it, as in an image; it wins."""
 NO_COMMIT = "0000000"
 PACKAGES = ("numpy", "torch", "triton")
 
@@ -61,11 +61,11 @@ def software(versions: Mapping[str, str]) -> dict[str, str]:
 
 def commit() -> tuple[str, bool]:
     """The commit of the measured code, and whether files differ from it."""
-    state = git_state()
-    if state:
-        return str(state["commit"]), bool(state["modified"])
     said = os.environ.get(COMMIT_VARIABLE, "")
-    return (said, False) if re.fullmatch(r"[0-9a-f]{7,40}", said) else (NO_COMMIT, True)
+    if re.fullmatch(r"[0-9a-f]{7,40}", said):
+        return said, False
+    state = git_state()
+    return (str(state["commit"]), bool(state["modified"])) if state else (NO_COMMIT, True)
 
 
 def provenance(

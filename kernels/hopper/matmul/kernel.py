@@ -1,8 +1,9 @@
 """int8 matmul for Hopper: one persistent, warp-specialised kernel for every M.
 
 A warp copies tiles with the tensor memory accelerator; one to three warpgroups multiply them with
-`wgmma`, two instructions of 128 columns where a tile has 256 (Triton takes no wider int8 ones), and
-write the result while the copying warp is already at the next tile.
+`wgmma` and write the result while the copying warp is already at the next tile. An instruction has
+at most 128 columns, for Triton takes no wider int8 ones: a tile of 256 takes two, and one of 272
+another one of 16. Tiles of such widths come out just below the number of multiprocessors.
 
 Rows and columns here are those of the matrix instruction. At large M the rows are tokens and the
 columns weights; at small M it is the reverse (`swap`), because the instruction always has 64 rows
@@ -33,9 +34,7 @@ from kernels.hopper.matmul.parts import (
     segments,
     sharers,
     write,
-    write_whole,
 )
-from kernels.hopper.matmul.together import finish_shared, leave
 
 
 @gluon.jit
@@ -164,7 +163,7 @@ def _consume(
     work, ME: gl.constexpr,
     GROUP: gl.constexpr, CONSUMERS: gl.constexpr, STAGES: gl.constexpr, SWAP: gl.constexpr,
     EPILOGUE: gl.constexpr, HAS_ROW_SCALE: gl.constexpr, MMA: gl.constexpr, STORE: gl.constexpr,
-    PART: gl.constexpr, SLICE: gl.constexpr, MORE: gl.constexpr, EXTRA: gl.constexpr,
+    PART: gl.constexpr, MORE: gl.constexpr, EXTRA: gl.constexpr,
 ):  # fmt: skip
     """One warpgroup: its rows of every segment of this CTA."""
     rings, tiles, outs, scalars, share = work
@@ -188,40 +187,24 @@ def _consume(
             rings, acc, more, k0, k1, stage, phase, ME, CONSUMERS, STAGES, EXTRA
         )
         r0 = (row * CONSUMERS + ME) * ROWS
-        if SLICE > 0:
-            if k1 - k0 < k_tiles:
-                leave(acc, slot, counters + tile * CONSUMERS + ME, k0, SLOT)
-            else:
-                write_whole(
-                    parts(acc, PART), r0, column * COLUMNS, outs, scalars, SWAP, EPILOGUE,
-                    HAS_ROW_SCALE, STORE,
-                )  # fmt: skip
-        else:
-            sums = parts(acc, PART)
-            STEP: gl.constexpr = sums[0].shape[1]
-            if EXTRA > 0:
-                sums = sums + (more,)
-            pid = gl.program_id(0)
-            first, last = pid, pid
-            finish = k1 - k0 == k_tiles
-            if k1 - k0 < k_tiles:
-                first, last = sharers(tile, shared_tiles, sharing, k_tiles)
-                counter = counters + tile * CONSUMERS + ME
-                finish = is_last(sums, slot, counter, last - first, k0, SLOT, WIDTH)
-            if finish:
-                for p in gl.static_range(len(sums)):
-                    c0 = p * STEP
-                    part = add_partials(sums[p], slot, c0, first, last, SLOT, WIDTH)
-                    c0 += column * WIDTH
-                    old = residual_of(
-                        r0, c0, outs, scalars, ROWS, part.shape[1], SWAP, EPILOGUE, STORE
-                    )
-                    write(part, old, r0, c0, outs, scalars, SWAP, EPILOGUE, HAS_ROW_SCALE, STORE)
-    if SLICE > 0:
-        finish_shared(
-            tiles, pieces, begin, end, slot, counters, outs, scalars, ME, ROWS, COLUMNS, GROUP,
-            CONSUMERS, SLICE, SWAP, EPILOGUE, HAS_ROW_SCALE, STORE,
-        )  # fmt: skip
+        sums = parts(acc, PART)
+        STEP: gl.constexpr = sums[0].shape[1]
+        if EXTRA > 0:
+            sums = sums + (more,)
+        pid = gl.program_id(0)
+        first, last = pid, pid
+        finish = k1 - k0 == k_tiles
+        if k1 - k0 < k_tiles:
+            first, last = sharers(tile, shared_tiles, sharing, k_tiles)
+            counter = counters + tile * CONSUMERS + ME
+            finish = is_last(sums, slot, counter, last - first, k0, SLOT, WIDTH)
+        if finish:
+            for p in gl.static_range(len(sums)):
+                c0 = p * STEP
+                part = add_partials(sums[p], slot, c0, first, last, SLOT, WIDTH)
+                c0 += column * WIDTH
+                old = residual_of(r0, c0, outs, scalars, ROWS, part.shape[1], SWAP, EPILOGUE, STORE)
+                write(part, old, r0, c0, outs, scalars, SWAP, EPILOGUE, HAS_ROW_SCALE, STORE)
 
 
 CHANGING = [
@@ -236,7 +219,7 @@ def matmul_kernel(
     limit, inverse_scale, GROUP: gl.constexpr, CONSUMERS: gl.constexpr,
     STAGES: gl.constexpr, SWAP: gl.constexpr, EPILOGUE: gl.constexpr, HAS_ROW_SCALE: gl.constexpr,
     INSTRUCTION: gl.constexpr, STORE: gl.constexpr, PART: gl.constexpr, REGISTERS: gl.constexpr,
-    CHAINED: gl.constexpr, SLICE: gl.constexpr, EXTRA: gl.constexpr,
+    CHAINED: gl.constexpr, EXTRA: gl.constexpr,
 ):  # fmt: skip
     """The default warps are the first consumer; the others and the producer are added."""
     ROWS: gl.constexpr = a_desc.block_type.shape[0]
@@ -268,7 +251,7 @@ def matmul_kernel(
         gl.warp_specialize(
             [
                 (_consume, (work, 0, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE, MORE, EXTRA)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, MORE, EXTRA)),
                 (_produce, (a_desc, b_descs, rings, tiles, GROUP, CONSUMERS, STAGES, SWAP,
                             CHAINED, EXTRA)),
             ],
@@ -278,9 +261,9 @@ def matmul_kernel(
         gl.warp_specialize(
             [
                 (_consume, (work, 0, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE, MORE, EXTRA)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, MORE, EXTRA)),
                 (_consume, (work, 1, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE, MORE, EXTRA)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, MORE, EXTRA)),
                 (_produce, (a_desc, b_descs, rings, tiles, GROUP, CONSUMERS, STAGES, SWAP,
                             CHAINED, EXTRA)),
             ],
@@ -290,11 +273,11 @@ def matmul_kernel(
         gl.warp_specialize(
             [
                 (_consume, (work, 0, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE, MORE, EXTRA)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, MORE, EXTRA)),
                 (_consume, (work, 1, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE, MORE, EXTRA)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, MORE, EXTRA)),
                 (_consume, (work, 2, GROUP, CONSUMERS, STAGES, SWAP, EPILOGUE,
-                            HAS_ROW_SCALE, MMA, STORE, PART, SLICE, MORE, EXTRA)),
+                            HAS_ROW_SCALE, MMA, STORE, PART, MORE, EXTRA)),
                 (_produce, (a_desc, b_descs, rings, tiles, GROUP, CONSUMERS, STAGES, SWAP,
                             CHAINED, EXTRA)),
             ],

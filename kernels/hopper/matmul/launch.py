@@ -68,7 +68,6 @@ def constants(tiling: Tiling, epilogue: int, *, has_row_scale: bool, size: int) 
         "PART": tiling.part,
         "REGISTERS": tiling.registers[1],
         "CHAINED": tiling.chained,
-        "SLICE": tiling.slice,
         "EXTRA": tiling.extra,
     }
 

@@ -193,16 +193,3 @@ def write(
             value += old
         result = value.to(out.dtype.element_ty)
     gl.store(out + offset, gl.convert_layout(result, STORE), mask=inside)
-
-
-@gluon.jit
-def write_whole(
-    sums, r0, c0, outs, scalars, SWAP: gl.constexpr, EPILOGUE: gl.constexpr,
-    HAS_ROW_SCALE: gl.constexpr, STORE: gl.constexpr,
-):  # fmt: skip
-    """All parts of a tile that this CTA has to itself."""
-    PART: gl.constexpr = sums[0].shape[1]
-    for p in gl.static_range(len(sums)):
-        at = c0 + p * PART
-        old = residual_of(r0, at, outs, scalars, sums[p].shape[0], PART, SWAP, EPILOGUE, STORE)
-        write(sums[p], old, r0, at, outs, scalars, SWAP, EPILOGUE, HAS_ROW_SCALE, STORE)

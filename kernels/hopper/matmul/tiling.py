@@ -28,13 +28,9 @@ class Tiling(NamedTuple):
     """Bytes of K a stage holds."""
     chained: bool = False
     """Start while the kernel before is still running, and wait for its end only then."""
-    slice: int = 0
-    """Columns of a slice of a shared tile, if those who share it add it up together, each some
-    slices. 0: the last one of them adds it up alone."""
-
     extra: int = 0
     """Columns of a tile beyond `columns`, a power of two as they are: 128 + 32 where 160 fill the
-    multiprocessors. Not together with `slice`."""
+    multiprocessors."""
 
     @property
     def width(self) -> int:
@@ -94,7 +90,8 @@ def cut(m: int, n: int, k: int, tiling: Tiling, multiprocessors: int) -> Cut:
 
 class Candidate(NamedTuple):
     """A tiling and what it costs: times in microseconds, fitted to measurements on an H100 SXM
-    (docs/kernels-log.md), of which it is used only to rank tilings of the same class of M."""
+    (docs/kernels-log.md), of which it is used only to rank tilings of the same class of M. What
+    all pay once, some 5 us from 65 to 1024 tokens, is in none."""
 
     tiling: Tiling
     step: float
@@ -107,7 +104,7 @@ class Candidate(NamedTuple):
     """MB a microsecond that weights are read with, at best."""
 
 
-FEW_TOKENS = {
+CLASSES = {
     16: (
         Candidate(Tiling(64, 1, 16, 20, swap=True), 0.25, 0.0, rate=2.9),
         Candidate(
@@ -120,18 +117,48 @@ FEW_TOKENS = {
         Candidate(Tiling(64, 1, 64, 12, swap=True, splits=0), 0.272, 1.0, 2.0, 2.6),
     ),
     128: (
-        Candidate(Tiling(64, 1, 128, 8, swap=True), 0.31, 1.0, rate=2.3),
-        Candidate(Tiling(64, 2, 128, 6, swap=True, splits=4), 0.36, 1.0, 4.0, 2.3),
+        Candidate(Tiling(64, 1, 128, 8, swap=True), 0.275, 0.5, rate=2.75),
+        Candidate(Tiling(64, 1, 64, 11, swap=False, extra=16), 0.253, 0.0, rate=2.75),
+        Candidate(Tiling(64, 2, 128, 6, swap=False, extra=16), 0.7, 2.0, rate=2.75),
+        Candidate(Tiling(64, 2, 128, 6, swap=True, splits=4), 0.36, 1.0, 10.0, 2.75),
+    ),
+    192: (
+        Candidate(Tiling(64, 2, 128, 6, swap=True), 0.475, 3.2, rate=2.4),
+        Candidate(Tiling(64, 1, 128, 8, swap=False), 0.3, 0.0, rate=2.4),
+        Candidate(Tiling(64, 1, 128, 6, swap=False, extra=64), 0.45, 1.7, rate=2.4),
+        Candidate(Tiling(64, 3, 64, 6, swap=False), 0.35, 3.0, rate=2.5),
+        Candidate(Tiling(64, 3, 128, 5, swap=False, extra=16), 0.8, 4.0, rate=2.4),
+        Candidate(Tiling(128, 2, 128, 4, swap=False, splits=4), 0.76, 5.0, 6.0, 2.4),
     ),
     256: (
-        Candidate(Tiling(64, 2, 128, 6, swap=True), 0.47, 3.0),
-        Candidate(Tiling(64, 2, 128, 6, swap=True, splits=4), 0.47, 3.0, 6.0),
-        Candidate(Tiling(128, 2, 128, 4, swap=False, splits=4), 0.82, 4.0, 9.0),
-        Candidate(Tiling(64, 2, 256, 4, swap=True, splits=4, slice=32), 0.875, 3.0, 5.9),
+        Candidate(Tiling(64, 2, 128, 6, swap=True), 0.43, 1.5, rate=2.4),
+        Candidate(Tiling(64, 2, 64, 8, swap=False, extra=16), 0.31, 0.7, rate=2.4),
+        Candidate(Tiling(64, 2, 128, 5, swap=False, extra=32), 0.52, 3.5, rate=2.4),
+        Candidate(Tiling(64, 2, 256, 4, swap=False, extra=16), 0.9, 5.0, rate=2.4),
+        Candidate(Tiling(128, 2, 128, 4, swap=False, splits=4), 0.76, 5.0, 6.0, 2.4),
+    ),
+    384: (
+        Candidate(Tiling(64, 2, 256, 4, swap=False), 0.62, 4.9),
+        Candidate(Tiling(64, 2, 256, 4, swap=False, splits=4), 0.62, 4.9, 18.0),
+        Candidate(Tiling(64, 2, 128, 6, swap=False), 0.475, 0.0),
+        Candidate(Tiling(64, 2, 128, 5, swap=False, extra=32), 0.5, 0.0),
+        Candidate(Tiling(64, 2, 128, 5, swap=False, extra=64), 0.6, 3.0),
+        Candidate(Tiling(64, 3, 128, 5, swap=False), 0.57, 3.0),
+    ),
+    1024: (
+        Candidate(Tiling(64, 2, 256, 4, swap=False), 0.6, 4.3),
+        Candidate(Tiling(64, 2, 256, 4, swap=False, splits=2), 0.6, 4.3, 3.0),
+        Candidate(Tiling(64, 2, 256, 4, swap=False, extra=16), 0.7, 5.2),
+        Candidate(Tiling(64, 2, 128, 5, swap=False, extra=32), 0.434, 3.5),
+        Candidate(Tiling(128, 2, 128, 4, swap=False), 0.58, 5.0),
+        Candidate(Tiling(64, 2, 128, 6, swap=True), 0.3, 3.5),
+        Candidate(Tiling(64, 3, 128, 5, swap=False), 0.57, 3.0),
+        Candidate(Tiling(64, 3, 256, 3, swap=False, part=32), 0.9, 4.9),
     ),
 }
 """By the most tokens that they are for. Few tokens: the weights' bytes bound it, and tiles must be
-so small that whole ones keep most multiprocessors copying. Sharing tiles pays where K is long."""
+so small that whole ones keep most multiprocessors copying. From 65 on the best tile is the one
+whose count comes out just below the number of multiprocessors, or a multiple of it."""
 
 MANY_TOKENS = (
     Candidate(Tiling(64, 2, 256, 4, swap=False), 0.609, 4.9),
@@ -141,12 +168,12 @@ MANY_TOKENS = (
     Candidate(Tiling(64, 3, 256, 3, swap=False, part=32), 0.94, 8.0),
 )
 """The first reaches the most where waves are full; in the second and third, two or four CTAs share
-each tile of the last wave; the others are for products of about one wave. The last one, of 192
-rows, spills registers where it adds a residual, and is then left out."""
+each tile of the last wave; the others are for products of about one wave. Tiles of 192 rows spill
+registers where they add a residual (the last one), and are then left out."""
 
 
-MOST_CHAINED = 512
-"""Tokens up to which a launch is chained if asked for."""
+MOST_CHAINED = 384
+"""Tokens up to which a launch is chained if asked for: at 512 it gains nothing or loses."""
 
 
 def expected_time(m: int, n: int, k: int, candidate: Candidate, multiprocessors: int) -> float:
@@ -177,8 +204,8 @@ def tiling_for(
     """The tiling that should be fastest for an m x n x k product. `chained`: launched while the
     kernel before is running, which is done up to `MOST_CHAINED` tokens: with more it gains
     little. `residual`: the epilogue adds one."""
-    few = [most for most in FEW_TOKENS if m <= most]
-    candidates = FEW_TOKENS[few[0]] if few else MANY_TOKENS
+    fitting = [most for most in CLASSES if m <= most]
+    candidates = CLASSES[fitting[0]] if fitting else MANY_TOKENS
     served = [c for c in candidates if not (residual and c.tiling.consumers == 3)]
     best = min(served, key=lambda c: expected_time(m, n, k, c, multiprocessors)).tiling
     return best._replace(chained=chained and m <= MOST_CHAINED)

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from kernels.common.device import HOPPER, Backend, capability
+from kernels.hopper.matmul.launch import launch
+from kernels.hopper.matmul.tiling import CLASSES, Tiling
 from kernels.matmul import matmul, reference
-from kernels.product import Clamp, Epilogue, Plain, Residual, SquaredRelu
+from kernels.product import Clamp, Epilogue, Plain, Residual, SquaredRelu, make_request
 
 pytestmark = pytest.mark.gpu
 
@@ -17,8 +19,13 @@ SHAPES = [
     (13, 1200, 5136),
     (64, 5120, 17536),
     (100, 8448, 5120),
+    (128, 17536, 5120),
+    (190, 5120, 8192),
     (200, 1200, 1360),
+    (250, 17536, 5120),
     (256, 5120, 8192),
+    (300, 8448, 5120),
+    (500, 5120, 8192),
     (700, 1040, 5136),
     (2048, 5120, 8192),
 ]
@@ -93,6 +100,35 @@ def test_both_kernels_give_the_same_bits(generator: torch.Generator) -> None:
         assert (difference <= 2.0**-7 * outs[0].double().abs() + 1e-6).all() or (
             outs[0].dtype == torch.int8 and difference.amax() <= 1
         )
+
+
+NEW = [c.tiling for most, found in CLASSES.items() if most > 64 for c in found]
+"""Tiles of every width, whole and shared."""
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(77, 1200, 1360), (203, 5136, 1360), (523, 2064, 5136)])
+@pytest.mark.parametrize("tiling", sorted(set(NEW)), ids=str)
+def test_all_tilings_give_the_same_bits(
+    tiling: Tiling, m: int, n: int, k: int, generator: torch.Generator
+) -> None:
+    """Ragged at every edge, chained or not; against tiles of 64 x 64, each of one CTA."""
+    if capability(torch.device("cuda", 0)) != HOPPER:
+        pytest.skip("no Hopper GPU")
+    given = inputs(m, n, k, generator)
+    for epilogue in epilogues(given):
+        if isinstance(epilogue, Residual) and tiling.consumers == 3:
+            continue
+        dtype = torch.int8 if isinstance(epilogue, SquaredRelu) else torch.bfloat16
+        outs = [torch.full((m, n), poison, dtype=dtype, device="cuda") for poison in (1, 2, 3)]
+        plain = Tiling(64, 1, 64, 6, swap=False)
+        choices = (plain, tiling, tiling._replace(chained=True))
+        for out, one in zip(outs, choices, strict=True):
+            request = make_request(
+                given.x, given.w, out, given.row_scale, given.col_scale, None, epilogue
+            )
+            launch(request, one)
+        assert torch.equal(outs[0], outs[1])
+        assert torch.equal(outs[0], outs[2])
 
 
 def test_a_captured_chain_of_products(generator: torch.Generator) -> None:
