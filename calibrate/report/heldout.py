@@ -20,7 +20,7 @@ def held_out(folder: Path, profile: Profile, model: Model) -> dict[str, Any]:
     """n, median, p95 and bias, of all and by kind of step; every step's times, worst first."""
     steps = plain_steps(read_samples(folder), "heldout")
     window = model.window or 0
-    most = [max(getattr(step.shape, name) for step in steps) for name in ("rows", "seqs")]
+    most = [max(1, *(getattr(step.shape, n) for step in steps)) for n in ("rows", "seqs")]
     curves = curves_from_profile(profile, most[0], most[1])
     summary = error_summary(curves, steps, window).model_dump()
     kinds = errors_by_kind(curves, steps, window)

@@ -12,12 +12,12 @@ from synthetic_engine import job, planned, write_samples
 
 from calibrate.__main__ import main
 from calibrate.fit.read import Call
-from calibrate.report.show import page, plots, tables
 from calibrate.report.breakdown import step_lines
 from calibrate.report.collect import collect, measured_names
 from calibrate.report.floors import parts_of
 from calibrate.report.heldout import BOUNDS
 from calibrate.report.operators import Times
+from calibrate.report.show import page, plots, tables
 from calibrate.report.steps import Measured, shown_steps, step_name, words
 from calibrate.shapes import Chunk, StepShape
 from kaiju_sim.catalog.models import find_model
