@@ -76,10 +76,10 @@ def load_engine(
 def first_shapes(max_rows: int) -> Iterator[StepShape]:
     """A step for each class of rows that products have a kernel of their own for, and for each size
     of decode batch, with and without prefill: after them, little is left to compile."""
-    for batch in (1, 20, 40, 70, 130, 200, 300, DECODE_SHAPES[-1]):
+    for batch in (1, 40, 100, 150, 200, 300, DECODE_SHAPES[-1]):
         if batch <= max_rows:
             yield StepShape((300,) * batch)
-    for new in (8, 40, 100, 250, 480, 1000, 2048, 4096):
+    for new in (8, 40, 100, 150, 250, 350, 480, 600, 1000, 2048, 4096):
         if new <= max_rows:
             yield StepShape((), (Chunk(new, 256),))
     yield StepShape((300,) * 4, (Chunk(8, 256),))

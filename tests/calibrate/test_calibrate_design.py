@@ -91,9 +91,9 @@ def test_every_edge_of_a_bucket_is_in_the_fit_and_never_dropped() -> None:
 
 
 def test_buckets_pad_as_the_engine_does() -> None:
-    assert row_buckets(300)[-4:] == [240, 256, 288, 320]
-    assert row_buckets(600)[-2:] == [576, 640]
-    padded_rows = pytest.importorskip("kernels.model.steps.runner").padded_rows
+    assert row_buckets(300)[-4:] == [128, 192, 256, 384]
+    assert row_buckets(600)[-2:] == [512, 640]
+    padded_rows = pytest.importorskip("kernels.model.steps.step").padded_rows
     for rows in range(1, 2400):
         assert bucket_of(rows) == next(edge for edge in row_buckets(2400) if edge >= rows)
         assert bucket_of(rows) == padded_rows(rows)

@@ -15,11 +15,10 @@ from kernels.model.guided.beam import SearchOptions, guided_search
 from kernels.model.guided.classifier import HeadNames
 from kernels.model.guided.paged import PagedGenerator
 from kernels.model.guided.scoring import Reward, Rules, Threshold
-from kernels.model.head import Draws
 from kernels.model.steps.cache import CachePlan
 from kernels.model.steps.runner import Result
 from kernels.model.steps.sequences import NoPages, SequenceStore
-from kernels.model.steps.step import Step
+from kernels.model.steps.step import Draws, Step
 
 CONFIG = tiny(window=256)
 HEADS = HeadNames(["good", "bad"])

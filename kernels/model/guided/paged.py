@@ -15,10 +15,9 @@ import torch
 
 from kernels.model.guided.beam import Decoded
 from kernels.model.guided.classifier import HeadNames
-from kernels.model.head import Draws
 from kernels.model.steps.runner import Result
 from kernels.model.steps.sequences import SequenceKV, SequenceStore, step_of
-from kernels.model.steps.step import Ints, Step
+from kernels.model.steps.step import Draws, Ints, Step
 
 
 class StepRunner(Protocol):

@@ -1,8 +1,7 @@
 """Runs steps: eagerly, or on a GPU as CUDA graphs that are captured once for each shape of step.
 
-A step's rows are padded to a shape: few shapes, so that there are few graphs, and near each other,
-so that padding costs little (a product takes as long for 129 rows as for 144). The head is a graph
-of its own, by the number of sequences that get a token.
+A step's rows are padded to a shape (`steps.step.padded_rows`). The head is a graph of its own, by
+the number of sequences that get a token.
 """
 
 from collections.abc import Callable
@@ -14,20 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from kernels.common.schedule import DecodePlan
-from kernels.model.head import Draws, Head, HeadInputs
+from kernels.model.head import Head
 from kernels.model.model import KaijuModel
 from kernels.model.steps.cache import KVCache
-from kernels.model.steps.step import Shape, Step, StepInputs
+from kernels.model.steps.step import Draws, Shape, Step, StepInputs, padded_rows
 from kernels.model.steps.visible import Plans, make_plans
 
 DECODE_SHAPES = (16, 64, 128, 256, 512)
 MOST_CHUNKS = 16
-
-
-def padded_rows(rows: int) -> int:
-    """Rows of the shape that serves so many: of 16 up to 256, of 32 up to 512, of 64 above."""
-    step = 16 if rows <= 256 else 32 if rows <= 512 else 64
-    return max(16, -(-rows // step) * step)
 
 
 def shape_of(step: Step) -> Shape:
@@ -61,19 +54,12 @@ class Captured:
     plans: dict[str, Plans]
 
 
-@dataclass(frozen=True)
-class CapturedHead:
-    """The same for the head."""
-
-    inputs: HeadInputs
-    run: Callable[[], object]
-
-
 class Staged(NamedTuple):
     """A step whose integers lie ready on the host."""
 
     layers: Captured
-    head: CapturedHead | None
+    head: Callable[[], object] | None
+    """Runs the head; None where no sequence gets a token."""
     samples: int
 
 
@@ -90,7 +76,7 @@ class Runner:
         self.graphs = model.device.type == "cuda" if graphs is None else graphs
         self.work = model.make_work(padded_rows(rows))
         self._layers: dict[Shape, Captured] = {}
-        self._heads: dict[int, CapturedHead] = {}
+        self._heads: dict[int, Callable[[], object]] = {}
         self._scratch: dict[tuple[int, ...], DecodePlan] = {}
         if self.graphs:
             # One stream for all captures: the products' workspace is the stream's.
@@ -110,33 +96,26 @@ class Runner:
     @torch.no_grad()
     def stage(self, step: Step, draws: Draws | None = None) -> Staged:
         """The host's part of a step: an engine does it while the step before runs."""
-        layers, rows = self.prepare(step), step.sampled_rows
-        layers.inputs.fill(step)
-        head = self._head(len(rows)) if len(rows) else None
-        if head is not None:
-            head.inputs.fill(rows, draws or Draws.greedy(len(rows)))
-        return Staged(layers, head, len(rows))
+        layers, samples = self.prepare(step), step.samples
+        layers.inputs.fill(step, draws)
+        return Staged(layers, self._head(padded_rows(samples)) if samples else None, samples)
 
     @torch.no_grad()
     def launch(self, staged: Staged, sent: Callable[[], None] | None = None) -> None:
         """Queue a step on the device. `sent` is called between the copy of its integers and its
         kernels: measurements mark there where the device's part begins."""
         staged.layers.inputs.send()
-        if staged.head is not None:
-            staged.head.inputs.send()
         if sent is not None:
             sent()
         staged.layers.run()
         if staged.head is not None:
-            staged.head.run()
+            staged.head()
 
     def finish(self, staged: Staged) -> Result:
         """Wait for a step that was launched; its results."""
-        if staged.head is not None:
-            return Result(*staged.head.inputs.results(staged.samples))
         if self.model.device.type == "cuda":
             torch.cuda.current_stream(self.model.device).synchronize()
-        return Result(np.zeros(0, np.int32), None)
+        return Result(*self.head.results(staged.samples))
 
     @torch.no_grad()
     def prepare(self, step: Step) -> Captured:
@@ -154,6 +133,7 @@ class Runner:
         plans = {kind: self._lend(p) for kind, p in make_plans(model.config, inputs).items()}
 
         def forward() -> None:
+            self.head.take(inputs)
             model.forward(inputs, plans, self.cache, self.work)
 
         return Captured(inputs, self._captured(forward), plans)
@@ -167,12 +147,9 @@ class Runner:
         shared = plans.decode._replace(partial=mine.partial, mass=mine.mass)
         return plans._replace(decode=shared)
 
-    def _head(self, samples: int) -> CapturedHead:
-        size = padded_rows(samples)
+    def _head(self, size: int) -> Callable[[], object]:
         if size not in self._heads:
-            inputs = HeadInputs(size, self.model.device)
-            run = self._captured(lambda: self.head.forward(self.work, inputs))
-            self._heads[size] = CapturedHead(inputs, run)
+            self._heads[size] = self._captured(lambda: self.head.forward(self.work, size))
         return self._heads[size]
 
     def _captured(self, work: Callable[[], object]) -> Callable[[], object]:

@@ -73,12 +73,51 @@ class Step:
         return len(self.decodes.tokens) + sum(len(c.tokens) for c in self.chunks)
 
     @property
+    def samples(self) -> int:
+        """Sequences that get a token."""
+        return len(self.decodes.tokens) + sum(c.samples for c in self.chunks)
+
+    @property
     def sampled_rows(self) -> Ints:
         """The rows that give a token: decodes in order, then ends of prompts."""
         decodes = len(self.decodes.tokens)
         ends = decodes + np.cumsum([len(c.tokens) for c in self.chunks], dtype=np.int32) - 1
         own = np.array([end for end, c in zip(ends, self.chunks, strict=True) if c.samples])
         return np.concatenate([np.arange(decodes), own]).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How tokens are drawn, as in `kernels.sampling`; all `[samples]`."""
+
+    temperature: NDArray[np.float32]
+    """0: greedy."""
+    seed: NDArray[np.int64]
+    """Of the sequence."""
+    step: NDArray[np.int32]
+    """Number of the token in its sequence."""
+
+    @classmethod
+    def greedy(cls, count: int) -> "Draws":
+        """The likeliest token of each."""
+        zeros = np.zeros(count, np.int32)
+        return cls(zeros.astype(np.float32), zeros.astype(np.int64), zeros)
+
+
+CLASSES = (16, 64, 128, 192, 256, 384, 512)
+"""Rows of the smaller shapes; above, multiples of `CLASS_STEP`."""
+CLASS_STEP = 128
+
+
+def padded_rows(rows: int) -> int:
+    """Rows of the shape that serves so many.
+
+    The shapes are those for which the products' tiles are made: a product takes less time for 192
+    rows than for 144 (docs/calibrate.md), so a step's time never falls as rows are added, and there
+    are few graphs.
+    """
+    fitting = [size for size in CLASSES if size >= rows]
+    return fitting[0] if fitting else -(-rows // CLASS_STEP) * CLASS_STEP
 
 
 class Shape(NamedTuple):
@@ -90,6 +129,11 @@ class Shape(NamedTuple):
     """Sequences that decode."""
     chunks: int
     """Prefill chunks."""
+
+    @property
+    def samples(self) -> int:
+        """Sequences that get a token."""
+        return padded_rows(self.decodes + self.chunks)
 
 
 def table_entries(config: ModelConfig) -> int:
@@ -104,7 +148,9 @@ class StepInputs:
       `global_start`, `local_start` and `limit`, of which only prefill rows are looked at;
     - of decodes `[decodes]`: `decode_limit`, `decode_global_start`, `decode_local_start`, and
       `[decodes, entries]` `decode_global_table`, `decode_local_table`;
-    - of chunks: `cu_q` `[chunks + 1]`, `global_table` and `local_table` `[chunks, entries]`.
+    - of chunks: `cu_q` `[chunks + 1]`, `global_table` and `local_table` `[chunks, entries]`;
+    - of samples: `sampled` `[4, samples]` (row, or -1; active; number of the token; bits of the
+      temperature) and `sampled_seed` `[2 * samples]` (bits of int64).
 
     Models without local layers have no local ones.
     """
@@ -130,8 +176,9 @@ class StepInputs:
         """The pools that the model has."""
         return ("global",) if self._window is None else ("global", "local")
 
-    def fill(self, step: Step) -> None:
-        """Put a step in, on the host's side: an engine does it while the step before runs."""
+    def fill(self, step: Step, draws: Draws | None = None) -> None:
+        """Put a step in, on the host's side: an engine does it while the step before runs. Tokens
+        are drawn greedily if nothing is said."""
         host = self._on_host
         assert step.rows <= self.shape.rows, "the caller chose too small a shape"
         if self._copied is not None:
@@ -141,6 +188,8 @@ class StepInputs:
             self._load_chunks(step)
         for kind in self.kinds:
             host[f"{kind}_slots"][step.rows :] = -1
+        rows = step.sampled_rows
+        self._load_draws(rows, draws or Draws.greedy(len(rows)))
 
     def send(self) -> None:
         """Copy it to the device, in the order of the stream."""
@@ -182,6 +231,16 @@ class StepInputs:
             host["cu_q"][i], at = at, rows.stop
         host["cu_q"][len(step.chunks) :] = at
 
+    def _load_draws(self, rows: Ints, draws: Draws) -> None:
+        sampled, count = self._on_host["sampled"], len(rows)
+        sampled[0].fill(-1)
+        sampled[1:].fill(0)
+        sampled[0, :count] = rows
+        sampled[1, :count] = 1
+        sampled[2, :count] = draws.step
+        sampled[3].view(np.float32)[:count] = draws.temperature
+        self._on_host["sampled_seed"].view(np.int64)[:count] = draws.seed
+
 
 def _places(shape: Shape, entries: int, kinds: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     of_rows = ["tokens", "positions", *(f"{kind}_slots" for kind in kinds)]
@@ -194,7 +253,7 @@ def _places(shape: Shape, entries: int, kinds: tuple[str, ...]) -> dict[str, tup
     if shape.chunks:
         places |= {"cu_q": (shape.chunks + 1,)}
         places |= {f"{kind}_table": (shape.chunks, entries) for kind in kinds}
-    return places
+    return places | {"sampled": (4, shape.samples), "sampled_seed": (2 * shape.samples,)}
 
 
 def _aligned(dims: tuple[int, ...]) -> int:
