@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+from calibrate.design.buckets import bucket_of
 from calibrate.measure.seam import Request, Timing
 from calibrate.shapes import Limits, StepShape
 
@@ -56,7 +57,7 @@ class FakeSteps:
         self.before_run: Callable[[], None] = lambda: None
 
     def exact_s(self, shape: StepShape) -> float:
-        bucket = -(-shape.rows // 16) * 16
+        bucket = bucket_of(shape.rows)
         gpu = 4e-3 + 8e-6 * bucket + 4e-9 * shape.context + 1e-9 * shape.pairs + 3e-6 * shape.seqs
         return (gpu + 1e-9 * shape.window(WINDOW) + 2e-10 * shape.near(WINDOW)) / self.speed
 

@@ -91,7 +91,7 @@ def test_a_whole_job_measures_all_twice_within_its_budget(whole: Whole) -> None:
     tmp_path, rig, clock, result = whole
     rows = read_steps(tmp_path / ID)
     assert result["id"] == ID
-    assert result["done"] == result["planned"] == {"fit": 542, "heldout": 345, "anchor": 10}
+    assert result["done"] == result["planned"] == {"fit": 494, "heldout": 345, "anchor": 10}
     assert result["dropped"] == 0
     assert clock.seconds <= 480 + fake_rig.COMPILE_S
     assert rig.closed
@@ -146,7 +146,7 @@ def test_what_stops_the_job_keeps_what_is_measured(tmp_path: Path, error: type[E
     rig, clock = fresh_rig(seed=2)
     result = go(tmp_path, rig, clock)
     assert result["done"] == result["planned"]
-    waiting = 897 - before  # of which anchors have the shape of another step
+    waiting = 849 - before  # of which anchors have the shape of another step
     assert len(set(rig.steps.shapes[:waiting])) > waiting - 10  # first what was not there
     job = read_job(folder)
     assert [s["card"]["uuid"] for s in job["sessions"]] == ["GPU-1", "GPU-1"]
@@ -263,7 +263,7 @@ def test_a_budget_below_the_minimum_is_refused(tmp_path: Path) -> None:
 
 def test_only_measures_what_is_named_and_fits_nothing(tmp_path: Path) -> None:
     result = go(tmp_path, *fresh_rig(), only=("edge-decode",))
-    assert result["done"] == {"fit": 24, "heldout": 0, "anchor": 10}
+    assert result["done"] == {"fit": 7, "heldout": 0, "anchor": 10}
     assert result["paths"]["profile"] is None
     assert not result["complete"]
 
