@@ -1,5 +1,6 @@
 """A model on this process's GPU, as large a KV cache as fits, and the runner of its steps."""
 
+import gc
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ def load_engine(
     for shape in first_shapes(max_rows):
         _try(engine, shape)
     engine.compile_s = time.perf_counter() - begin
+    gc.collect()
+    gc.freeze()  # what is here stays: no collection shall look at it between two steps
     return engine
 
 
