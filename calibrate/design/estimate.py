@@ -35,7 +35,8 @@ class Estimate:
 
     def step_s(self, shape: StepShape) -> float:
         """One step."""
-        decode = decode_ns(self.curves, shape.context, shape.window(self.window))
+        near, decodes = shape.window(self.window), len(shape.decodes)
+        decode = decode_ns(self.curves, shape.context, near, decodes)
         prefill = prefill_ns(self.curves, shape.pairs, shape.near(self.window))
         return (fixed_ns(self.curves, shape.rows, shape.seqs) + decode + prefill) * 1e-9
 

@@ -17,7 +17,15 @@ from kaiju_sim.engine.policy.pacing import (
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
 
 Ints = NDArray[np.int64]
-CURVES = ("rows", "seqs", "decode_global", "decode_local", "prefill_global", "prefill_local")
+CURVES = (
+    "rows",
+    "seqs",
+    "decode_global",
+    "decode_local",
+    "prefill_global",
+    "prefill_local",
+    "decode_each",
+)
 """The terms of a step, in the order of the columns of `features_of`."""
 
 
@@ -47,6 +55,7 @@ def features_of(shapes: Sequence[StepShape], card: Card) -> Ints:
             shape.context,
             shape.window(card.window),
             *rounds_of(batch_of(shape, card), card.round_tokens),
+            shape.window(card.window) // max(1, len(shape.decodes)),
         )
         for shape in shapes
     ]
@@ -57,5 +66,5 @@ def predicted_s(curves: Curves, shape: StepShape, window: int) -> float:
     """Seconds that the simulator takes for a step."""
     batch = batch_of(shape, Card(window, int(curves.rounds[0])))
     fixed = fixed_ns(curves, shape.rows, shape.seqs)
-    decode = decode_ns(curves, shape.context, shape.window(window))
+    decode = decode_ns(curves, shape.context, shape.window(window), len(shape.decodes))
     return step_ns(fixed, decode, attention_ns(curves, batch, 0)) / 1e9

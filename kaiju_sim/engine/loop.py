@@ -80,7 +80,7 @@ def start_step(w: World, k: int, t: int) -> None:
     r.fixed = fixed_ns(e.curves, batch.rows + batch.decodes, batch.decodes + int(r.filling), g)
     decode = 0.0
     if batch.decodes > 0:
-        decode = decode_ns(e.curves, int(r.context), int(r.window), g)
+        decode = decode_ns(e.curves, int(r.context), int(r.window), batch.decodes, g)
     prefill = attention_ns(e.curves, batch, g)
     dt = duration_ns(w, k, int(r.steps), r.fixed, decode, prefill)
     if batch.decodes > 0:
@@ -235,7 +235,8 @@ def pure_decode(w: World, k: int, until: int) -> None:
         step += 1
         context += rows
         window += growing
-        dt = duration_ns(w, k, steps, fixed, decode_ns(e.curves, context, window, g), 0.0)
+        decode = decode_ns(e.curves, context, window, rows, g)
+        dt = duration_ns(w, k, steps, fixed, decode, 0.0)
         steps += 1
         busy += dt
         begin = end

@@ -82,7 +82,7 @@ class ReferenceLoop:
         r.fixed = fixed_ns(e.curves, rows, batch.decodes + int(r.filling), group)
         decode = 0.0
         if batch.decodes:
-            decode = decode_ns(e.curves, int(r.context), int(r.window), group)
+            decode = decode_ns(e.curves, int(r.context), int(r.window), batch.decodes, group)
         prefill = attention_ns(e.curves, batch, group)
         dt = duration_ns(w, k, int(r.steps), float(r.fixed), decode, prefill)
         if batch.decodes:

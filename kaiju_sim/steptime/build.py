@@ -12,7 +12,7 @@ from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.scenario.schema import StepTime as Choice
 from kaiju_sim.steptime.convert import curves_from_profile
-from kaiju_sim.steptime.curves import CONSTANT, EXPONENTIAL, SLOTS, Curves
+from kaiju_sim.steptime.curves import CONSTANT, CONTEXT_CURVES, EXPONENTIAL, SLOTS, Curves
 from kaiju_sim.steptime.profile import KvBlocks, Profile, load_profile, shipped_for
 from kaiju_sim.steptime.roofline import NS, Rank, roofline_curves, usual_efficiency
 
@@ -98,6 +98,7 @@ def stacked(groups: Sequence[Curves]) -> Curves:
         slope=np.concatenate([c.slope for c in groups]),
         offset=np.concatenate([c.offset for c in groups]),
         rounds=np.concatenate([c.rounds for c in groups]),
+        each=any(c.each for c in groups),
         rows=first.rows_ns.size,
         seqs=first.seqs_ns.size,
     )
@@ -173,7 +174,7 @@ def _check_match(scenario: Scenario, profile: Profile) -> None:
 def _from_mean(scenario: Scenario) -> StepTime:
     kind, mean_s = scenario.steptime.kind, scenario.steptime.step
     assert mean_s is not None, "the schema requires steptime.step for these kinds"
-    empty = np.zeros((4, SLOTS))
+    empty = np.zeros((CONTEXT_CURVES, SLOTS))
     curves = Curves(
         kind=CONSTANT if kind == "constant" else EXPONENTIAL,
         mean_ns=mean_s * NS,
@@ -183,5 +184,6 @@ def _from_mean(scenario: Scenario) -> StepTime:
         slope=empty,
         offset=empty.copy(),
         rounds=np.zeros(1, np.int64),
+        each=False,
     )
     return StepTime(curves, kind, f"{kind}-{mean_s:g}s", None, None, 0.0, None)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kaiju_sim.errors import UserError
 from kaiju_sim.steptime.curves import (
+    DECODE_EACH,
     DECODE_GLOBAL,
     DECODE_LOCAL,
     OPERATORS,
@@ -56,6 +57,7 @@ def curves_from_profile(profile: Profile, max_rows: int, max_seqs: int) -> Curve
         by_name.decode_local,
         by_name.prefill_global,
         by_name.prefill_local,
+        by_name.decode_each,
     )
     lines = [_lines(points) for points in context]
     return Curves(
@@ -67,6 +69,7 @@ def curves_from_profile(profile: Profile, max_rows: int, max_seqs: int) -> Curve
         slope=np.stack([slope for slope, _ in lines]),
         offset=np.stack([offset for _, offset in lines]),
         rounds=np.array([profile.prefill_round_tokens], np.int64),
+        each=max(by_name.decode_each.seconds) > 0,
     )
 
 
@@ -108,6 +111,7 @@ def profile_from_roofline(
             decode_local=_context_points(curves, DECODE_LOCAL, max_seqs * max_context),
             prefill_global=_context_points(curves, PREFILL_GLOBAL, pairs),
             prefill_local=_context_points(curves, PREFILL_LOCAL, pairs),
+            decode_each=_context_points(curves, DECODE_EACH, max_context),
         ),
         prefill_round_tokens=0,
         host_overhead_s=host_overhead_s,

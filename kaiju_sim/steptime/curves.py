@@ -1,8 +1,8 @@
 """Step-time curves as flat arrays, and the few functions that read them.
 
 A step takes the sum of what depends on its token rows, on the sequences that sample, on the
-contexts that decoding sequences read, and on the query-key pairs that prefill attends to, plus host
-overhead. Rows and sequences are dense tables (they keep every staircase of a matrix product);
+contexts that decoding sequences read (all together, and the window of one, which a step waits for),
+and on the query-key pairs that prefill attends to, plus host overhead. Rows and sequences are dense tables (they keep every staircase of a matrix product);
 contexts and pairs are curves on a log grid, eight slots an octave, linear within a slot.
 
 The functions are plain Python over numbers and arrays: the compiled loop compiles this very source,
@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 OPERATORS, CONSTANT, EXPONENTIAL = range(3)
 """Kinds of step time: a sum of operator curves, one fixed time, an exponential draw."""
 
-DECODE_GLOBAL, DECODE_LOCAL, PREFILL_GLOBAL, PREFILL_LOCAL = range(4)
-"""Context curves: sum of contexts, sum of min(context, window), pairs, pairs in the window."""
+DECODE_GLOBAL, DECODE_LOCAL, PREFILL_GLOBAL, PREFILL_LOCAL, DECODE_EACH = range(5)
+"""Context curves: sum of contexts, sum of min(context, window), pairs, pairs in the window, mean of
+min(context, window)."""
+CONTEXT_CURVES = 5
+"""How many a group has."""
 
 SLOTS_PER_OCTAVE = 8
 OCTAVES = 48
@@ -31,7 +34,7 @@ class Curves(NamedTuple):
     """Step time of one replica, in nanoseconds; see the module's text for the sum it stands for.
 
     In a mixed fleet the tables of its groups of replicas stand one after the other: `rows` and
-    `seqs` are their lengths then, and each group has four rows of slopes and offsets.
+    `seqs` are their lengths then, and each group has five rows of slopes and offsets.
     """
 
     kind: int
@@ -43,12 +46,14 @@ class Curves(NamedTuple):
     offset: NDArray[np.float64]
     rounds: NDArray[np.int64]
     """Per group: new tokens that prefill attention takes at a time (0: any number is alike)."""
+    each: bool
+    """Whether any group's DECODE_EACH is more than nothing; else it is not read."""
     rows: int = 0
     seqs: int = 0
 
 
 def curve_ns(curves: Curves, which: int, x: int) -> float:
-    """Time of context curve `which` (four a group) at x tokens or pairs: 0 at 0, else linear."""
+    """Time of context curve `which` (five a group) at x tokens or pairs: 0 at 0, else linear."""
     if x <= 0:
         return 0.0
     mantissa, exponent = math.frexp(float(x))
@@ -87,18 +92,25 @@ def fixed_ns(curves: Curves, rows: int, seqs: int, group: int = 0) -> float:
     return float(curves.host_ns + of_rows + curves.seqs_ns[group * curves.seqs + seqs])
 
 
-def decode_ns(curves: Curves, context: int, window: int, group: int = 0) -> float:
-    """Decode attention: `context` tokens read by global layers, `window` by local ones."""
+def decode_ns(curves: Curves, context: int, window: int, decodes: int, group: int = 0) -> float:
+    """Decode attention: `context` tokens read by global layers, `window` by local ones.
+
+    And the latency of one of the `decodes` sequences, by the mean of their windows, rounded down:
+    however few they are, a step takes as long as one sequence's attention does.
+    """
     if curves.kind != 0:
         return 0.0
-    return curve_ns(curves, group * 4, context) + curve_ns(curves, group * 4 + 1, window)
+    total = curve_ns(curves, group * 5, context) + curve_ns(curves, group * 5 + 1, window)
+    if curves.each and decodes > 0:
+        total += curve_ns(curves, group * 5 + 4, window // decodes)
+    return total
 
 
 def prefill_ns(curves: Curves, pairs: int, window_pairs: int, group: int = 0) -> float:
     """Prefill attention: pairs of global layers, and those within the window, as rounds cost."""
     if curves.kind != 0:
         return 0.0
-    return curve_ns(curves, group * 4 + 2, pairs) + curve_ns(curves, group * 4 + 3, window_pairs)
+    return curve_ns(curves, group * 5 + 2, pairs) + curve_ns(curves, group * 5 + 3, window_pairs)
 
 
 def step_ns(fixed: float, decode: float, prefill: float) -> int:

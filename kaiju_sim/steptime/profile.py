@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from kaiju_sim.errors import UserError
 
 FORMAT: Final = "kaiju-step-time"
-VERSION: Final = 2
+VERSION: Final = 3
 MAX_BYTES = 16 * 2**20
 MAX_POINTS = 100_000
 MAX_X = 2**48
@@ -97,6 +97,8 @@ class OperatorCurves(_Part):
     """Prefill attention of global layers, by query-key pairs as rounds cost."""
     prefill_local: Points
     """Prefill attention of local layers, by those within the window, as rounds cost."""
+    decode_each: Points
+    """Latency of one sequence's decode attention, by the mean of min(context, window)."""
 
 
 class Provenance(_Part):
@@ -176,7 +178,7 @@ class Profile(_Part):
 
     format: Literal["kaiju-step-time"]
     """Marks the file."""
-    version: Literal[2]
+    version: Literal[3]
     """Version of this format."""
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")
     """Id: the name of the profile's folder when it is shipped."""

@@ -82,8 +82,8 @@ def roofline_curves(rank: Rank, host_overhead_s: float, max_rows: int, max_seqs:
     seqs = np.arange(max_seqs + 1, dtype=np.float64)
     decode, prefill = decode_token_s(rank) * NS, prefill_pair_s(rank) * NS
     model = rank.model
-    layers = (model.global_layers, model.local_layers) * 2
-    units = (decode, decode, prefill, prefill)
+    layers = (*(model.global_layers, model.local_layers) * 2, 0)
+    units = (decode, decode, prefill, prefill, decode)
     lines = [_line(count * unit) for count, unit in zip(layers, units, strict=True)]
     return Curves(
         kind=OPERATORS,
@@ -94,6 +94,7 @@ def roofline_curves(rank: Rank, host_overhead_s: float, max_rows: int, max_seqs:
         slope=np.stack([slope for slope, _ in lines]),
         offset=np.stack([offset for _, offset in lines]),
         rounds=np.zeros(1, np.int64),
+        each=False,
     )
 
 

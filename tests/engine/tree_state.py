@@ -10,7 +10,7 @@ from kaiju_sim.engine.layout import NEVER, Arr, Engine
 from kaiju_sim.engine.limits import Limits
 from kaiju_sim.engine.make import make_engine
 from kaiju_sim.engine.policy.kv.index import find, home
-from kaiju_sim.steptime.curves import Curves
+from kaiju_sim.steptime.curves import CONTEXT_CURVES, Curves
 
 NODE_FIELDS = ("stream", "start", "n", "hbm", "ref", "older", "newer")
 WINDOW_FIELDS = ("stream", "end", "older", "newer", "next", "shared", "host")
@@ -29,9 +29,9 @@ def as_records(parts: Any) -> Any:
 
 def no_curves() -> Curves:
     """Step time, which memory does not ask for."""
-    nothing = np.zeros(1)
+    nothing, lines = np.zeros(1), np.zeros((CONTEXT_CURVES, 1))
     return Curves(
-        1, 1.0, 0.0, nothing, nothing, np.zeros((4, 1)), np.zeros((4, 1)), np.zeros(1, np.int64)
+        1, 1.0, 0.0, nothing, nothing, lines, lines.copy(), np.zeros(1, np.int64), each=False
     )
 
 

@@ -1,4 +1,4 @@
-"""With prefill attention in rounds too, the compiled loop is the reference loop, to the bit."""
+"""With a profile's rounds and latency of a sequence, too, the compiled loop is the reference loop."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from kaiju_sim.catalog.models import find_model
 from kaiju_sim.scenario.schema import Scenario, StepTime
 from kaiju_sim.simulation import simulate
 from kaiju_sim.steptime.convert import profile_from_roofline
-from kaiju_sim.steptime.profile import profile_json
+from kaiju_sim.steptime.profile import Points, profile_json
 from kaiju_sim.steptime.roofline import Rank, usual_efficiency
 
 ROUND_TOKENS = 24
@@ -20,13 +20,16 @@ ROUND_TOKENS = 24
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A profile with rounds, its times a hundred times the usual so that rounds count."""
+    """A profile with rounds, its times a hundred times the usual so that rounds count; and with a
+    latency of one sequence's attention, by its window."""
     gpu = find_gpu("H100-80GB")
     slow = gpu.model_copy(update={"int8_ops_per_s": 2e13, "bf16_ops_per_s": 1e13})
     rank = Rank(slow, find_model("kaiju-13b"), 1, usual_efficiency(0.66, 0.8))
     made = profile_from_roofline(rank, 0.001, 2304, 256, 8704)
     file = tmp_path_factory.mktemp("rounds") / "profile.json"
-    rounds = made.model_copy(update={"prefill_round_tokens": ROUND_TOKENS})
+    each = Points(x=(16, 64, 1024), seconds=(0.001, 0.002, 0.03))
+    curves = made.curves.model_copy(update={"decode_each": each})
+    rounds = made.model_copy(update={"prefill_round_tokens": ROUND_TOKENS, "curves": curves})
     file.write_text(profile_json(rounds))
     return file
 

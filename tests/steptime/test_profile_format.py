@@ -49,7 +49,7 @@ def measured() -> Content:
     error = {"n": 50, "median_abs_rel_error": 0.02, "p95_abs_rel_error": 0.05, "bias": -0.01}
     return {
         "format": "kaiju-step-time",
-        "version": 2,
+        "version": 3,
         "id": "h100-13b",
         "source": "measured",
         "gpu": "H100-80GB",
@@ -72,6 +72,7 @@ def measured() -> Content:
             "decode_local": line,
             "prefill_global": line,
             "prefill_local": line,
+            "decode_each": points((64, 1.0e-5), (1024, 1.0e-4)),
         },
         "prefill_round_tokens": 264,
         "host_overhead_s": 0.001,
@@ -104,6 +105,19 @@ def test_writing_and_reading_gives_the_same_profile() -> None:
         assert parse_profile(profile_json(profile).encode(), "p.json") == profile
 
 
+def test_what_one_sequence_waits_for_is_read_where_it_is_something() -> None:
+    content = measured()
+    curves = curves_from_profile(read(content), 2304, 256)
+    assert curves.each
+    alone, many = decode_ns(curves, 4096, 4096, 4), decode_ns(curves, 4096, 4096, 64)
+    assert alone - many == pytest.approx(1.0e5 - 1.0e4, rel=1e-6)
+    content["curves"]["decode_each"] = points((64, 0.0), (1024, 0.0))
+    assert not curves_from_profile(read(content), 2304, 256).each
+    del content["curves"]["decode_each"]
+    with pytest.raises(UserError, match=r"curves\.decode_each: this key is missing"):
+        read(content)
+
+
 def test_a_roofline_survives_the_format() -> None:
     rank = usual_rank()
     direct = roofline_curves(rank, 0.001, 2304, 256)
@@ -113,7 +127,7 @@ def test_a_roofline_survives_the_format() -> None:
     np.testing.assert_allclose(back.rows_ns, direct.rows_ns, rtol=5e-3)
     np.testing.assert_allclose(back.seqs_ns, direct.seqs_ns, rtol=2e-3)
     for x in (1, 5, 999, 123_456, 10**7):
-        assert decode_ns(back, x, x) == pytest.approx(decode_ns(direct, x, x), rel=1e-6)
+        assert decode_ns(back, x, x, 1) == pytest.approx(decode_ns(direct, x, x, 1), rel=1e-6)
         assert prefill_ns(back, x, x) == pytest.approx(prefill_ns(direct, x, x), rel=1e-6)
 
 
@@ -167,8 +181,8 @@ BROKEN = [
     (put(None, "provenance"), "provenance is missing: a measured profile"),
     (put(None, "heldout"), "heldout is missing: a measured profile"),
     (put({}, "curves", "row"), "curves.row: unknown key (did you mean 'rows'?)"),
-    (put(3, "version"), "version: this program reads version 2, not 3"),
-    (without("version"), "version: this program reads version 2, not None"),
+    (put(2, "version"), "version: this program reads version 3, not 2"),
+    (without("version"), "version: this program reads version 3, not None"),
     (put("other", "format"), "key 'format' must be 'kaiju-step-time'"),
     (put("guessed", "source"), "source: Input should be 'measured' or 'roofline', not 'guessed'"),
     (put("Bad Id", "id"), "id: String should match"),

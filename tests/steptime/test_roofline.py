@@ -82,7 +82,7 @@ def test_decode_floor(
     curves = roofline_curves(rank, 0.0, 1024, 1024)
     assert gemm_ms(rank, batch) == pytest.approx(gemm, rel=0.01)
     for context, expected in zip((1024, 4096, 16384), attention, strict=True):
-        ours = decode_ns(curves, batch * context, batch * 1024) / 1e6
+        ours = decode_ns(curves, batch * context, batch * 1024, batch) / 1e6
         assert ours == pytest.approx(expected * rank.tensor_parallel, rel=0.01, abs=0.006 * 4)
     ours = elementwise_row_bytes(rank) * batch / rank.bytes_per_s * MS
     assert ours == pytest.approx(elementwise, rel=0.055, abs=0.02)
@@ -119,7 +119,7 @@ def test_prefill_floor(name: str, new: int, cached: int, gemm: float, attention:
 def test_decode_at_batch_256_and_4k_is_as_expected() -> None:
     """A floor of 7 ms (table above); a tuned engine is expected at 1.25-1.4 times it."""
     curves = roofline_curves(usual_rank(), 0.001, 2304, 256)
-    step = step_ns(fixed_ns(curves, 256, 256), decode_ns(curves, 256 * 4096, 256 * 1024), 0.0)
+    step = step_ns(fixed_ns(curves, 256, 256), decode_ns(curves, 256 * 4096, 256 * 1024, 256), 0.0)
     assert 1.25 * 7.0 < step / 1e6 < 1.4 * 7.0
 
 
@@ -159,7 +159,7 @@ def test_all_reduce_by_hand() -> None:
 def test_decode_of_many_heads_is_bound_by_arithmetic() -> None:
     """128 heads: measured at 177 ps per token and layer; bytes alone would take 96 ps."""
     curves = roofline_curves(usual_rank("kaiju-110b"), 0.0, 10, 10)
-    per_token_and_layer = decode_ns(curves, 10**6, 0) / 1e6 / 18 * 1e3
+    per_token_and_layer = decode_ns(curves, 10**6, 0, 1) / 1e6 / 18 * 1e3
     assert 130 < per_token_and_layer < 180
 
 
@@ -191,7 +191,7 @@ def test_more_work_never_takes_less_time(name: str, ranks: int, x: int, more: in
     curves = usual_curves(name, ranks)
     assert np.all(np.diff(curves.rows_ns) > 0)
     assert np.all(np.diff(curves.seqs_ns) > 0)
-    assert decode_ns(curves, x + more, x) >= decode_ns(curves, x, x)
+    assert decode_ns(curves, x + more, x, 1) >= decode_ns(curves, x, x, 1)
     assert prefill_ns(curves, x, x + more) >= prefill_ns(curves, x, x)
 
 
@@ -215,9 +215,9 @@ def test_a_better_gpu_is_never_slower(
 
 def test_context_curves_are_exactly_linear() -> None:
     curves = usual_curves("kaiju-13b", 1)
-    unit = decode_ns(curves, 1, 0)
+    unit = decode_ns(curves, 1, 0, 1)
     assert all(
-        math.isclose(decode_ns(curves, x, 0), unit * x, rel_tol=1e-12)
+        math.isclose(decode_ns(curves, x, 0, 1), unit * x, rel_tol=1e-12)
         for x in (3, 7, 1000, 123_457, 10**9 + 7)
     )
 

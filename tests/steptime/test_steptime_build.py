@@ -87,7 +87,7 @@ def test_fixed_kinds(kind: str, code: int) -> None:
     built = build_step_time(scenario(steptime={"kind": kind, "step": 0.02}))
     assert (built.curves.kind, built.source, built.id) == (code, kind, f"{kind}-0.02s")
     assert fixed_ns(built.curves, 100, 10) == 0.02e9
-    assert decode_ns(built.curves, 10**6, 10**6) == 0.0
+    assert decode_ns(built.curves, 10**6, 10**6, 1) == 0.0
 
 
 def test_kinds_have_the_same_array_types() -> None:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from kaiju_sim.steptime.curves import (
     CONSTANT,
+    CONTEXT_CURVES,
+    DECODE_EACH,
     DECODE_GLOBAL,
     OPERATORS,
     SLOTS,
@@ -31,9 +33,10 @@ def curves(slope: Floats, offset: Floats, kind: int = OPERATORS) -> Curves:
         host_ns=1000.0,
         rows_ns=np.arange(10) * 10.0,
         seqs_ns=np.arange(5) * 3.0,
-        slope=np.stack([slope * (i + 1) for i in range(4)]),
-        offset=np.stack([offset * (i + 1) for i in range(4)]),
+        slope=np.stack([slope * (i + 1) for i in range(CONTEXT_CURVES)]),
+        offset=np.stack([offset * (i + 1) for i in range(CONTEXT_CURVES)]),
         rounds=np.zeros(1, np.int64),
+        each=True,
     )
 
 
@@ -88,15 +91,24 @@ def test_nothing_takes_no_time_and_the_last_line_goes_on() -> None:
 def test_a_step_is_the_sum_of_its_parts() -> None:
     line = linear(1.0)
     assert fixed_ns(line, 4, 2) == 1000.0 + 40.0 + 6.0
-    assert decode_ns(line, 100, 50) == pytest.approx(100 + 2 * 50)
+    assert decode_ns(line, 100, 50, 4) == pytest.approx(100 + 2 * 50 + 5 * 12)
+    assert decode_ns(line, 0, 0, 0) == 0.0
     assert prefill_ns(line, 10, 5) == pytest.approx(3 * 10 + 4 * 5)
     assert step_ns(1046.0, 200.0, 50.0) == 1296
+
+
+@given(TOKENS, TOKENS, st.integers(1, 512))
+def test_a_curve_of_nothing_makes_no_difference_to_the_last_bit(x: int, y: int, n: int) -> None:
+    """So whether it is looked up is a matter of speed alone."""
+    zeros = curves(*lines_on_grid(np.sqrt))
+    zeros.slope[DECODE_EACH] = zeros.offset[DECODE_EACH] = 0.0
+    assert decode_ns(zeros, x, y, n) == decode_ns(zeros._replace(each=False), x, y, n)
 
 
 def test_a_fixed_kind_has_only_its_mean() -> None:
     fixed = curves(np.ones(SLOTS), np.ones(SLOTS), kind=CONSTANT)
     assert fixed_ns(fixed, 10**9, 10**9) == 7.0
-    assert decode_ns(fixed, 100, 100) == 0.0
+    assert decode_ns(fixed, 100, 100, 2) == 0.0
     assert prefill_ns(fixed, 100, 100) == 0.0
 
 
@@ -110,5 +122,5 @@ def test_a_step_is_rounded_once_and_takes_at_least_a_nanosecond() -> None:
 
 def test_values_are_plain_floats() -> None:
     line = linear(2.0)
-    parts = (fixed_ns(line, 1, 1), decode_ns(line, 3, 3), prefill_ns(line, 3, 3))
+    parts = (fixed_ns(line, 1, 1), decode_ns(line, 3, 3, 1), prefill_ns(line, 3, 3))
     assert all(type(part) is float for part in parts)

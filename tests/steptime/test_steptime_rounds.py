@@ -60,7 +60,7 @@ def test_rounds_cost_at_least_the_pairs_and_each_chunk(
 
 
 def test_each_group_has_rounds_of_its_own() -> None:
-    line = [lines_on_grid(lambda x: x) for _ in range(8)]
+    line = [lines_on_grid(lambda x: x) for _ in range(10)]
     curves = Curves(
         kind=OPERATORS,
         mean_ns=0.0,
@@ -70,10 +70,11 @@ def test_each_group_has_rounds_of_its_own() -> None:
         slope=np.stack([slope for slope, _ in line]),
         offset=np.stack([offset for _, offset in line]),
         rounds=np.array([0, 100]),
+        each=False,
         rows=2,
         seqs=2,
     )
-    assert curves.slope.shape == (8, SLOTS)
+    assert curves.slope.shape == (10, SLOTS)
     one = batch_of([(0, 10)], 0)
     assert attention_ns(curves, one, 0) == 55 + 55
     assert attention_ns(curves, one, 1) == 550 + 550

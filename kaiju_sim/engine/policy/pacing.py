@@ -100,7 +100,9 @@ def predicted_ns(e: Engine, r: Rec, batch: Batch) -> int:
     if e.limits.policy == 1 and rows > 0:
         decodes = 0
     group = int(r.group)
-    decode = decode_ns(e.curves, int(r.context), int(r.window), group) if decodes > 0 else 0.0
+    decode = 0.0
+    if decodes > 0:
+        decode = decode_ns(e.curves, int(r.context), int(r.window), decodes, group)
     fixed = fixed_ns(e.curves, rows + decodes, decodes + int(r.filling), group)
     return step_ns(fixed, decode, attention_ns(e.curves, batch, group))
 

@@ -87,8 +87,7 @@ def message_costs(s: Scenario, groups: Sequence[Group]) -> Arr:
     seqs, context = s.engine.max_seqs, s.prompt.limit // 2
     near = min(context, find_model(s.model).window or 0)
     curves = [group.step_time.curves for group in groups]
-    times = np.array(
-        [fixed_ns(c, seqs, seqs) + decode_ns(c, seqs * context, seqs * near) for c in curves]
-    )
+    decodes = [decode_ns(c, seqs * context, seqs * near, seqs) for c in curves]
+    times = np.array([fixed_ns(c, seqs, seqs) for c in curves]) + np.array(decodes)
     costs = np.rint(times / times.min() * COST_STEPS).astype(np.int64)
     return np.asarray(costs // math.gcd(*costs.tolist()))
