@@ -257,7 +257,7 @@ def host_overhead(store: Store) -> dict[str, float]:
 
 
 def _counts(items: Sequence[StepItem]) -> dict[str, int]:
-    found = {"fit": 0, "heldout": 0, "anchor": 0}
+    found = {"fit": 0, "heldout": 0, "anchor": 0, "aim": 0}
     for item in items:
         found[item.set] += 1
     return found

@@ -3,11 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from calibrate.design.capacity import PAGE
+from calibrate.design.draws import generator, near
 from calibrate.shapes import Chunk, StepShape
 
-Set = Literal["fit", "heldout", "anchor"]
+Set = Literal["fit", "heldout", "anchor", "aim"]
+"""Fitted; judging the fit; comparing cards and hours; beside floors. Only the first are fitted."""
 KEEP, LATE, MIDDLE, EARLY = range(4)
 """When time is short: never dropped, dropped last ... dropped first."""
+LEAST_CONTEXT, MOST_CONTEXT = 16, 32700
+"""Of a decode that is drawn around a nominal context."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,20 @@ def decode_item(
     """`batch` decodes of equal context."""
     shape = StepShape((context,) * batch)
     return StepItem(f"{name}/b{batch}/c{context}", of, "decode", shape, rank)
+
+
+def ragged(batch: int, context: int, part: str) -> tuple[int, ...]:
+    """Contexts as they are in service: log-normal around the nominal one, as in the held-out law,
+    and off the page's edge, where a step is faster (`calibrate.fit.read.is_aligned`)."""
+    rng = generator(f"{part}-{batch}-{context}")
+    drawn = (near(rng, context, LEAST_CONTEXT, MOST_CONTEXT) for _ in range(batch))
+    return tuple(tokens + (tokens % PAGE == 0) for tokens in drawn)
+
+
+def ragged_item(batch: int, context: int, rank: int = MIDDLE, name: str = "decode") -> StepItem:
+    """`batch` decodes of contexts near this one, to fit."""
+    shape = StepShape(ragged(batch, context, name))
+    return StepItem(f"{name}/b{batch}/near{context}", "fit", "decode", shape, rank)
 
 
 def prefill_item(

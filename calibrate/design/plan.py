@@ -65,6 +65,7 @@ def make_plan(
 
 def _core(model: Model) -> list[StepItem]:
     return [
+        *grid.aims(),
         *grid.row_edges(),
         *grid.decode_grid(),
         *grid.ragged_decodes(),

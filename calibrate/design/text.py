@@ -8,10 +8,11 @@ from calibrate.design.plan import Plan
 
 WHY = {
     "anchor": "ten steps by which cards, or hours of one card, are compared",
+    "aim": "the exact steps of the floor table: never fitted",
     "edge-decode": "what matrix products take in each bucket of rows, as decodes",
     "edge-prefill": "what matrix products take in each bucket of rows, as prefill",
-    "decode": "decode attention by batch and context",
-    "ragged": "unequal contexts beside equal ones",
+    "decode": "decode attention by batch and context, contexts unequal as in service",
+    "ragged": "contexts of all lengths beside ones near each other",
     "prefill": "prefill attention by new and cached tokens",
     "stair": "the rounds of prefill attention: each edge, and a token after it",
     "chunks": "several chunks in a step",
@@ -24,7 +25,7 @@ WHY = {
 }
 DROPPED = (
     "When time is short: first spare random steps and large groups, then the insides of the grids, "
-    "then their corners; never anchors, row buckets and held-out steps (but a few spares)."
+    "then their corners; never anchors, aims, row buckets and held-out steps (but a few spares)."
 )
 
 

@@ -10,7 +10,7 @@ from calibrate.fit.errors import error_summary, errors_by_kind
 from calibrate.fit.features import CURVES, Card
 from calibrate.fit.host import host_overhead_s
 from calibrate.fit.joint import Data, Problem, choose, solve, split
-from calibrate.fit.read import Samples, Step, plain_steps, read_samples
+from calibrate.fit.read import Samples, Step, plain_steps, read_samples, steps_to_fit
 from kaiju_sim.catalog.models import Model, find_model
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.schema import Engine, KvCache
@@ -38,8 +38,7 @@ def refit(folder: Path, model: Model | None = None) -> Profile:
     """
     samples = read_samples(folder)
     held = plain_steps(samples, "heldout")
-    unseen = {step.shape for step in held}
-    steps = [step for step in plain_steps(samples, "fit", "anchor") if step.shape not in unseen]
+    steps = steps_to_fit(samples)
     _check(steps, held, folder)
     found = model or find_model(samples.job["model"])
     host_s = host_overhead_s(steps)

@@ -8,13 +8,23 @@ from collections.abc import Iterator
 
 from calibrate.design.buckets import round_tokens, row_buckets
 from calibrate.design.draws import generator, log_uniform
-from calibrate.design.item import EARLY, KEEP, LATE, MIDDLE, StepItem, decode_item, prefill_item
+from calibrate.design.item import (
+    EARLY,
+    KEEP,
+    LATE,
+    MIDDLE,
+    StepItem,
+    decode_item,
+    prefill_item,
+    ragged,
+    ragged_item,
+)
 from calibrate.shapes import Chunk, StepShape
 
 BATCHES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 CONTEXTS = (64, 256, 1024, 2048, 4096, 8192, 16384)
 CORNERS = (1, 16, 64, 128, 256, 512)
-"""Batches without which the curve of contexts is a guess."""
+"""Batches without which the curve of contexts is a guess; those of the floor table."""
 NEW = (16, 64, 128, 264, 512, 768, 1024, 1536, 2048)
 CACHED = (0, 512, 1024, 2048, 4096, 8192, 12288)
 ROWS = 2304
@@ -25,15 +35,22 @@ AIM_TOKENS = 4096
 
 
 def decode_grid() -> Iterator[StepItem]:
-    """What does decode attention take, at which batch and context?"""
+    """What does decode attention take, at which batch and contexts near which?"""
     for batch in BATCHES:
         for context in CONTEXTS:
-            rank = LATE if batch in CORNERS else MIDDLE
-            yield decode_item(batch, context, rank)
+            yield ragged_item(batch, context, LATE if batch in CORNERS else MIDDLE)
+
+
+def aims() -> Iterator[StepItem]:
+    """The exact steps of the floor table: decodes at 4096 tokens each, prefill. Never fitted."""
+    for batch in CORNERS:
+        yield decode_item(batch, AIM_TOKENS, KEEP, "aim", "aim")
+    for new in (2048, AIM_TOKENS):
+        yield prefill_item(new, 0, KEEP, "aim", "aim")
 
 
 def ragged_decodes(count: int = 24) -> Iterator[StepItem]:
-    """Do unequal contexts take as long as equal ones of the same sum?"""
+    """Do contexts of all lengths take as long as ones near each other, of the same sum?"""
     rng = generator("ragged")
     for number in range(count):
         batch = log_uniform(rng, 4, 512)
@@ -45,7 +62,7 @@ def row_edges() -> Iterator[StepItem]:
     """What do the matrix products take in every bucket of rows? As decodes, and as prefill."""
     for rows in row_buckets(ROWS):
         if rows <= max(BATCHES):
-            yield decode_item(rows, SHORT, KEEP, "edge-decode")
+            yield ragged_item(rows, SHORT, KEEP, "edge-decode")
         yield prefill_item(rows, 0, KEEP, "edge-prefill", last=False)
 
 
@@ -84,8 +101,8 @@ def mixed_grid() -> Iterator[StepItem]:
     for batch in (8, 32, 128, 256):
         for context in (1024, 6144):
             for new, cached in sizes:
-                shape = StepShape((context,) * batch, (Chunk(new, cached),))
-                name = f"both/b{batch}/c{context}/n{new}"
+                name = f"both/b{batch}/near{context}/n{new}"
+                shape = StepShape(ragged(batch, context, name), (Chunk(new, cached),))
                 yield StepItem(name, "fit", "mixed", shape, MIDDLE if batch > 8 else EARLY)
 
 

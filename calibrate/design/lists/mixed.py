@@ -24,7 +24,7 @@ HELD_OUT_LEAST = 300
 """Held-out steps that are never dropped, unless the user asks for another number."""
 SPARE = 1.15
 """So many times as many are planned."""
-FIT = 160
+FIT = 240
 MOST_DECODES, MOST_ROWS = 256, 2048
 LEAST_CONTEXT, MOST_CONTEXT = 64, 16384
 LEAST_NEW, MOST_NEW, MOST_CACHED = 16, 1024, 12288
@@ -83,5 +83,5 @@ def random_steps(
         if of == "heldout":
             rank = KEEP if number < least else LATE
         else:
-            rank = MIDDLE if number < count // 2 else EARLY
+            rank = LATE if number < count // 2 else EARLY
         yield StepItem(f"{name}/{number:03}", of, kind_of(shape), shape, rank)

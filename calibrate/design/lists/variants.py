@@ -9,7 +9,7 @@ beside it.
 from collections.abc import Iterator
 
 from calibrate.design.capacity import Capacity
-from calibrate.design.item import KEEP, LATE, MIDDLE, StepItem, decode_item, prefill_item
+from calibrate.design.item import KEEP, LATE, MIDDLE, StepItem, decode_item, prefill_item, ragged_item
 from calibrate.design.lists.grid import row_edges
 from calibrate.shapes import StepShape
 from kaiju_sim.catalog.models import Model, variant
@@ -67,7 +67,7 @@ def largest_batch(capacity: Capacity) -> int:
 def short_steps(capacity: Capacity) -> Iterator[StepItem]:
     """Decode at 4K context alone, at 64 and at the largest batch; prefill of 512 and 2048."""
     for batch in sorted({*SHORT_BATCHES, largest_batch(capacity)} - {0}):
-        yield decode_item(batch, CONTEXT, KEEP)
+        yield decode_item(batch, CONTEXT, KEEP, "aim", "aim")
     for new in (512, 2048):
         yield prefill_item(new, 0, KEEP)
 
@@ -76,9 +76,10 @@ def long_steps(capacity: Capacity) -> Iterator[StepItem]:
     """The list of a variant that will be fitted; the short one's steps are in it."""
     largest = largest_batch(capacity)
     for batch in sorted({*BATCHES, largest} - {0}):
-        yield decode_item(batch, CONTEXT, KEEP)
-        yield decode_item(batch, 1024, LATE)
-        yield decode_item(batch, 16384, MIDDLE)
+        yield decode_item(batch, CONTEXT, KEEP, "aim", "aim")
+        yield ragged_item(batch, 1024, LATE)
+        yield ragged_item(batch, CONTEXT, LATE)
+        yield ragged_item(batch, 16384, MIDDLE)
     for new in (128, 512, 1024, 2048):
         for cached in (0, 2048, 8192):
             yield prefill_item(new, cached, LATE)
