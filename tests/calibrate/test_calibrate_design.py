@@ -13,11 +13,12 @@ from calibrate.design.capacity import (
     local_pages_of,
 )
 from calibrate.design.estimate import Estimate, estimate_for
-from calibrate.design.item import KEEP, StepItem
+from calibrate.design.item import EARLY, KEEP, LATE, StepItem
 from calibrate.design.lists.operators import operator_grid
 from calibrate.design.lists.variants import VARIANTS, largest_batch, variant_of
 from calibrate.design.plan import Plan, make_plan, only
 from calibrate.design.text import WHY, explain
+from calibrate.report.steps import step_name
 from calibrate.shapes import Chunk, Limits, StepShape, shape_columns, shape_of
 from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.catalog.models import find_model
@@ -108,6 +109,34 @@ def test_the_staircase_of_prefill_is_measured_on_both_sides(heads: int) -> None:
     assert round_tokens(64) == 264
 
 
+def test_decodes_to_fit_are_unequal_and_off_the_pages_edges() -> None:
+    """Beside those that share pages, and those drawn by the held-out law."""
+    fit = [i for i in PLAN.steps if i.set == "fit" and not i.id.startswith("mixed/")]
+    shapes = [item.shape for item in fit if item.shape.shared_group == 1]
+    decodes = [shape.decodes for shape in shapes if shape.decodes]
+    assert not any(all(tokens % 128 == 0 for tokens in contexts) for contexts in decodes)
+    assert all(len(set(contexts)) > 1 for contexts in decodes if len(contexts) > 8)
+    for item in of("decode"):
+        nominal = int(item.id.rpartition("near")[2])
+        if len(item.shape.decodes) >= 64:
+            logs = [math.log(tokens / nominal) for tokens in item.shape.decodes]
+            assert abs(sum(logs)) / len(logs) < 0.2
+            assert 0.2 < math.sqrt(sum(x * x for x in logs) / len(logs)) < 0.5
+
+
+def test_the_floor_tables_steps_are_exact_and_never_dropped_nor_fitted() -> None:
+    aims = [item for item in PLAN.steps if item.set == "aim"]
+    names = {f"b{n}" for n in (1, 16, 64, 128, 256, 512)} | {"n2048", "n4096"}
+    assert {step_name(item.shape) for item in aims} == names
+    assert {item.rank for item in aims} == {KEEP}
+    assert {item.id.partition("/")[0] for item in aims} == {"aim"}
+
+
+def test_random_steps_of_the_fit_go_last_and_first() -> None:
+    ranks = [item.rank for item in of("mixed")]
+    assert ranks == [LATE] * 120 + [EARLY] * 120
+
+
 def test_ten_anchors_of_three_kinds() -> None:
     assert len(PLAN.anchors) == 10
     assert {item.kind for item in PLAN.anchors} == {"decode", "prefill", "mixed"}
@@ -132,7 +161,7 @@ def test_what_the_engine_cannot_hold_is_left_out_and_told() -> None:
     small = Capacity(4000, 3000, Limits(2304, 256, 32768))
     plan = make_plan(KAIJU, 1, small)
     assert all(small.holds(item.shape) for item in (*plan.steps, *plan.anchors))
-    assert "decode/b512/c64" in plan.left_out
+    assert "decode/b512/near64" in plan.left_out
     assert plan.heldout >= 330
     assert any("Left out" in line for line in explain(plan, estimate(), 480.0))
 

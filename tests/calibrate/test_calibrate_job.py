@@ -91,7 +91,8 @@ def test_a_whole_job_measures_all_twice_within_its_budget(whole: Whole) -> None:
     tmp_path, rig, clock, result = whole
     rows = read_steps(tmp_path / ID)
     assert result["id"] == ID
-    assert result["done"] == result["planned"] == {"fit": 494, "heldout": 345, "anchor": 10}
+    planned = {"fit": 574, "heldout": 345, "anchor": 10, "aim": 8}
+    assert result["done"] == result["planned"] == planned
     assert result["dropped"] == 0
     assert clock.seconds <= 480 + fake_rig.COMPILE_S
     assert rig.closed
@@ -146,7 +147,7 @@ def test_what_stops_the_job_keeps_what_is_measured(tmp_path: Path, error: type[E
     rig, clock = fresh_rig(seed=2)
     result = go(tmp_path, rig, clock)
     assert result["done"] == result["planned"]
-    waiting = 849 - before  # of which anchors have the shape of another step
+    waiting = 937 - before  # of which anchors have the shape of another step
     assert len(set(rig.steps.shapes[:waiting])) > waiting - 10  # first what was not there
     job = read_job(folder)
     assert [s["card"]["uuid"] for s in job["sessions"]] == ["GPU-1", "GPU-1"]
@@ -159,14 +160,14 @@ def test_a_step_that_fails_is_told_and_left_out(tmp_path: Path) -> None:
     prepare = rig.steps.prepare
 
     def refuse(shape: StepShape) -> None:
-        if len(shape.decodes) == 512 and shape.decodes[0] == 16384:
+        if len(shape.decodes) == 512 and shape.context > 6_000_000:
             raise ValueError("the step needs more\nthan the pool's pages")
         prepare(shape)
 
     rig.steps.prepare = refuse  # type: ignore[method-assign]
     result = go(tmp_path, rig, clock)
     why = "ValueError: the step needs more than the pool's pages"
-    assert read_job(tmp_path / ID)["failed"] == {"decode/b512/c16384": why}
+    assert read_job(tmp_path / ID)["failed"] == {"decode/b512/near16384": why}
     assert result["failed"] == 1
     assert result["done"]["fit"] == result["planned"]["fit"] - 1
 
@@ -245,7 +246,7 @@ def test_a_short_budget_drops_in_order_and_never_the_minimum(tmp_path: Path) -> 
     assert result["done"]["anchor"] == 10
     gone = {name.partition("/")[0] for name in job["dropped"]}
     assert "mixed" in gone
-    assert not gone & {"edge-decode", "edge-prefill", "anchor"}
+    assert not gone & {"edge-decode", "edge-prefill", "anchor", "aim"}
     assert result["over_budget_s"] == 0
 
 
@@ -263,7 +264,7 @@ def test_a_budget_below_the_minimum_is_refused(tmp_path: Path) -> None:
 
 def test_only_measures_what_is_named_and_fits_nothing(tmp_path: Path) -> None:
     result = go(tmp_path, *fresh_rig(), only=("edge-decode",))
-    assert result["done"] == {"fit": 7, "heldout": 0, "anchor": 10}
+    assert result["done"] == {"fit": 7, "heldout": 0, "anchor": 10, "aim": 0}
     assert result["paths"]["profile"] is None
     assert not result["complete"]
 
@@ -328,6 +329,6 @@ def test_a_variant_in_short_is_measured_and_not_fitted(tmp_path: Path) -> None:
         asked, ["gqa-8"], Talk(quiet=True), words.append, lambda request: rig.opened(request), clock
     )
     (told,) = result["variants"]
-    assert told["done"] == told["planned"] == {"fit": 11, "heldout": 0, "anchor": 10}
+    assert told["done"] == told["planned"] == {"fit": 8, "heldout": 0, "anchor": 10, "aim": 3}
     assert (told["source"], told["over_budget_s"]) == (None, 0.0)
     assert told["seconds"] - told["compile_s"] < 10

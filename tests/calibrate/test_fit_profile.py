@@ -16,7 +16,7 @@ from calibrate.design.lists.variants import variant_of
 from calibrate.fit.basis import Basis, design
 from calibrate.fit.features import CURVES, Card, features_of, predicted_s
 from calibrate.fit.profile import refit
-from calibrate.fit.read import plain_steps, read_samples
+from calibrate.fit.read import is_aligned, plain_steps, read_samples, steps_to_fit
 from calibrate.publish import PROFILES, SAMPLES, fitted
 from calibrate.shapes import Chunk, StepShape
 from kaiju_sim.catalog.models import find_model
@@ -125,6 +125,29 @@ def test_steps_that_share_pages_are_not_fitted(folder: Path) -> None:
     assert any(step.kind == "shared" for step in samples.steps)
 
 
+def test_only_the_fits_steps_off_the_pages_edges_are_fitted(folder: Path) -> None:
+    samples = read_samples(folder)
+    found = steps_to_fit(samples)
+    assert {step.set for step in found} == {"fit"}
+    assert not any(is_aligned(step.shape) for step in found)
+    assert any(len(step.shape.decodes) == 1 for step in found)
+    assert [is_aligned(StepShape(d)) for d in ((256, 128), (256, 129), ())] == [True, False, False]
+
+
+def test_aligned_steps_have_no_say(tmp_path: Path) -> None:
+    """A grid of them, such as an earlier plan had, changes nothing."""
+    some = planned("edge", "mixed", "heldout/0")
+    grid = [(f"decode/b{n}/c{c}", "fit", StepShape((c,) * n)) for n in (1, 64) for c in (256, 4096)]
+    plain = refit(write_samples(tmp_path / "a", some))
+    assert refit(write_samples(tmp_path / "b", [*some, *grid])) == plain
+
+
+def test_features_have_the_mean_window_of_the_decodes() -> None:
+    shapes = [StepShape((500, 3000, 9000)), StepShape((3000,), (Chunk(7, 0),)), StepShape((65,) * 9)]
+    each = features_of(shapes, Card(WINDOW, 264))[:, CURVES.index("decode_each")]
+    assert list(each) == [(500 + 1024 + 1024) // 3, 1024, 65]
+
+
 def test_the_simulator_predicts_the_sum_of_what_was_fitted(folder: Path, profile: Profile) -> None:
     """Points, tables and slots of the simulator hold the curves as they are."""
     curves = curves_from_profile(profile, 2048, 300)
@@ -156,8 +179,8 @@ def test_a_model_without_windows_has_no_local_curves(tmp_path: Path) -> None:
 def test_too_few_steps_and_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="0 steps to fit and 0 held out are too few"):
         refit(tmp_path)
-    few = write_samples(tmp_path / "few", planned("anchor"))
-    with pytest.raises(UserError, match="10 steps to fit and 0 held out are too few"):
+    few = write_samples(tmp_path / "few", planned("chunks", "anchor"))
+    with pytest.raises(UserError, match="24 steps to fit and 0 held out are too few"):
         refit(few)
     (few / "job.json").write_text("[]")
     with pytest.raises(UserError, match=r"job\.json: is not a job"):
@@ -190,9 +213,9 @@ def test_every_committed_profile_comes_from_its_samples() -> None:
 def test_features_are_counted_as_the_engine_counts(cached: int) -> None:
     """One chunk of 300 tokens: two rounds of 264, of pages' worth of keys."""
     chunk = StepShape((), (Chunk(300, cached),))
-    rows, seqs, context, window, pairs, near = features_of([chunk], Card(WINDOW, 264))[0]
+    rows, seqs, context, window, pairs, near, each = features_of([chunk], Card(WINDOW, 264))[0]
     exact = 300 * cached + 300 * 301 // 2
-    assert (rows, seqs, context, window) == (300, 1, 0, 0)
+    assert (rows, seqs, context, window, each) == (300, 1, 0, 0, 0)
     assert pairs == max(exact * 528 // 300, (cached + 300) * 264)
     assert features_of([chunk], Card(WINDOW, 0))[0][4] == exact
     seen = sum(min(cached + i, WINDOW) for i in range(1, 301))

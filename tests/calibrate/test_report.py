@@ -25,7 +25,7 @@ from kaiju_sim.errors import UserError
 
 ID = "h100-80gb-kaiju-13b-tp1"
 KAIJU = find_model("kaiju-13b")
-SHOWN = ("anchor", "decode/b64/", "decode/b256/", "prefill/n4096", "edge", "heldout/00")
+SHOWN = ("anchor", "aim", "edge", "mixed/00", "heldout/00")
 DONE = {"complete": True, "done": {"heldout": 10}, "heldout_least": 10}
 
 
@@ -41,7 +41,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model and a variant that decodes half as many at a time."""
     where: Path = tmp_path_factory.mktemp("samples")
     write(where)
-    variant = write_samples(where / "h100-80gb-kaiju-13b-mha-tp1", planned("decode/b64/"))
+    variant = write_samples(where / "h100-80gb-kaiju-13b-mha-tp1", planned("aim/b64/"))
     (variant / "job.json").write_text(json.dumps(job() | {"variant": "mha"}))
     return where
 
@@ -101,7 +101,7 @@ def test_only_equal_decodes_at_4k_and_whole_prompts_are_shown() -> None:
 
 def test_repetitions_of_a_shape_in_two_sets_are_one_step(out: Path) -> None:
     found = {measured.name: measured for measured in shown_steps(out / ID)}
-    assert found["b64"].repetitions == 18, "a step of the grid is an anchor, too"
+    assert found["b64"].repetitions == 18, "an aim is an anchor, too"
     assert found["n4096"].repetitions == 9
     assert list(found)[-1] == "n4096"
     assert words("b64") == "decode 64 x 4096"
