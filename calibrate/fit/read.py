@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from calibrate.samples import read_job, read_operators, read_steps
 from calibrate.design.capacity import PAGE
+from calibrate.samples import read_job, read_operators, read_steps
 from calibrate.shapes import StepShape, shape_of
 from kaiju_sim.errors import UserError
 

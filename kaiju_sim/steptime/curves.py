@@ -2,8 +2,9 @@
 
 A step takes the sum of what depends on its token rows, on the sequences that sample, on the
 contexts that decoding sequences read (all together, and the window of one, which a step waits for),
-and on the query-key pairs that prefill attends to, plus host overhead. Rows and sequences are dense tables (they keep every staircase of a matrix product);
-contexts and pairs are curves on a log grid, eight slots an octave, linear within a slot.
+and on the query-key pairs that prefill attends to, plus host overhead. Rows and sequences are dense
+tables (they keep every staircase of a matrix product); contexts and pairs are curves on a log grid,
+eight slots an octave, linear within a slot.
 
 The functions are plain Python over numbers and arrays: the compiled loop compiles this very source,
 and both give the same bits, since the operations and their order are written once, here.

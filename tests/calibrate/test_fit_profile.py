@@ -143,7 +143,11 @@ def test_aligned_steps_have_no_say(tmp_path: Path) -> None:
 
 
 def test_features_have_the_mean_window_of_the_decodes() -> None:
-    shapes = [StepShape((500, 3000, 9000)), StepShape((3000,), (Chunk(7, 0),)), StepShape((65,) * 9)]
+    shapes = [
+        StepShape((500, 3000, 9000)),
+        StepShape((3000,), (Chunk(7, 0),)),
+        StepShape((65,) * 9),
+    ]
     each = features_of(shapes, Card(WINDOW, 264))[:, CURVES.index("decode_each")]
     assert list(each) == [(500 + 1024 + 1024) // 3, 1024, 65]
 

@@ -71,7 +71,8 @@ def test_a_shipped_scenario_has_a_short_name(
 def test_explain_prints_origins_and_runs_nothing(
     folder: Path, fake: FakeSimulation, capsys: Capture
 ) -> None:
-    assert main(["run", "small.yaml", "--seed", "9", "--explain"]) == 0
+    roofline = ("--set", "steptime.kind=roofline")
+    assert main(["run", "small.yaml", "--seed", "9", "--explain", *roofline]) == 0
     shown = capsys.readouterr().out
     assert "small.yaml:" in shown
     assert "# step time: roofline: roofline-" in shown

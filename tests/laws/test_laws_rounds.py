@@ -1,4 +1,4 @@
-"""With a profile's rounds and latency of a sequence, too, the compiled loop is the reference loop."""
+"""With a profile's rounds and latency of a sequence, too, both loops are the same to the bit."""
 
 from pathlib import Path
 

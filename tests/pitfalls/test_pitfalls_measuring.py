@@ -223,7 +223,8 @@ def test_pitfall_16_zero_load_times_are_those_of_the_curves() -> None:
         ttft += step_ns(fixed_ns(curves, n, 1), 0.0, prefill_ns(curves, pairs, near))
         at += n
     rest = [
-        step_ns(fixed_ns(curves, 1, 1), decode_ns(curves, n, 1024, 1), 0.0) for n in range(1501, 1507)
+        step_ns(fixed_ns(curves, 1, 1), decode_ns(curves, n, 1024, 1), 0.0)
+        for n in range(1501, 1507)
     ]
     assert c["ttft_s"] == pytest.approx(ttft * 1e-9, rel=1e-9)
     assert c["e2e_s"] == pytest.approx((ttft + sum(rest)) * 1e-9, rel=1e-9)

@@ -75,7 +75,8 @@ def cycle_s(case: Case, curves: Curves, hit: float) -> tuple[float, float]:
         near = int(seqs * min(WINDOW, case.prompt + case.output / 2))
         fixed = fixed_ns(curves, case.budget, round(seqs) + 1)
         pairs = int(a_step * fill_pairs)
-        return a_step, (fixed + decode_ns(curves, context, near) + prefill_ns(curves, pairs, pairs))
+        decode = decode_ns(curves, context, near, round(seqs))
+        return a_step, (fixed + decode + prefill_ns(curves, pairs, pairs))
     # all slots are filled at once, and their answers end at once
     fills = math.ceil(case.seqs * computed / case.budget)
     pairs = case.seqs * fill_pairs // fills
@@ -85,7 +86,8 @@ def cycle_s(case: Case, curves: Curves, hit: float) -> tuple[float, float]:
     for token in range(1, case.output):
         context = case.seqs * (case.prompt + token)
         near = case.seqs * min(WINDOW, case.prompt + token)
-        total += fixed_ns(curves, case.seqs, case.seqs) + decode_ns(curves, context, near)
+        total += fixed_ns(curves, case.seqs, case.seqs)
+        total += decode_ns(curves, context, near, case.seqs)
     return case.seqs, total
 
 

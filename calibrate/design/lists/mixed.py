@@ -17,7 +17,7 @@ from random import Random
 
 from calibrate.design.capacity import Capacity
 from calibrate.design.draws import generator, log_uniform, near
-from calibrate.design.item import EARLY, KEEP, LATE, MIDDLE, Set, StepItem, kind_of
+from calibrate.design.item import EARLY, KEEP, LATE, Set, StepItem, kind_of
 from calibrate.shapes import Chunk, StepShape
 
 HELD_OUT_LEAST = 300

@@ -9,7 +9,15 @@ beside it.
 from collections.abc import Iterator
 
 from calibrate.design.capacity import Capacity
-from calibrate.design.item import KEEP, LATE, MIDDLE, StepItem, decode_item, prefill_item, ragged_item
+from calibrate.design.item import (
+    KEEP,
+    LATE,
+    MIDDLE,
+    StepItem,
+    decode_item,
+    prefill_item,
+    ragged_item,
+)
 from calibrate.design.lists.grid import row_edges
 from calibrate.shapes import StepShape
 from kaiju_sim.catalog.models import Model, variant
