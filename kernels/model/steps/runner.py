@@ -164,7 +164,8 @@ class Runner:
         torch.cuda.synchronize(self.model.device)
         # By hand: `torch.cuda.graph` collects garbage and empties the allocator's cache each time.
         with torch.cuda.stream(self._stream):
-            graph.capture_begin(pool=self._pool)
+            # Of this thread only: NCCL has one of its own that asks after events.
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 work()
             finally:
