@@ -113,7 +113,7 @@ def padded_rows(rows: int) -> int:
     """Rows of the shape that serves so many.
 
     The shapes are those for which the products' tiles are made: a product takes less time for 192
-    rows than for 144 (docs/calibrate.md), so a step's time never falls as rows are added, and there
+    rows than for 144 (docs/kernels-log.md), so a step's time never falls as rows are added, and there
     are few graphs.
     """
     fitting = [size for size in CLASSES if size >= rows]
