@@ -13,6 +13,7 @@ from kaiju_sim.errors import UserError
 from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
 from kernels.model.model import KaijuModel, Reduce
+from kernels.model.parallel import least
 from kernels.model.state.weights import random_state, rank_config
 from kernels.model.steps.cache import KVCache, plan_cache
 from kernels.model.steps.runner import DECODE_SHAPES, MOST_CHUNKS, Runner
@@ -60,6 +61,7 @@ def load_engine(
         state = random_state(config, seed, device, rank=rank, ranks=ranks)
         model = KaijuModel(mine, state, reduce)
         free = kv_bytes if kv_bytes is not None else torch.cuda.mem_get_info(device)[0] - reserve
+        free = least(free, device)  # the ranks' pools are alike: they run the same steps
         plan = plan_cache(mine, free, context=CONTEXT, rows=max_rows, chunks=MOST_CHUNKS)
         cache = KVCache(mine, plan, device)
     except (torch.cuda.OutOfMemoryError, ValueError) as error:

@@ -45,3 +45,13 @@ def add_up() -> Reduce:
         dist.all_reduce(value)
 
     return reduce
+
+
+def least(value: int, device: torch.device) -> int:
+    """The least value of all ranks: what they must agree on. The value itself where there is one
+    rank."""
+    if not dist.is_initialized():
+        return value
+    found = torch.tensor([value], dtype=torch.int64, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MIN)
+    return int(found.item())

@@ -37,6 +37,7 @@ def serve_rank(rank: int, ranks: int, meeting: str, pipe: Connection) -> None:
     model = KaijuModel(mine, state, parallel.add_up())
     cache = KVCache(mine, plan_cache(mine, 60_000_000, context=1024, rows=512, chunks=4))
     bench = Bench(mine, state, model, Runner(model, cache, 512), SequenceStore(cache))
+    assert parallel.least(7 + rank, torch.device("cpu")) == 7
     pipe.send(steps_of(bench))
     parallel.leave()
 

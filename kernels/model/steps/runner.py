@@ -61,6 +61,8 @@ class Staged(NamedTuple):
     head: Callable[[], object] | None
     """Runs the head; None where no sequence gets a token."""
     samples: int
+    turn: int
+    """Which of the two sets of integers."""
 
 
 class Runner:
@@ -97,14 +99,15 @@ class Runner:
     def stage(self, step: Step, draws: Draws | None = None) -> Staged:
         """The host's part of a step: an engine does it while the step before runs."""
         layers, samples = self.prepare(step), step.samples
-        layers.inputs.fill(step, draws)
-        return Staged(layers, self._head(padded_rows(samples)) if samples else None, samples)
+        head = self._head(padded_rows(samples)) if samples else None
+        return Staged(layers, head, samples, layers.inputs.fill(step, draws))
 
     @torch.no_grad()
     def launch(self, staged: Staged, sent: Callable[[], None] | None = None) -> None:
         """Queue a step on the device. `sent` is called between the copy of its integers and its
-        kernels: measurements mark there where the device's part begins."""
-        staged.layers.inputs.send()
+        kernels: measurements mark there where the device's part begins. A step that was staged
+        while another ran is launched before a third is staged."""
+        staged.layers.inputs.send(staged.turn)
         if sent is not None:
             sent()
         staged.layers.run()
@@ -134,6 +137,7 @@ class Runner:
 
         def forward() -> None:
             self.head.take(inputs)
+            self.head.put_tokens(inputs["tokens"])
             model.forward(inputs, plans, self.cache, self.work)
 
         return Captured(inputs, self._captured(forward), plans)
@@ -164,7 +168,8 @@ class Runner:
         torch.cuda.synchronize(self.model.device)
         # By hand: `torch.cuda.graph` collects garbage and empties the allocator's cache each time.
         with torch.cuda.stream(self._stream):
-            graph.capture_begin(pool=self._pool)
+            # Of this thread only: NCCL has one of its own that asks after events.
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 work()
             finally:

@@ -110,7 +110,7 @@ def test_the_plan_and_the_merge() -> None:
         "_plan_kernel",
         {"start_ptr": "*i32", "limit_ptr": "*i32", "plan_ptr": "*i32"}
         | dict.fromkeys(("batch", "workers", "counters_a_sequence"), "i32"),
-        {"BATCH": 512, "WORKERS": 8, "TILE": 128, "RECORD": 16, "MERGE": 2, "LEAST": 2},
+        {"BATCH": 512, "WORKERS": 8, "TILE": 128, "RECORD": 16, "START": 3, "MERGE": 2, "LEAST": 2},
         divisible_by_16=("start_ptr", "limit_ptr", "plan_ptr"),
     )
     assert plan.spills == 0
