@@ -115,7 +115,7 @@ class Runner:
         """Wait for a step that was launched; its results."""
         if self.model.device.type == "cuda":
             torch.cuda.current_stream(self.model.device).synchronize()
-        return Result(*self.head.results(staged.samples))
+        return Result(*self.head.results(padded_rows(staged.samples), staged.samples))
 
     @torch.no_grad()
     def prepare(self, step: Step) -> Captured:
