@@ -89,11 +89,12 @@ def measure(job: Job) -> dict[str, Any]:
             _begin(job, loop)
             _steps_and_operators(job, loop)
             job.record["drift"] = _anchors_again(job, loop)
-        _end(job, loop)
-        job.store.finish()
     except BaseException:
         _end(job, loop)
         raise
+    else:
+        _end(job, loop)
+        job.store.finish()
     finally:
         job.store.close()
     return job.record

@@ -15,7 +15,7 @@ from fake_rig import FakeCard, FakeClock, FakeRig
 from calibrate import publish, run
 from calibrate.__main__ import main
 from calibrate.measure.talk import Talk
-from calibrate.samples import read_job, read_steps
+from calibrate.samples import Store, read_job, read_steps
 from calibrate.shapes import StepShape, shape_of
 from kaiju_sim.errors import UserError
 
@@ -169,6 +169,20 @@ def test_a_step_that_fails_is_told_and_left_out(tmp_path: Path) -> None:
     assert read_job(tmp_path / ID)["failed"] == {"decode/b512/c16384": why}
     assert result["failed"] == 1
     assert result["done"]["fit"] == result["planned"]["fit"] - 1
+
+
+def test_a_full_disk_at_the_end_counts_no_second_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(store: Store) -> None:
+        raise OSError("no space")
+
+    rig, clock = fresh_rig()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(Store, "tables", full)
+        go(tmp_path, rig, clock, only=("edge-decode",))
+    assert read_job(tmp_path / ID)["seconds"] == clock.seconds
+    assert go(tmp_path, *fresh_rig(), only=("edge-decode",))["done"]["fit"] == 7
 
 
 def test_a_kill_loses_the_last_few_visits_only(tmp_path: Path) -> None:
