@@ -57,6 +57,10 @@ def load_engine(
     """Random weights, all memory that is left for KV (or `kv_bytes`), random content in it, and
     each kernel compiled. UserError where the model does not fit."""
     mine = rank_config(config, ranks)
+    # What a model before left cached, one that failed in the middle, would count as used below.
+    gc.unfreeze()
+    gc.collect()
+    torch.cuda.empty_cache()
     try:
         state = random_state(config, seed, device, rank=rank, ranks=ranks)
         model = KaijuModel(mine, state, reduce)
