@@ -135,6 +135,7 @@ def _begin(job: Job, loop: StepLoop) -> None:
     """Take up what is there, or begin anew; measure the anchors where that is called for."""
     job.store.lock()
     if job.options.fresh:
+        _check_budget(job)  # before anything is lost
         job.store.clear()
     earlier = read_job(job.options.folder)
     now = _session(job)

@@ -81,6 +81,7 @@ def test_a_dry_run_of_variants(capsys: pytest.CaptureFixture[str]) -> None:
         (["--nonsense"], "--nonsense"),
         (["refit", "nobody-tp1"], "there are no samples in"),
         (["jobs", "--image", "x; rm y"], "--image"),
+        (["jobs", "--samples", "/"], "no name for a claim"),
         (["jobs", "-o", "/dev/null/x"], "cannot make"),
     ],
 )

@@ -276,6 +276,26 @@ def test_a_budget_below_the_minimum_is_refused(tmp_path: Path) -> None:
         go(tmp_path, *fresh_rig(), budget_s=10.0)
 
 
+def test_a_fresh_start_that_is_refused_removes_nothing(whole: Whole, tmp_path: Path) -> None:
+    shutil.copytree(whole.out, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(UserError, match="--budget"):
+        go(tmp_path, *fresh_rig(), budget_s=10.0, fresh=True)
+    assert read_steps(tmp_path / ID) == read_steps(whole.out / ID)
+
+
+def test_samples_of_a_job_that_is_not_complete_are_not_written(
+    whole: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(whole.out, tmp_path, dirs_exist_ok=True)
+    rig, clock = fresh_rig()
+    stop_after(rig, 50)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, rig, clock)
+    assert main(["refit", ID, "--out", str(tmp_path), "--write"]) == 2
+    assert "the job is not complete" in capsys.readouterr().err
+    assert not (tmp_path / ID / "profile.json").exists()
+
+
 def test_only_measures_what_is_named_and_fits_nothing(tmp_path: Path) -> None:
     result = go(tmp_path, *fresh_rig(), only=("edge-decode",))
     assert result["done"] == {"fit": 7, "heldout": 0, "anchor": 10}
