@@ -16,17 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kernels.timing import Call, Contender
+from calibrate.gpu.card import REASONS
 
 QUERY = "clocks.sm,clocks.mem,power.draw,temperature.gpu,clocks_event_reasons.active"
-REASONS = {
-    0x2: "application clocks",
-    0x4: "power cap",
-    0x8: "hardware slowdown",
-    0x20: "thermal (software)",
-    0x40: "thermal (hardware)",
-    0x80: "power brake",
-}
-"""Bits of clocks_event_reasons.active (NVML) that make a card slower; idle is none."""
 REPLAY_S = 2e-3
 PACKAGES = ("torch", "triton", "numpy", "torchao", "sageattention", "flashinfer-python")
 

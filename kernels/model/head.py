@@ -1,10 +1,13 @@
 """The end of a step: the last norm, logits, the next token of each sequence, classifier metrics."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import triton
+import triton.language as tl
 from numpy.typing import NDArray
 
 from kernels.model.model import KaijuModel, Stream
@@ -13,6 +16,17 @@ from kernels.sampling import sampling
 
 Classifier = Callable[[torch.Tensor], torch.Tensor]
 """From final hidden states, bf16 `[rows, hidden]`, to probabilities, float32 `[rows, heads]`."""
+
+
+BLOCK = 256
+
+
+@triton.jit(do_not_specialize=["count"])
+def _put_tokens(tokens_ptr, drawn_ptr, count, most, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    token = tl.load(tokens_ptr + at, mask=at < count, other=0)
+    drawn = tl.load(drawn_ptr - 1 - token, mask=(token < 0) & (token >= -most), other=0)
+    tl.store(tokens_ptr + at, tl.where(token < 0, drawn, token), mask=at < count)
 
 
 class _There(NamedTuple):
@@ -47,6 +61,20 @@ class Head:
         size = inputs.shape.samples
         self._sampled[:, :size].copy_(inputs["sampled"])
         self._seed[:size].copy_(inputs["sampled_seed"].view(torch.int64))
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """The tokens drawn last stay what they are, whatever the block draws and however it leaves
+        the stream: a step that is staged may name them."""
+        drawn = self._tokens.clone()
+        yield
+        self._tokens.copy_(drawn)
+
+    def put_tokens(self, tokens: torch.Tensor) -> None:
+        """Replace -1 - i by the token that the step before drew for its i-th sampled sequence."""
+        _put_tokens[(triton.cdiv(len(tokens), BLOCK),)](
+            tokens, self._tokens, len(tokens), self.most, BLOCK=BLOCK
+        )
 
     def forward(self, work: Stream, size: int) -> None:
         """Tokens, and metrics, of the first `size` of the sequences that were taken; they are on

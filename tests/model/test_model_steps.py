@@ -62,6 +62,39 @@ def test_decoding_a_text_is_prefilling_it():
         assert result.tokens.shape == (1,)
 
 
+def test_a_drawn_token_need_not_come_to_the_host():
+    bench = make_bench(two_layers(128))
+    tokens = prompt(bench.config, 9)
+    drawn, logits = {}, {}
+    for known in (True, False):
+        one, two = bench.store.new(), bench.store.new()
+        step = step_of(bench.config, [], [(one, tokens, True), (two, tokens[:4], True)])
+        drawn[known] = bench.runner.run(step).tokens
+        one.advance(9)
+        two.advance(4)
+        newest = drawn[known].tolist() if known else [-1, -2]
+        bench.decode([(two, newest[1]), (one, newest[0])])
+        logits[known] = bench.logits(2)
+    assert drawn[True].tolist() == drawn[False].tolist()
+    assert torch.equal(logits[True], logits[False])
+
+
+def test_the_next_step_can_be_staged_while_one_runs():
+    bench = make_bench(two_layers(128))
+    one, two = bench.store.new(), bench.store.new()
+    runner, tokens = bench.runner, prompt(bench.config, 9)
+    first = runner.stage(step_of(bench.config, [], [(one, tokens, True)]))
+    second = runner.stage(step_of(bench.config, [], [(two, tokens[:5], True)]))
+    assert first.layers is second.layers, "of one shape"
+    runner.launch(first)
+    found = runner.finish(first).tokens
+    runner.launch(second)
+    assert found.tolist() == bench.prefill(bench.store.new(), tokens).tokens.tolist()
+    again = runner.run(step_of(bench.config, [], [(bench.store.new(), tokens[:5], True)]))
+    runner.launch(second)
+    assert runner.finish(second).tokens.tolist() == again.tokens.tolist()
+
+
 def test_decodes_and_chunks_of_others_in_one_step_change_nothing(whole):
     bench, tokens, logits = whole
     one, two, three = (bench.store.new() for _ in range(3))
@@ -238,9 +271,13 @@ def test_a_step_that_is_staged_first_of_its_sizes_leaves_the_one_before_its_toke
     monkeypatch.setattr(runner, "_captured", warmed_up)
     staged = runner.stage(step)
     runner.launch(staged)
-    more = step_of(bench.config, [(other, 11) for other in others])
-    runner.stage(more)
+    more = step_of(bench.config, [(other, -1) for other in others])
+    after = runner.stage(more)
     assert runner.finish(staged).tokens.tolist() == expected.tolist()
+    runner.launch(after)
+    assert set(after.layers.inputs["tokens"][:17].tolist()) == set(expected.tolist())
+    with pytest.raises(AssertionError, match="before the next is launched"):
+        runner.finish(staged)
 
 
 def test_a_step_that_is_too_large_is_refused():

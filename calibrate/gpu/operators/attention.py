@@ -39,8 +39,7 @@ def loaded(bed: Bed, shape: StepShape) -> StepInputs:
     """A step's integers on the device, padded as the runner pads them."""
     step = bed.step(shape)
     inputs = StepInputs(shape_of(step), bed.model.config, bed.device)
-    inputs.fill(step)
-    inputs.send()
+    inputs.send(inputs.fill(step))
     return inputs
 
 

@@ -61,6 +61,8 @@ class Staged(NamedTuple):
     head: Callable[[], object] | None
     """Runs the head; None where no sequence gets a token."""
     samples: int
+    turn: int
+    """Which of the two sets of integers."""
 
 
 class Runner:
@@ -75,6 +77,7 @@ class Runner:
         self.head = head or Head(model)
         self.graphs = model.device.type == "cuda" if graphs is None else graphs
         self.work = model.make_work(padded_rows(rows))
+        self._launched: Staged | None = None
         self._layers: dict[Shape, Captured] = {}
         self._heads: dict[int, Callable[[], object]] = {}
         self._scratch: dict[tuple[int, ...], DecodePlan] = {}
@@ -97,14 +100,16 @@ class Runner:
     def stage(self, step: Step, draws: Draws | None = None) -> Staged:
         """The host's part of a step: an engine does it while the step before runs."""
         layers, samples = self.prepare(step), step.samples
-        layers.inputs.fill(step, draws)
-        return Staged(layers, self._head(padded_rows(samples)) if samples else None, samples)
+        head = self._head(padded_rows(samples)) if samples else None
+        return Staged(layers, head, samples, layers.inputs.fill(step, draws))
 
     @torch.no_grad()
     def launch(self, staged: Staged, sent: Callable[[], None] | None = None) -> None:
         """Queue a step on the device. `sent` is called between the copy of its integers and its
-        kernels: measurements mark there where the device's part begins."""
-        staged.layers.inputs.send()
+        kernels: measurements mark there where the device's part begins. A step that was staged
+        while another ran is launched before a third is staged."""
+        self._launched = staged
+        staged.layers.inputs.send(staged.turn)
         if sent is not None:
             sent()
         staged.layers.run()
@@ -112,7 +117,8 @@ class Runner:
             staged.head()
 
     def finish(self, staged: Staged) -> Result:
-        """Wait for a step that was launched; its results."""
+        """Wait for the step that was launched last; its results."""
+        assert staged is self._launched, "results are fetched before the next is launched"
         if self.model.device.type == "cuda":
             torch.cuda.current_stream(self.model.device).synchronize()
         return Result(*self.head.results(padded_rows(staged.samples), staged.samples))
@@ -134,6 +140,7 @@ class Runner:
 
         def forward() -> None:
             self.head.take(inputs)
+            self.head.put_tokens(inputs["tokens"])
             model.forward(inputs, plans, self.cache, self.work)
 
         return Captured(inputs, self._captured(forward), plans)
@@ -149,7 +156,8 @@ class Runner:
 
     def _head(self, size: int) -> Callable[[], object]:
         if size not in self._heads:
-            self._heads[size] = self._captured(lambda: self.head.forward(self.work, size))
+            with self.head.kept():
+                self._heads[size] = self._captured(lambda: self.head.forward(self.work, size))
         return self._heads[size]
 
     def _captured(self, work: Callable[[], object]) -> Callable[[], object]:

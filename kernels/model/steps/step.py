@@ -28,7 +28,8 @@ class DecodeRows:
     """Sequences that decode, one row each."""
 
     tokens: Ints
-    """`[n]`, the newest token of each."""
+    """`[n]`, the newest token of each; -1 - i: the one that the step before drew for its i-th
+    sampled sequence, which only the device knows while that step runs."""
     limit: Ints
     """`[n]`, how many keys each sees, its own included."""
     global_table: Ints
@@ -113,8 +114,8 @@ def padded_rows(rows: int) -> int:
     """Rows of the shape that serves so many.
 
     The shapes are those for which the products' tiles are made: a product takes less time for 192
-    rows than for 144 (docs/calibrate.md), so a step's time never falls as rows are added, and there
-    are few graphs.
+    rows than for 144 (docs/kernels-log.md). So a step's time never falls as rows are added, and
+    there are few graphs.
     """
     fitting = [size for size in CLASSES if size >= rows]
     return fitting[0] if fitting else -(-rows // CLASS_STEP) * CLASS_STEP
@@ -152,18 +153,18 @@ class StepInputs:
     - of samples: `sampled` `[4, samples]` (row, or -1; active; number of the token; bits of the
       temperature) and `sampled_seed` `[2 * samples]` (bits of int64).
 
-    Models without local layers have no local ones.
+    Models without local layers have no local ones. `fill` may be called while a step of the same
+    shape runs: it writes one of two sets beside, and has that brought to the device.
     """
 
     def __init__(self, shape: Shape, config: ModelConfig, device: torch.device | str) -> None:
         self.shape, self._window = shape, config.window
         places = _places(shape, table_entries(config), self.kinds)
         size = sum(_aligned(dims) for dims in places.values())
-        pin = torch.device(device).type == "cuda"
-        self._copied = torch.cuda.Event() if pin else None
-        self._host = torch.zeros(size, dtype=torch.int32, pin_memory=pin)
         self._device = torch.zeros(size, dtype=torch.int32, device=device)
-        self._on_host = {k: v.numpy() for k, v in _views(self._host, places).items()}
+        self._sets = [_Set(size, self._device.device, places) for _ in range(2)]
+        self._turn = 0
+        self._on_host = self._sets[0].views
         self._on_device = _views(self._device, places)
         for kind in self.kinds:  # nothing is written until a step is loaded
             self[f"{kind}_slots"].fill_(-1)
@@ -176,13 +177,14 @@ class StepInputs:
         """The pools that the model has."""
         return ("global",) if self._window is None else ("global", "local")
 
-    def fill(self, step: Step, draws: Draws | None = None) -> None:
-        """Put a step in, on the host's side: an engine does it while the step before runs. Tokens
-        are drawn greedily if nothing is said."""
-        host = self._on_host
+    def fill(self, step: Step, draws: Draws | None = None) -> int:
+        """Put a step into one of the two sets, for `send`: an engine does it while the step before
+        runs. Tokens are drawn greedily if nothing is said."""
         assert step.rows <= self.shape.rows, "the caller chose too small a shape"
-        if self._copied is not None:
-            self._copied.synchronize()  # the host's side may still be on its way
+        self._turn = 1 - self._turn
+        mine = self._sets[self._turn]
+        mine.wait()
+        self._on_host = host = mine.views
         self._load_decodes(step.decodes)
         if self.shape.chunks:
             self._load_chunks(step)
@@ -190,12 +192,12 @@ class StepInputs:
             host[f"{kind}_slots"][step.rows :] = -1
         rows = step.sampled_rows
         self._load_draws(rows, draws or Draws.greedy(len(rows)))
+        mine.bring()
+        return self._turn
 
-    def send(self) -> None:
-        """Copy it to the device, in the order of the stream."""
-        self._device.copy_(self._host, non_blocking=True)
-        if self._copied is not None:
-            self._copied.record()
+    def send(self, turn: int) -> None:
+        """Put a set in place, in the order of the stream."""
+        self._sets[turn].copy_to(self._device)
 
     def _start(self, kind: str, limit: Ints) -> Ints | int:
         """The first key that a token sees which sees those before `limit`."""
@@ -240,6 +242,46 @@ class StepInputs:
         sampled[2, :count] = draws.step
         sampled[3].view(np.float32)[:count] = draws.temperature
         self._on_host["sampled_seed"].view(np.int64)[:count] = draws.seed
+
+
+class _Set:
+    """The integers of a step on the host, and on their way to the device beside the stream of
+    steps. Without a GPU there is no such way."""
+
+    def __init__(
+        self, size: int, device: torch.device, places: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        self._is_gpu = device.type == "cuda"
+        self._host = torch.zeros(size, dtype=torch.int32, pin_memory=self._is_gpu)
+        self._there = torch.zeros(size, dtype=torch.int32, device=device)
+        self.views = {k: v.numpy() for k, v in _views(self._host, places).items()}
+        if self._is_gpu:
+            self._stream = torch.cuda.Stream(device)
+            self._arrived, self._read = torch.cuda.Event(), torch.cuda.Event()
+            self._read.record()  # after the zeros
+
+    def wait(self) -> None:
+        """Until the host's side may be written again."""
+        if self._is_gpu:
+            self._arrived.synchronize()
+
+    def bring(self) -> None:
+        """Start the copy to the device."""
+        if not self._is_gpu:
+            return
+        with torch.cuda.stream(self._stream):
+            self._read.wait()  # a step that is queued may still read what lies there
+            self._there.copy_(self._host, non_blocking=True)
+            self._arrived.record()
+
+    def copy_to(self, target: torch.Tensor) -> None:
+        """Copy the integers on the device, in the order of the current stream."""
+        if not self._is_gpu:
+            target.copy_(self._host)
+            return
+        self._arrived.wait()
+        target.copy_(self._there)
+        self._read.record()
 
 
 def _places(shape: Shape, entries: int, kinds: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
