@@ -120,8 +120,8 @@ def refit(
     folder, target = sample_folder(name, out), profile_file(name, out)
     profile = fitted(folder)
     if write:
-        if why := is_enough(read_job(folder)):
-            raise UserError(f"--write: {why}", folder)
+        if read_job(folder).get("complete") is False:
+            raise UserError("--write: the job is not complete (the same command goes on)", folder)
         write_profile(profile, target)
     _print(result(folder, profile, target))
 

@@ -15,7 +15,7 @@ from fake_rig import FakeCard, FakeClock, FakeRig
 from calibrate import publish, run
 from calibrate.__main__ import main
 from calibrate.measure.talk import Talk
-from calibrate.samples import Store, read_job, read_steps, write_job
+from calibrate.samples import read_job, read_steps
 from calibrate.shapes import StepShape, shape_of
 from kaiju_sim.errors import UserError
 
@@ -171,21 +171,6 @@ def test_a_step_that_fails_is_told_and_left_out(tmp_path: Path) -> None:
     assert result["done"]["fit"] == result["planned"]["fit"] - 1
 
 
-def test_a_full_disk_at_the_end_counts_no_second_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(store: Store) -> None:
-        raise OSError("no space")
-
-    rig, clock = fresh_rig()
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "tables", full)
-        with pytest.raises(OSError, match="no space"):
-            go(tmp_path, rig, clock, only=("edge-decode",))
-    assert read_job(tmp_path / ID)["seconds"] == clock.seconds
-    assert go(tmp_path, *fresh_rig(), only=("edge-decode",))["done"]["fit"] == 7
-
-
 def test_a_kill_loses_the_last_few_visits_only(tmp_path: Path) -> None:
     """Nothing runs at the end of a killed process: parts are on disk already."""
     rig, clock = fresh_rig()
@@ -274,24 +259,6 @@ def test_slower_than_expected_still_measures_the_minimum(tmp_path: Path) -> None
 def test_a_budget_below_the_minimum_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--budget: .*300 held-out steps"):
         go(tmp_path, *fresh_rig(), budget_s=10.0)
-
-
-def test_a_fresh_start_that_is_refused_removes_nothing(whole: Whole, tmp_path: Path) -> None:
-    shutil.copytree(whole.out, tmp_path, dirs_exist_ok=True)
-    with pytest.raises(UserError, match="--budget"):
-        go(tmp_path, *fresh_rig(), budget_s=10.0, fresh=True)
-    assert read_steps(tmp_path / ID) == read_steps(whole.out / ID)
-
-
-def test_samples_of_a_job_that_is_not_complete_are_not_written(
-    whole: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(whole.out, tmp_path, dirs_exist_ok=True)
-    job = read_job(tmp_path / ID) | {"complete": False}
-    write_job(tmp_path / ID, job)
-    assert main(["refit", ID, "--out", str(tmp_path), "--write"]) == 2
-    assert "the job is not complete" in capsys.readouterr().err
-    assert not (tmp_path / ID / "profile.json").exists()
 
 
 def test_only_measures_what_is_named_and_fits_nothing(tmp_path: Path) -> None:
