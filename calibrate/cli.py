@@ -109,7 +109,6 @@ def refit(
     """Fit the raw samples of a profile again and print its figures."""
     from calibrate.publish import (
         fitted,
-        is_enough,
         profile_file,
         result,
         sample_folder,
