@@ -64,6 +64,7 @@ def load_engine(
     try:
         state = random_state(config, seed, device, rank=rank, ranks=ranks)
         model = KaijuModel(mine, state, reduce)
+        torch.cuda.empty_cache()  # what drawing the weights has left would count as used
         free = kv_bytes if kv_bytes is not None else torch.cuda.mem_get_info(device)[0] - reserve
         free = least(free, device)  # the ranks' pools are alike: they run the same steps
         plan = plan_cache(mine, free, context=CONTEXT, rows=max_rows, chunks=MOST_CHUNKS)

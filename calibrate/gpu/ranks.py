@@ -8,11 +8,13 @@ an all-reduce that nobody joins.
 import contextlib
 import os
 import signal
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,8 @@ class Ranks:
     processes: Sequence[BaseProcess]
     pipes: Sequence[Connection]
     meeting: Path
+    closing: threading.Event = field(default_factory=threading.Event)
+    """Set when the others are to end: an end before that is a failure."""
 
     @classmethod
     def start(cls, config: ModelConfig, ranks: int) -> "Ranks":
@@ -54,7 +58,19 @@ class Ranks:
             there.close()
             processes.append(process)
             pipes.append(here)
-        return cls(config, processes, pipes, folder / "meeting")
+        started = cls(config, processes, pipes, folder / "meeting")
+        threading.Thread(target=started._watch, daemon=True).start()
+        return started
+
+    def _watch(self) -> None:
+        """End this process too when another rank is gone and this one does not see it, because it
+        waits in a sum that will never come. What was measured is on disk."""
+        wait([process.sentinel for process in self.processes])
+        if self.closing.wait(WAIT_S):
+            return
+        codes = [process.exitcode for process in self.processes]
+        sys.stderr.write(f"another rank ended unexpectedly (exit codes {codes})\n")
+        os._exit(2)
 
     def join(self) -> Reduce:
         """Rank 0 joins them; what adds up over all."""
@@ -77,6 +93,7 @@ class Ranks:
 
     def close(self) -> None:
         """End them."""
+        self.closing.set()
         for pipe in self.pipes:
             try:
                 pipe.send(("end",))
