@@ -139,6 +139,8 @@ def _begin(job: Job, loop: StepLoop) -> None:
         job.store.clear()
     earlier = read_job(job.options.folder)
     now = _session(job)
+    if earlier and not earlier.get("sessions"):
+        raise UserError("job.json names no session (--fresh begins anew)", job.options.folder)
     changed = must_compare(earlier["sessions"][-1], now) if earlier else []
     job.store.open()
     job.pace.earlier_s = earlier.get("seconds", 0.0)

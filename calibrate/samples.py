@@ -205,7 +205,7 @@ def read_job(folder: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read: {error} (--fresh begins anew)", file) from error
-    if not isinstance(found, dict) or not {"id", "sessions"} <= set(found):
+    if not isinstance(found, dict):
         raise UserError("is not a job (--fresh begins anew)", file)
     return found
 
