@@ -107,10 +107,21 @@ def refit(
     debug: _Debug = False,
 ) -> None:
     """Fit the raw samples of a profile again and print its figures."""
-    from calibrate.publish import fitted, profile_file, publish, result, sample_folder
+    from calibrate.publish import (
+        fitted,
+        profile_file,
+        result,
+        sample_folder,
+        write_profile,
+    )
+    from calibrate.samples import read_job
 
     folder, target = sample_folder(name, out), profile_file(name, out)
-    profile = publish(folder, target) if write else fitted(folder)
+    profile = fitted(folder)
+    if write:
+        if read_job(folder).get("complete") is False:
+            raise UserError("--write: the job is not complete (the same command goes on)", folder)
+        write_profile(profile, target)
     _print(result(folder, profile, target))
 
 

@@ -89,11 +89,12 @@ def measure(job: Job) -> dict[str, Any]:
             _begin(job, loop)
             _steps_and_operators(job, loop)
             job.record["drift"] = _anchors_again(job, loop)
-        _end(job, loop)
-        job.store.finish()
     except BaseException:
         _end(job, loop)
         raise
+    else:
+        _end(job, loop)
+        job.store.finish()
     finally:
         job.store.close()
     return job.record
@@ -134,9 +135,12 @@ def _begin(job: Job, loop: StepLoop) -> None:
     """Take up what is there, or begin anew; measure the anchors where that is called for."""
     job.store.lock()
     if job.options.fresh:
+        _check_budget(job)  # before anything is lost
         job.store.clear()
     earlier = read_job(job.options.folder)
     now = _session(job)
+    if earlier and not earlier.get("sessions"):
+        raise UserError("job.json names no session (--fresh begins anew)", job.options.folder)
     changed = must_compare(earlier["sessions"][-1], now) if earlier else []
     job.store.open()
     job.pace.earlier_s = earlier.get("seconds", 0.0)

@@ -2,16 +2,17 @@
 
 from kaiju_sim.catalog.models import Model
 from kaiju_sim.errors import UserError
-from kernels.model.config import HEAD_DIM, ModelConfig, blocks_of_six
+from kernels.model.config import HEAD_DIM, ModelConfig, blocks_of_six, check_ranks
 
 WEIGHTS = {1: "int8", 2: "bfloat16"}
 KV = {1: "int8", 2: "float16"}
 
 
-def config_of(model: Model) -> ModelConfig:
+def config_of(model: Model, tensor_parallel: int = 1) -> ModelConfig:
     """The model of a catalog entry, with Kaiju's order of layers.
 
-    UserError for what this code cannot run: a gated FFN, another head width, another order.
+    UserError for what this code cannot run: a gated FFN, another head width, another order, heads
+    that so many ranks cannot share.
     """
     if model.head_dim != HEAD_DIM or model.ffn_matrices != 2 or not model.tied_embedding:
         raise UserError(
@@ -19,11 +20,16 @@ def config_of(model: Model) -> ModelConfig:
             "matrices and a tied embedding"
         )
     global_layers, owner = _order(model)
-    return ModelConfig(
+    config = ModelConfig(
         model.name, model.hidden, model.heads, model.ffn, model.vocab, kv_owner=owner,
         global_layers=global_layers, kv_heads=model.kv_heads, window=model.window,
         weights=WEIGHTS[model.weight_bytes], kv=KV[model.kv_bytes],  # type: ignore[arg-type]
     )  # fmt: skip
+    try:
+        check_ranks(config, tensor_parallel)
+    except ValueError as error:
+        raise UserError(f"{model.name} cannot be measured with --tp: {error}") from error
+    return config
 
 
 def _order(model: Model) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -58,12 +58,17 @@ def is_enough(job: Mapping[str, Any]) -> str:
 def publish(folder: Path, target: Path) -> Profile:
     """Fit the samples and write the profile."""
     profile = fitted(folder)
+    write_profile(profile, target)
+    return profile
+
+
+def write_profile(profile: Profile, target: Path) -> None:
+    """Write it, whole or not at all."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make {target.parent}: {error.strerror}") from error
     write_file(target, profile_json(profile).encode())
-    return profile
 
 
 def result(folder: Path, profile: Profile | None, target: Path | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from calibrate.job import Job, Options, make_job, measure
 from calibrate.measure.clock import Clock, SystemClock
 from calibrate.measure.seam import Request, Rig
 from calibrate.measure.talk import Talk
+from calibrate.models import config_of
 from calibrate.provenance import catalog_gpu, profile_id
 from calibrate.publish import is_enough, profile_file, publish, result, sample_folder, shown
 from calibrate.samples import read_job
@@ -63,6 +64,7 @@ class Asked:
 
 def dry_run(asked: Asked, variants: Sequence[str], gpu: str, out: Print) -> dict[str, Any]:
     """Print what would be measured, on a card assumed to be `gpu` if none is named."""
+    _check(asked, variants)
     chosen = find_gpu(gpu if asked.gpu == "auto" else asked.gpu)
     plans = [_plan(asked, variant, chosen.name, out) for variant in _each(variants)]
     return {"dry_run": True, **plans[0]} if not variants else {"dry_run": True, "variants": plans}
@@ -75,6 +77,10 @@ def _plan(asked: Asked, variant: str | None, gpu: str, out: Print) -> dict[str, 
     plan = make_plan(
         options.model, asked.tensor_parallel, capacity, variant, asked.heldout, is_long=is_long
     )
+    if variant is None and not plan.anchors:
+        raise UserError(
+            f"{options.id}: no step fits beside the weights (--tp takes more GPUs, --gpu another)"
+        )
     plan = only(plan, asked.only)
     estimate = estimate_for(find_gpu(gpu), options.model, asked.tensor_parallel)
     out(f"{options.id} (pools by memory arithmetic: the real engine's may differ)")
@@ -127,6 +133,7 @@ def _each(variants: Sequence[str]) -> list[str | None]:
 
 def _check(asked: Asked, variants: Sequence[str]) -> None:
     """Mistakes in the options, before anything is built."""
+    config_of(asked.dimensions(None), asked.tensor_parallel)
     for variant in _each(variants):
         asked.dimensions(variant)
     if asked.gpu != "auto" and asked.gpu not in gpu_names():

@@ -93,6 +93,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.parts = folder / "parts"
+        self._done = folder / "parts.done"
         self.visits: dict[str, list[Visit]] = {}
         self._waiting: list[Visit] = []
         self._next = 1
@@ -118,11 +119,12 @@ class Store:
 
     def open(self) -> None:
         """Read what is there."""
+        shutil.rmtree(self._done, ignore_errors=True)
         self.parts.mkdir(parents=True, exist_ok=True)
         files = sorted(self.parts.glob("part-*.json"))
         for visit in (visit for file in files for visit in _read_part(file)):
             self._keep(visit)
-        self._next = len(files) + 1
+        self._next = int(files[-1].stem.removeprefix("part-")) + 1 if files else 1
         if not files:
             self.write(_from_tables(self.folder))
 
@@ -150,16 +152,25 @@ class Store:
 
     def forget_changed(self, rows: Mapping[str, Row]) -> list[str]:
         """Leave out what is not of the plan, or has another shape there: ids that are forgotten."""
-        gone = [key for key, found in self.visits.items() if rows.get(key) != found[0].row]
-        for key in gone:
-            del self.visits[key]
+        gone = []
+        for key, found in list(self.visits.items()):
+            # Visit by visit: parts may hold an id's visits under one plan and under another.
+            same = [visit for visit in found if visit.row == rows.get(key)]
+            if len(same) < len(found):
+                gone.append(key)
+                del self.visits[key]
+            if same:
+                self.visits[key] = same
         return gone
 
     def finish(self) -> None:
         """Write the tables and remove the parts."""
         self.flush()
         self.tables()
-        shutil.rmtree(self.parts, ignore_errors=True)
+        # All at once: a few parts that were left would be taken for all that was measured.
+        shutil.rmtree(self._done, ignore_errors=True)
+        self.parts.rename(self._done)
+        shutil.rmtree(self._done, ignore_errors=True)
 
     def tables(self) -> None:
         """Write the two tables."""
@@ -170,7 +181,8 @@ class Store:
 
     def clear(self) -> None:
         """Begin anew: everything measured in this folder is removed."""
-        shutil.rmtree(self.parts, ignore_errors=True)
+        for parts in (self.parts, self._done):
+            shutil.rmtree(parts, ignore_errors=True)
         for name in ("steps.parquet", "operators.parquet", "job.json"):
             (self.folder / name).unlink(missing_ok=True)
 

@@ -57,9 +57,14 @@ def load_engine(
     """Random weights, all memory that is left for KV (or `kv_bytes`), random content in it, and
     each kernel compiled. UserError where the model does not fit."""
     mine = rank_config(config, ranks)
+    # What a model before left cached, one that failed in the middle, would count as used below.
+    gc.unfreeze()
+    gc.collect()
+    torch.cuda.empty_cache()
     try:
         state = random_state(config, seed, device, rank=rank, ranks=ranks)
         model = KaijuModel(mine, state, reduce)
+        torch.cuda.empty_cache()  # what drawing the weights has left would count as used
         free = kv_bytes if kv_bytes is not None else torch.cuda.mem_get_info(device)[0] - reserve
         free = least(free, device)  # the ranks' pools are alike: they run the same steps
         plan = plan_cache(mine, free, context=CONTEXT, rows=max_rows, chunks=MOST_CHUNKS)

@@ -5,12 +5,16 @@ the captured graphs. A rank that fails says why and ends; rank 0 then raises ins
 an all-reduce that nobody joins.
 """
 
+import contextlib
 import os
+import signal
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -37,6 +41,8 @@ class Ranks:
     processes: Sequence[BaseProcess]
     pipes: Sequence[Connection]
     meeting: Path
+    closing: threading.Event = field(default_factory=threading.Event)
+    """Set when the others are to end: an end before that is a failure."""
 
     @classmethod
     def start(cls, config: ModelConfig, ranks: int) -> "Ranks":
@@ -52,7 +58,19 @@ class Ranks:
             there.close()
             processes.append(process)
             pipes.append(here)
-        return cls(config, processes, pipes, folder / "meeting")
+        started = cls(config, processes, pipes, folder / "meeting")
+        threading.Thread(target=started._watch, daemon=True).start()
+        return started
+
+    def _watch(self) -> None:
+        """End this process too when another rank is gone and this one does not see it, because it
+        waits in a sum that will never come. What was measured is on disk."""
+        wait([process.sentinel for process in self.processes])
+        if self.closing.wait(WAIT_S):
+            return
+        codes = [process.exitcode for process in self.processes]
+        sys.stderr.write(f"another rank ended unexpectedly (exit codes {codes})\n")
+        os._exit(2)
 
     def join(self) -> Reduce:
         """Rank 0 joins them; what adds up over all."""
@@ -75,6 +93,7 @@ class Ranks:
 
     def close(self) -> None:
         """End them."""
+        self.closing.set()
         for pipe in self.pipes:
             try:
                 pipe.send(("end",))
@@ -83,19 +102,22 @@ class Ranks:
         for process in self.processes:
             process.join(WAIT_S)
             if process.is_alive():
-                process.terminate()
-        if torch.distributed.is_initialized():
-            parallel.leave()
+                process.kill()
         self.meeting.unlink(missing_ok=True)
         self.meeting.parent.rmdir()
+        if torch.distributed.is_initialized():
+            parallel.leave()
 
     def _say(self, *what: Any) -> None:
         for pipe, process in zip(self.pipes, self.processes, strict=True):
-            if pipe.poll():
-                raise UserError(f"another rank failed: {pipe.recv()}")
-            if not process.is_alive():
-                raise UserError("another rank ended unexpectedly")
-            pipe.send(what)
+            try:
+                if pipe.poll():
+                    raise UserError(f"another rank failed: {pipe.recv()}")
+                pipe.send(what)
+            except (EOFError, OSError) as error:
+                raise UserError(
+                    f"another rank ended unexpectedly (exit code {process.exitcode})"
+                ) from error
 
 
 def time_reduce(hidden: int, rows: int) -> float:
@@ -105,7 +127,8 @@ def time_reduce(hidden: int, rows: int) -> float:
     reduce(value)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Of this thread only: NCCL has one of its own that asks after events.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         for _ in range(REPEATS):
             reduce(value)
     graph.replay()
@@ -118,6 +141,10 @@ def time_reduce(hidden: int, rows: int) -> float:
 
 def _serve(config: ModelConfig, rank: int, ranks: int, meeting: str, pipe: Connection) -> None:
     """What a rank's process does."""
+    # A terminal and Slurm tell every process; rank 0 says when it is the end, between two steps:
+    # the sums of a step that others had left would never come.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     try:
         device = torch.device("cuda", rank)
         torch.cuda.set_device(device)
@@ -133,14 +160,20 @@ def _serve(config: ModelConfig, rank: int, ranks: int, meeting: str, pipe: Conne
 
 
 def _obey(engine: Engine, pipe: Connection) -> None:
-    """Do what rank 0 says until it says that this is the end."""
+    """Do what rank 0 says until it says that this is the end.
+
+    A step for which the pools are too small is refused here as there, before any sum: rank 0 leaves
+    it out and goes on.
+    """
     step = None
     while True:
         what, *rest = pipe.recv()
         if what == "end":
             return
         if what == "prepare":
-            step = prepare_step(engine, *rest)
+            step = None
+            with contextlib.suppress(ValueError):
+                step = prepare_step(engine, *rest)
         elif what == "reduce":
             time_reduce(engine.config.hidden, *rest)
         else:

@@ -1,5 +1,6 @@
 """Opens a model on the GPUs of this machine for the measuring job."""
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -36,21 +37,21 @@ class TorchRig:
         return self.engine.compile_s
 
     def close(self) -> None:
-        """End the other ranks, and give all memory back."""
-        self.steps.close()
-        self.operators.close()
-        self.links.close()
-        self.card.close()
-        if self.others is not None:
-            self.others.close()
-        self.__dict__.clear()
-        torch.cuda.empty_cache()
+        """End the other ranks, and give all memory back: whatever one of them raises, as all do
+        after an error on the GPU, the others are closed, too."""
+        with contextlib.ExitStack() as last_first:
+            last_first.callback(torch.cuda.empty_cache)
+            last_first.callback(self.__dict__.clear)
+            if self.others is not None:
+                last_first.callback(self.others.close)
+            for part in (self.card, self.links, self.operators, self.steps):
+                last_first.callback(part.close)
 
 
 def make_rig(request: Request) -> TorchRig:
     """The model of a request, with random weights. UserError where it cannot be run here."""
-    config = config_of(request.model)
     ranks = request.tensor_parallel
+    config = config_of(request.model, ranks)
     _check_card()
     device = torch.device("cuda", 0)
     torch.cuda.set_device(device)
@@ -58,15 +59,14 @@ def make_rig(request: Request) -> TorchRig:
     try:
         reduce = others.join() if others is not None else None
         engine = load_engine(config, device, ranks=ranks, reduce=reduce)
-        card = GpuCard(count=ranks)
+        summed = None if others is None else others.all_reduce
+        operators = TorchOperators(engine.model, engine.cache, all_reduce=summed)
+        links, steps = TorchLinks(device, summed), TorchSteps(engine, others)
+        return TorchRig(engine, GpuCard(count=ranks), steps, operators, links, others)
     except BaseException:
         if others is not None:
             others.close()
         raise
-    summed = None if others is None else others.all_reduce
-    operators = TorchOperators(engine.model, engine.cache, all_reduce=summed)
-    links = TorchLinks(device, summed)
-    return TorchRig(engine, card, TorchSteps(engine, others), operators, links, others)
 
 
 def _check_card() -> None:

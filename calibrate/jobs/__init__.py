@@ -36,13 +36,16 @@ class Filling:
         for name in ("image", "samples"):
             if not SAFE.fullmatch(getattr(self, name)):
                 raise UserError(f"--{name}: {getattr(self, name)[:60]!r} has characters of a shell")
+        claim = re.sub(r"[^a-z0-9.-]+", "-", self.samples.lower()).strip("-.")
+        if not claim:
+            raise UserError(f"--samples: {self.samples!r} is no name for a claim")
         seconds = math.ceil(self.budget_s) + STARTING_S
         return {
             "model": self.model,
             "gpus": str(self.tensor_parallel),
             "image": self.image,
             "samples": self.samples,
-            "claim": re.sub(r"[^a-z0-9-]+", "-", self.samples.lower()).strip("-"),
+            "claim": claim,
             "budget": self.budget.replace(" ", ""),
             "seconds": str(seconds),
             "minutes": str(math.ceil(seconds / 60)),

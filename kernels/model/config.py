@@ -164,6 +164,15 @@ def variant(
     return changed if share_kv else replace(changed, kv_owner=every)
 
 
+def check_ranks(config: ModelConfig, ranks: int) -> None:
+    """ValueError unless heads and FFN divide by the ranks, and K and V are the same on all."""
+    for name, size in (("heads", config.heads), ("ffn", config.ffn // 16)):
+        if ranks < 1 or size % ranks:
+            raise ValueError(f"ranks: is {ranks}, must divide the model's {name} ({size})")
+    if ranks > 1 and config.kv_heads > 1 and config.kv_heads % ranks:
+        raise ValueError(f"ranks: is {ranks}, must divide its KV heads ({config.kv_heads})")
+
+
 def _check_sizes(config: ModelConfig) -> None:
     if config.heads < 1 or config.kv_heads < 1 or config.heads % config.kv_heads:
         raise ValueError(

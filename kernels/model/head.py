@@ -1,6 +1,8 @@
 """The end of a step: the last norm, logits, the next token of each sequence, classifier metrics."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,12 +29,20 @@ def _put_tokens(tokens_ptr, drawn_ptr, count, most, BLOCK: tl.constexpr):
     tl.store(tokens_ptr + at, tl.where(token < 0, drawn, token), mask=at < count)
 
 
+class _There(NamedTuple):
+    """Results on the host, pinned where there is a GPU."""
+
+    tokens: torch.Tensor
+    metrics: torch.Tensor | None
+
+
 class Head:
     """Norm, logits and sampling, and the classifier where there is one, for up to `most` sequences.
 
     Which rows are sampled and how lies on the device, where `take` puts it at the beginning of a
     step; the results are copied to the host at its end. So the head of a number of sequences is one
-    graph, whatever the step's shape.
+    graph, whatever the step's shape. Each such number has memory of its own on the host: capturing
+    runs the work once, maybe before the results of the step before have been fetched.
     """
 
     def __init__(
@@ -44,14 +54,21 @@ class Head:
         self._sampled = torch.zeros((4, most), dtype=torch.int32, device=device)
         self._seed = torch.zeros(most, dtype=torch.int64, device=device)
         self._tokens = torch.zeros(most, dtype=torch.int32, device=device)
-        self._tokens_there = torch.zeros(most, dtype=torch.int32, pin_memory=self._is_gpu)
-        self._metrics_there: torch.Tensor | None = None
+        self._there: dict[int, _There] = {}
 
     def take(self, inputs: StepInputs) -> None:
         """Keep a step's sampled sequences on the device."""
         size = inputs.shape.samples
         self._sampled[:, :size].copy_(inputs["sampled"])
         self._seed[:size].copy_(inputs["sampled_seed"].view(torch.int64))
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """The tokens drawn last stay what they are, whatever the block draws and however it leaves
+        the stream: a step that is staged may name them."""
+        drawn = self._tokens.clone()
+        yield
+        self._tokens.copy_(drawn)
 
     def put_tokens(self, tokens: torch.Tensor) -> None:
         """Replace -1 - i by the token that the step before drew for its i-th sampled sequence."""
@@ -68,17 +85,28 @@ class Head:
             logits, temperature.view(torch.float32), self._seed[:size], step, active=active,
             out=self._tokens[:size],
         )  # fmt: skip
-        self._tokens_there[:size].copy_(self._tokens[:size], non_blocking=True)
-        if self.classifier is None:
-            return
-        metrics = self.classifier(self.model.hidden(work, rows))
-        if self._metrics_there is None:
-            shape = (self.most, metrics.shape[1])
-            self._metrics_there = torch.zeros(shape, pin_memory=self._is_gpu)
-        self._metrics_there[:size].copy_(metrics, non_blocking=True)
+        metrics = None
+        if self.classifier is not None:
+            metrics = self.classifier(self.model.hidden(work, rows))
+        there = self._host(size, metrics)
+        there.tokens.copy_(self._tokens[:size], non_blocking=True)
+        if metrics is not None and there.metrics is not None:
+            there.metrics.copy_(metrics, non_blocking=True)
 
-    def results(self, count: int) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:
-        """Tokens and metrics of the first `count` sequences of the step that ended last."""
-        metrics = self._metrics_there
-        found = None if metrics is None or not count else metrics[:count].numpy().copy()
-        return self._tokens_there[:count].numpy().copy(), found
+    def results(
+        self, size: int, count: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:
+        """Tokens and metrics of the first `count` sequences of the step that ended last, of those
+        whose head was run for `size`."""
+        if not count:
+            return np.zeros(0, np.int32), None
+        tokens, metrics = self._there[size]
+        found = None if metrics is None else metrics[:count].numpy().copy()
+        return tokens[:count].numpy().copy(), found
+
+    def _host(self, size: int, metrics: torch.Tensor | None) -> _There:
+        if size not in self._there:
+            tokens = torch.zeros(size, dtype=torch.int32, pin_memory=self._is_gpu)
+            room = None if metrics is None else torch.zeros(metrics.shape, pin_memory=self._is_gpu)
+            self._there[size] = _There(tokens, room)
+        return self._there[size]

@@ -8,7 +8,7 @@ all logits, from the same sums, so they draw the same tokens without a word.
 With one KV head every rank needs all of K and V: each projects them, and holds the whole KV cache.
 The alternative is to divide the batch for attention: each rank holds KV of half the sequences and
 attends for them with all heads, between two all-to-all exchanges of queries and results a layer.
-What each costs is measured and written in docs/calibrate.md.
+What each costs is measured and written in docs/models.md.
 """
 
 import datetime

@@ -179,6 +179,42 @@ def test_the_store_writes_every_few_visits_and_reads_them_again(tmp_path: Path) 
     assert median(last.seconds("operator/qkv/rows16")) == 4.5
 
 
+def test_a_finish_that_is_killed_while_it_removes_parts_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    store.open()
+    for number in range(24):
+        store.add(visit(f"operator/qkv{number}/rows16", float(number)))
+
+    def killed(folder: Path, **_: object) -> None:
+        if folder.exists():
+            next(folder.iterdir()).unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("calibrate.samples.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.finish()
+    again = Store(tmp_path)
+    again.open()
+    assert len(again.visits) == 24
+
+
+def test_a_plan_that_comes_back_is_not_given_the_samples_of_the_one_between(
+    tmp_path: Path,
+) -> None:
+    store, other = Store(tmp_path), visit("operator/qkv/rows16", 9.0)
+    other.row["shape"] = json.dumps({"rows": 17})
+    store.open()
+    store.write([visit("operator/qkv/rows16", 1.0), other, visit("operator/qkv/rows16", 2.0)])
+    plan = {"operator/qkv/rows16": visit("operator/qkv/rows16").row}
+    assert store.forget_changed(plan) == ["operator/qkv/rows16"]
+    assert store.seconds("operator/qkv/rows16") == [1.0, 2.0]
+    assert store.forget_changed({}) == ["operator/qkv/rows16"]
+    assert not store.visits
+
+
 def test_samples_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.parts.mkdir()

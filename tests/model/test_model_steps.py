@@ -37,6 +37,18 @@ def test_a_prompt_in_chunks_is_the_prompt_at_once(whole):
     kv.free()
 
 
+def test_chunks_across_the_ends_of_pages_and_windows_are_the_prompt_at_once():
+    bench = make_bench(two_layers(128))
+    tokens = prompt(bench.config, 170)
+    whole_kv, kv = bench.store.new(), bench.store.new()
+    bench.prefill(whole_kv, tokens)
+    logits, parts = bench.logits(170), []
+    for piece in np.split(tokens, [60, 135]):
+        bench.prefill(kv, piece)
+        parts.append(bench.logits(len(piece)))
+    assert distance(torch.cat(parts), logits) < SAME
+
+
 def test_decoding_a_text_is_prefilling_it():
     bench = make_bench(two_layers(128))
     tokens = prompt(bench.config, 131)
@@ -243,6 +255,29 @@ def test_the_memory_plan_fills_both_pools_with_the_same_sequences():
     assert cache.of(4).k.data_ptr() == cache.of(2).k.data_ptr()
     with pytest.raises(ValueError, match="hold no sequence"):
         plan_cache(config, 1_000_000, context=1024, rows=512, chunks=4)
+
+
+def test_a_step_that_is_staged_first_of_its_sizes_leaves_the_one_before_its_tokens(monkeypatch):
+    bench = make_bench(two_layers(128), rows=64)
+    runner = bench.runner
+
+    def warmed_up(work):
+        work()  # what capturing a graph begins with
+        return work
+
+    kv, others = bench.store.new(), [bench.store.new() for _ in range(17)]
+    step = step_of(bench.config, [(kv, 9)])
+    expected = runner.run(step).tokens
+    monkeypatch.setattr(runner, "_captured", warmed_up)
+    staged = runner.stage(step)
+    runner.launch(staged)
+    more = step_of(bench.config, [(other, -1) for other in others])
+    after = runner.stage(more)
+    assert runner.finish(staged).tokens.tolist() == expected.tolist()
+    runner.launch(after)
+    assert set(after.layers.inputs["tokens"][:17].tolist()) == set(expected.tolist())
+    with pytest.raises(AssertionError, match="before the next is launched"):
+        runner.finish(staged)
 
 
 def test_a_step_that_is_too_large_is_refused():

@@ -74,7 +74,8 @@ class GraphTimer:
         torch.cuda.synchronize(self._device)
         graph = torch.cuda.CUDAGraph()
         # By hand: `torch.cuda.graph` collects garbage and empties the allocator's cache each time.
-        graph.capture_begin()
+        # Of this thread only: NCCL has one of its own that asks after events.
+        graph.capture_begin(capture_error_mode="thread_local")
         try:
             for call in calls:
                 call()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from kernels.model.config import HEAD_DIM, ModelConfig
+from kernels.model.config import HEAD_DIM, ModelConfig, check_ranks
 
 State = dict[str, torch.Tensor]
 
@@ -115,15 +115,6 @@ def _gain(config: ModelConfig, part: str) -> float:
         "down": (OUT_STD, middle, config.ffn),
     }[part]
     return target / (inputs * count**0.5)
-
-
-def check_ranks(config: ModelConfig, ranks: int) -> None:
-    """ValueError unless heads and FFN divide by the ranks, and K and V are the same on all."""
-    for name, size in (("heads", config.heads), ("ffn", config.ffn // 16)):
-        if ranks < 1 or size % ranks:
-            raise ValueError(f"ranks: is {ranks}, must divide the model's {name} ({size})")
-    if ranks > 1 and config.kv_heads > 1 and config.kv_heads % ranks:
-        raise ValueError(f"ranks: is {ranks}, must divide its KV heads ({config.kv_heads})")
 
 
 def rank_config(config: ModelConfig, ranks: int) -> ModelConfig:

@@ -77,6 +77,7 @@ class Runner:
         self.head = head or Head(model)
         self.graphs = model.device.type == "cuda" if graphs is None else graphs
         self.work = model.make_work(padded_rows(rows))
+        self._launched: Staged | None = None
         self._layers: dict[Shape, Captured] = {}
         self._heads: dict[int, Callable[[], object]] = {}
         self._scratch: dict[tuple[int, ...], DecodePlan] = {}
@@ -107,6 +108,7 @@ class Runner:
         """Queue a step on the device. `sent` is called between the copy of its integers and its
         kernels: measurements mark there where the device's part begins. A step that was staged
         while another ran is launched before a third is staged."""
+        self._launched = staged
         staged.layers.inputs.send(staged.turn)
         if sent is not None:
             sent()
@@ -115,10 +117,11 @@ class Runner:
             staged.head()
 
     def finish(self, staged: Staged) -> Result:
-        """Wait for a step that was launched; its results."""
+        """Wait for the step that was launched last; its results."""
+        assert staged is self._launched, "results are fetched before the next is launched"
         if self.model.device.type == "cuda":
             torch.cuda.current_stream(self.model.device).synchronize()
-        return Result(*self.head.results(staged.samples))
+        return Result(*self.head.results(padded_rows(staged.samples), staged.samples))
 
     @torch.no_grad()
     def prepare(self, step: Step) -> Captured:
@@ -153,7 +156,8 @@ class Runner:
 
     def _head(self, size: int) -> Callable[[], object]:
         if size not in self._heads:
-            self._heads[size] = self._captured(lambda: self.head.forward(self.work, size))
+            with self.head.kept():
+                self._heads[size] = self._captured(lambda: self.head.forward(self.work, size))
         return self._heads[size]
 
     def _captured(self, work: Callable[[], object]) -> Callable[[], object]:

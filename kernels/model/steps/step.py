@@ -197,7 +197,7 @@ class StepInputs:
 
     def send(self, turn: int) -> None:
         """Put a set in place, in the order of the stream."""
-        self._device.copy_(self._sets[turn].taken())
+        self._sets[turn].copy_to(self._device)
 
     def _start(self, kind: str, limit: Ints) -> Ints | int:
         """The first key that a token sees which sees those before `limit`."""
@@ -257,7 +257,8 @@ class _Set:
         self.views = {k: v.numpy() for k, v in _views(self._host, places).items()}
         if self._is_gpu:
             self._stream = torch.cuda.Stream(device)
-            self._arrived = torch.cuda.Event()
+            self._arrived, self._read = torch.cuda.Event(), torch.cuda.Event()
+            self._read.record()  # after the zeros
 
     def wait(self) -> None:
         """Until the host's side may be written again."""
@@ -269,15 +270,18 @@ class _Set:
         if not self._is_gpu:
             return
         with torch.cuda.stream(self._stream):
+            self._read.wait()  # a step that is queued may still read what lies there
             self._there.copy_(self._host, non_blocking=True)
             self._arrived.record()
 
-    def taken(self) -> torch.Tensor:
-        """The integers, for work queued on the current stream."""
+    def copy_to(self, target: torch.Tensor) -> None:
+        """Copy the integers on the device, in the order of the current stream."""
         if not self._is_gpu:
-            return self._host
+            target.copy_(self._host)
+            return
         self._arrived.wait()
-        return self._there
+        target.copy_(self._there)
+        self._read.record()
 
 
 def _places(shape: Shape, entries: int, kinds: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
