@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from serving_crowd import MS, Crowd
-from serving_twin import constant_curves, largest, limits_with, reference_log, serve
+from serving_limits import constant_curves, limits_with
+from serving_twin import largest, reference_log, serve
 
 import calibrate.engine.engine
 import kaiju_sim.engine.reference
