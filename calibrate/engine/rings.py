@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.engine.pages import FreePages
+from kaiju_sim.engine.limits import Limits
 
 Point = tuple[int, int]
 """Where a window is retained: (stream, end in blocks of it)."""
@@ -29,6 +30,26 @@ class Copy(NamedTuple):
 
     source: int
     target: int
+
+
+PARTIAL = (1, 1, 8)
+"""Prompts that may stand beyond a point and not be through, by batching policy. In the order of
+admission only the last one of a step is cut short; by deadline an earlier one may come before it,
+which takes a higher tier or a preempted message each time."""
+
+
+def reserve_pages(limits: Limits) -> int:
+    """Local pages beside the windows that an engine with these limits needs at most.
+
+    A chunk of n tokens needs ceil((n - 2) / block) pages beside its ring; the pages before a point
+    are those of a ring but one, and a prompt has two points.
+    """
+    if limits.windows == 0:
+        return 0
+    block = 1 << limits.shift
+    chunks = min(limits.max_seqs, limits.token_budget // 3)
+    before = -(-limits.window // block)
+    return limits.token_budget // block + chunks + 2 * before * PARTIAL[limits.policy]
 
 
 @dataclass

@@ -10,6 +10,7 @@ from calibrate.engine.clock import FakeClock
 from calibrate.engine.engine import Engine, Event, Sizes
 from calibrate.engine.executor import StepPlan
 from calibrate.engine.requests import Answer
+from calibrate.engine.rings import reserve_pages
 from kaiju_sim.engine.intake import enqueue
 from kaiju_sim.engine.layout import NEVER, World
 from kaiju_sim.engine.limits import Limits
@@ -21,7 +22,7 @@ from kaiju_sim.fleet.reference import viewed
 from kaiju_sim.steptime.curves import Curves
 
 CONTEXT = 1024
-RESERVE = 80
+RESERVE = 40
 
 
 class LoggedLoop(ReferenceLoop):
@@ -152,7 +153,7 @@ def serve(
     """The engine on these messages, with a fake clock and a made-up model."""
     clock, log = FakeClock(), list[Event]()
     executor = CheckedExecutor(clock, curves)
-    sizes = Sizes(blocks, RESERVE, CONTEXT, len(messages))
+    sizes = Sizes(blocks, reserve_pages(limits), CONTEXT, len(messages))
     engine = Engine(limits, curves, sizes, executor, clock, log.append)
     executor.engine, executor.spoil = engine, spoil
     local = engine.mirror.rings.free.total if engine.mirror.rings else 0
