@@ -7,7 +7,7 @@ import torch
 
 from calibrate.engine.engine import Sizes
 from calibrate.engine.executor import ChunkRows, DecodeRow, Draw, StepPlan
-from calibrate.engine.rings import Copy
+from calibrate.engine.rings import Copy, reserve_pages
 from kaiju_sim.engine.limits import Limits
 from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
@@ -108,11 +108,14 @@ def sizes_of(config: ModelConfig, plan: CachePlan, limits: Limits, inside: int) 
         raise ValueError(f"block_tokens: is {1 << limits.shift}, must be {PAGE}, a page's")
     if limits.windows == 0 and 0 < plan.local_pages < plan.global_pages:
         raise ValueError("windows: without them the local pool must be as large as the global one")
-    if limits.windows and limits.windows * window_pages(config) > plan.local_pages:
-        raise ValueError(f"windows: are {limits.windows}, the cache has {plan.windows}")
     if limits.window != (config.window or 0):
         raise ValueError(f"window: is {limits.window}, the model's is {config.window}")
-    reserve = plan.local_pages - limits.windows * window_pages(config)
+    reserve = max(0, plan.local_pages - limits.windows * window_pages(config))
+    if limits.windows and reserve < reserve_pages(limits):
+        raise ValueError(
+            f"windows: beside {limits.windows} the cache has {reserve} pages for chunks, must have"
+            f" {reserve_pages(limits)}"
+        )
     return Sizes(plan.global_pages, reserve, table_entries(config) * PAGE, inside)
 
 
