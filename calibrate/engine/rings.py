@@ -41,13 +41,13 @@ which takes a higher tier or a preempted message each time."""
 def reserve_pages(limits: Limits) -> int:
     """Local pages beside the windows that an engine with these limits needs at most.
 
-    A chunk of n tokens needs ceil((n - 2) / block) pages beside its ring; the pages before a point
+    A chunk of n tokens needs ceil((n - 1) / block) pages beside its ring; the pages before a point
     are those of a ring but one, and a prompt has two points.
     """
     if limits.windows == 0:
         return 0
     block = 1 << limits.shift
-    chunks = min(limits.max_seqs, limits.token_budget // 3)
+    chunks = min(limits.max_seqs, limits.token_budget // 2)
     before = -(-limits.window // block)
     return limits.token_budget // block + chunks + 2 * before * PARTIAL[limits.policy]
 
@@ -114,8 +114,7 @@ class LocalPages:
             self._put(q, ring, place, kept.pages)
             ring.spare = kept.spare
         self.forget(x for x in gone if x != source)
-        while len(ring) < self.ring:
-            ring.spare.append(self.free.take())
+        self._fill(ring)
         if source >= 0 and source not in gone:
             pages = self.kept[source].pages
             targets = [ring.spare.pop() for _ in pages]
@@ -128,7 +127,7 @@ class LocalPages:
         wanted = range(start // self.block, (start + count - 1) // self.block + 1)
         missing = [i for i in wanted if i not in ring.held]
         if missing:
-            self._trim(ring, max(0, start + 1 - self.window) // self.block)
+            self._trim(ring, self._first(start - 1))
         for i in missing:
             self._put(q, ring, i + 1, [ring.spare.pop() if ring.spare else self.free.take()])
 
@@ -151,6 +150,7 @@ class LocalPages:
             pages = [self._part_with(ring, i, copy=i in still) for i in places]
             spare = [self.free.take() for _ in range(self.ring - len(pages))]
             self._keep(x, Kept(new[x], pages, spare))
+        self._fill(ring)
         self.end(q, computed)
 
     def leave(self, q: int, place: int, new: Mapping[int, Point]) -> None:
@@ -163,6 +163,11 @@ class LocalPages:
             return
         self.free.give_back([*ring.held.values(), *ring.spare])
 
+    def _fill(self, ring: Ring) -> None:
+        """A ring has the pages of a window at least."""
+        while len(ring) < self.ring:
+            ring.spare.append(self.free.take())
+
     def _keep(self, x: int, kept: Kept) -> None:
         self.kept[x] = kept
         self.record_at[kept.point] = x
@@ -173,8 +178,13 @@ class LocalPages:
         return kept
 
     def _before(self, place: int) -> range:
-        """The places whose pages a token at `place` may see."""
-        return range(max(0, place - self.ring + 1), place)
+        """The places of which the last token before `place` sees something, or the next one. The
+        last one is computed again where all of a prompt is cached."""
+        return range(self._first(place * self.block - 1), place)
+
+    def _first(self, token: int) -> int:
+        """The first place of which that token of a sequence sees something."""
+        return max(0, token + 1 - self.window) // self.block
 
     def _put(self, q: int, ring: Ring, place: int, pages: list[int]) -> None:
         """These pages of request q stand before `place`."""

@@ -183,7 +183,7 @@ def test_a_reserve_that_is_too_small_is_noticed() -> None:
 
 def test_the_reserve_is_what_chunks_and_points_need() -> None:
     assert reserve_pages(limits_with()) == 48 // 4 + 8 + 6
-    assert reserve_pages(limits_with(policy=2, token_budget=9)) == 9 // 4 + 3 + 8 * 6
+    assert reserve_pages(limits_with(policy=2, token_budget=9)) == 9 // 4 + 4 + 8 * 6
     assert reserve_pages(limits_with(windows=0)) == 0
 
 
