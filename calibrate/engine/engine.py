@@ -26,7 +26,7 @@ from kaiju_sim.engine.policy.kv.prefix import take
 from kaiju_sim.engine.policy.pacing import Batch
 from kaiju_sim.engine.policy.queues import count_load
 from kaiju_sim.engine.policy.withdraw import leave_line, withdraw
-from kaiju_sim.engine.record import deliver, hand_over_shed, record_gap, record_prompt
+from kaiju_sim.engine.record import deliver, hand_over_shed, record_prompt
 from kaiju_sim.fleet.reference import viewed
 from kaiju_sim.steptime.curves import Curves
 
@@ -231,11 +231,8 @@ class Engine:
 
     def _say(self, s: Sequence, token: int, t: int) -> None:
         """A token for its client."""
-        fate = self.world.fates[s.slot]
-        if s.made:
-            record_gap(self.world, t - s.answer.token_at[-1], 1)
-        else:
-            fate.first = t
+        if not s.answer.tokens:
+            self.world.fates[s.slot].first = t
         self._r.generated += 1
         self._r.tokens += 1
         s.add(token, t)
