@@ -70,6 +70,7 @@ class Engine:
     ) -> None:  # fmt: skip
         """An empty engine. `curves`: step times that policy may predict with."""
         assert limits.replicas == 1, "an engine is one replica"
+        limits = limits._replace(timeout_ns=0)  # patience is the clients': they cancel
         arrays = make_engine(
             limits, curves, sizes.blocks, requests=sizes.inside, nodes=sizes.blocks + 64
         )

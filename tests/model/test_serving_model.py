@@ -7,11 +7,12 @@ from model_bench import distance, make_bench, prompt, two_layers
 from serving_limits import constant_curves, limits_with
 
 from calibrate.engine.clock import FakeClock
-from calibrate.engine.engine import Engine, Event
+from calibrate.engine.engine import Event
 from calibrate.engine.pages import Piece
 from calibrate.engine.requests import Request
-from calibrate.engine.rings import Copy
-from calibrate.gpu.serve.executor import ModelExecutor, batches, copy_pages, sizes_of
+from calibrate.engine.rings import Copy, reserve_pages
+from calibrate.gpu.serve.executor import batches, copy_pages, sizes_of
+from calibrate.gpu.serve.opening import fitted, open_engine
 from kernels.model.steps.step import Ints
 
 CONFIG = two_layers(128)
@@ -24,12 +25,10 @@ class Small:
 
     def __init__(self, **changes: int) -> None:
         bench = make_bench(CONFIG, rows=192, kv_bytes=3_000_000)
-        limits = limits_with(shift=7, window=128, windows=5, token_budget=128, **changes)
-        sizes = sizes_of(CONFIG, bench.runner.cache.plan, limits, 8)
         self.bench, self.log = bench, list[Event]()
-        executor = ModelExecutor(bench.runner)
-        self.engine = Engine(
-            limits, constant_curves(), sizes, executor, FakeClock(), self.log.append
+        limits = limits_with(token_budget=128, **changes)
+        self.engine = open_engine(
+            bench.runner, limits, constant_curves(), FakeClock(), 8, self.log.append
         )
 
     def logits(self, tokens: Ints, *names: Piece) -> torch.Tensor:
@@ -81,3 +80,20 @@ def test_limits_that_are_not_the_caches_are_refused(changes: dict[str, int], wor
     limits = limits_with(**({"shift": 7, "window": 128, "windows": 5} | changes))
     with pytest.raises(ValueError, match=word):
         sizes_of(CONFIG, bench.runner.cache.plan, limits, 8)
+
+
+def test_an_engine_has_the_windows_that_the_pool_holds_beside_its_reserve() -> None:
+    bench = make_bench(CONFIG, rows=192, kv_bytes=3_000_000)
+    plan, limits = bench.runner.cache.plan, limits_with(token_budget=128)
+    fit = fitted(limits, CONFIG, plan)
+    sizes = sizes_of(CONFIG, plan, fit, 8)
+    assert (fit.shift, fit.window) == (7, 128)
+    assert 0 <= sizes.reserve - reserve_pages(fit) < 2
+    assert sizes.reserve + 2 * fit.windows == plan.local_pages
+    assert fitted(limits._replace(windows=0, retain=2), CONFIG, plan).retain == 0
+    with pytest.raises(ValueError, match="no room"):
+        fitted(limits._replace(token_budget=100_000), CONFIG, plan)
+    with pytest.raises(ValueError, match="rows"):
+        open_engine(
+            bench.runner, limits._replace(token_budget=193), constant_curves(), FakeClock(), 8
+        )
