@@ -108,7 +108,8 @@ class Engine:
         now, r = self._clock.now_ns(), self._r
         self._take_in(now + 1)
         for answer in self.door.cancelled():
-            self._cancel(next(s for s in self._inside.values() if s.answer is answer), now)
+            for s in [s for s in self._inside.values() if s.answer is answer]:
+                self._cancel(s, now)
         if 0 <= r.pending <= now:
             r.pending = -1
             self._step(now)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.engine.clock import FakeClock
+from calibrate.engine.clock import Clock, FakeClock
 from calibrate.engine.rings import Copy
 from kaiju_sim.engine.policy.pacing import Batch, attention_ns
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
@@ -78,6 +78,44 @@ def predicted_ns(curves: Curves, plan: StepPlan) -> int:
     fixed = fixed_ns(curves, batch.rows + batch.decodes, batch.decodes + plan.filling)
     decode = decode_ns(curves, plan.context, plan.window) if batch.decodes else 0.0
     return step_ns(fixed, decode, attention_ns(curves, batch, 0))
+
+
+class StepTime(NamedTuple):
+    """A step that was run."""
+
+    begin: int
+    """When its plan was handed over, in ns of the engine's clock."""
+    took: int
+    predicted: int
+    """By the simulator's curves."""
+    decodes: int
+    chunks: int
+    rows: int
+    """New prompt tokens of all chunks."""
+    context: int
+    """Sum of the running sequences' contexts."""
+    pairs: int
+    """Query-key pairs of the chunks."""
+    copies: int
+
+
+class TimedExecutor:
+    """Another executor, with what each step took beside what the curves say. What is between one
+    step's end and the next one's begin, while there is work, is the engine's own."""
+
+    def __init__(self, inner: Executor, clock: Clock, curves: Curves) -> None:
+        self.steps: list[StepTime] = []
+        self._inner, self._clock, self._curves = inner, clock, curves
+
+    def run(self, plan: StepPlan) -> Sequence[int]:
+        """The inner one's tokens."""
+        begin = self._clock.now_ns()
+        tokens = self._inner.run(plan)
+        took, predicted = self._clock.now_ns() - begin, predicted_ns(self._curves, plan)
+        counts = len(plan.decodes), len(plan.chunks), plan.batch.rows, plan.context
+        pairs, copies = plan.batch.pairs, len(plan.copies)
+        self.steps.append(StepTime(begin, took, predicted, *counts, pairs, copies))
+        return tokens
 
 
 @dataclass

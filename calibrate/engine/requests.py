@@ -29,6 +29,10 @@ class FullError(RefusedError):
     """There is no room now: come again later."""
 
 
+class ClosedError(RefusedError):
+    """It takes nothing any more."""
+
+
 class State(Enum):
     """What has become of a request."""
 
@@ -163,7 +167,7 @@ class Door:
         request = checked(request, self.bounds)
         with self.news:
             if self._closed:
-                raise RefusedError("the engine is shutting down")
+                raise ClosedError("the engine is shutting down")
             if self._inside >= self.bounds.waiting:
                 raise FullError(f"{self._inside} requests are inside, which is all that are taken")
             arrival = self._clock.now_ns() if at is None else at

@@ -137,6 +137,8 @@ def test_other_places() -> None:
         assert (await client("GET", "/health"))[0] == 200
         assert json.loads((await client("GET", "/v1/models"))[1])["data"][0]["id"] == "tiny"
         assert (await client("GET", "/nothing"))[0] == 404
+        engine.door.close()
+        assert (await client("POST", "/v1/completions", ask()))[0] == 503
 
     talk(story)
 

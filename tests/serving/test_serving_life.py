@@ -13,7 +13,7 @@ from serving_twin import CONTEXT, RESERVE, CheckedExecutor, largest
 
 from calibrate.engine.clock import FakeClock, WallClock
 from calibrate.engine.engine import Engine, Event, Sizes
-from calibrate.engine.executor import StepPlan
+from calibrate.engine.executor import FakeExecutor, StepPlan, TimedExecutor
 from calibrate.engine.mirror import Mirror
 from calibrate.engine.pages import NoPagesError, Piece
 from calibrate.engine.requests import Answer, FullError, RefusedError, Request, State
@@ -81,6 +81,33 @@ def test_who_is_cancelled_leaves_nothing_behind(policy: int) -> None:
             seen.add((answer.admitted >= 0, bool(answer.tokens), bool(answer.preempted)))
     assert seen >= {(False, False, False), (True, False, False), (True, True, False)}
     assert engine.world.engine.replicas[0].load == 0
+
+
+def test_whoever_is_cancelled_twice_ends_once() -> None:
+    engine = echo_engine()
+    answers = [engine.door.submit(request(most=9)) for _ in range(2)]
+    engine.advance()
+    for _ in range(2):
+        engine.door.cancel(answers[0])
+    engine.door.close()
+    engine.run()
+    assert [answer.state for answer in answers] == [State.CANCELLED, State.DONE]
+
+
+def test_steps_are_timed_beside_what_the_curves_say() -> None:
+    clock, curves = FakeClock(), constant_curves()
+    executor = TimedExecutor(FakeExecutor(clock, curves), clock, curves)
+    sizes = Sizes(60, RESERVE, 64, 4)
+    engine = Engine(limits_with(), curves, sizes, executor, clock)
+    engine.door.submit(request(prompt=6, most=3), at=5)
+    engine.door.close()
+    engine.run()
+    assert [step.begin for step in executor.steps] == [5, 5 + 10 * MS, 5 + 20 * MS]
+    assert {(step.took, step.predicted) for step in executor.steps} == {(10 * MS, 10 * MS)}
+    assert [step.decodes for step in executor.steps] == [0, 1, 1]
+    first = executor.steps[0]
+    assert (first.chunks, first.rows, first.pairs, first.context) == (1, 6, 21, 0)
+    assert executor.steps[2].context == 8
 
 
 def test_a_stop_token_ends_an_answer() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from calibrate.engine.engine import Engine
-from calibrate.engine.requests import Answer, FullError, RefusedError, State
+from calibrate.engine.requests import Answer, ClosedError, FullError, RefusedError, State
 from calibrate.engine.server.completions import BadRequest, chunk_of, named, parse, usage_of
 from calibrate.engine.server.names import Namer
 
@@ -93,6 +93,8 @@ class Server:
             return self.engine.door.submit(request, news.tell)
         except FullError as error:
             raise Problem(429, str(error)) from error
+        except ClosedError as error:
+            raise Problem(503, str(error)) from error
         except RefusedError as error:
             raise Problem(400, str(error)) from error
 
