@@ -1,0 +1,1 @@
+"""A serving engine for one replica: the simulator's policy decides, an executor runs each step."""

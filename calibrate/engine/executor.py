@@ -1,0 +1,135 @@
+"""What runs a step, as a seam: the GPU, or a fake that only lets time pass."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate.engine.clock import Clock, FakeClock
+from calibrate.engine.rings import Copy
+from kaiju_sim.engine.policy.pacing import Batch, attention_ns
+from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
+
+
+class Draw(NamedTuple):
+    """How a token is drawn."""
+
+    temperature: float
+    seed: int
+    made: int
+    """Number of the token in its answer."""
+
+
+class DecodeRow(NamedTuple):
+    """A sequence that decodes."""
+
+    slot: int
+    """Its row of the page tables."""
+    token: int
+    """Its newest token."""
+    keys: int
+    """Tokens that it sees, the newest included."""
+    draw: Draw
+
+
+class ChunkRows(NamedTuple):
+    """A piece of one prompt."""
+
+    slot: int
+    tokens: NDArray[np.int32]
+    start: int
+    """Tokens before it, whose KV is there."""
+    draw: Draw | None
+    """How its token is drawn; None: its prompt goes on."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One step: what is computed, and where KV lies and goes."""
+
+    decodes: Sequence[DecodeRow]
+    chunks: Sequence[ChunkRows]
+    copies: Sequence[Copy]
+    """Local pages to copy first, in this order."""
+    global_tables: NDArray[np.int32]
+    """`[slots, entries]`; read while the step is run, not kept."""
+    local_tables: NDArray[np.int32]
+    batch: Batch
+    """The same as policy decided it."""
+    filling: int
+    """Prompts under way."""
+    context: int
+    window: int
+    """Sums over running sequences: contexts, and contexts up to the window."""
+
+
+class Executor(Protocol):
+    """Runs steps, one at a time."""
+
+    def run(self, plan: StepPlan) -> Sequence[int]:
+        """Run a step to its end: a token of each decode, then of each prompt that ends."""
+
+
+def predicted_ns(curves: Curves, plan: StepPlan) -> int:
+    """The step's duration by the simulator's curves, as its loops compute it."""
+    batch = plan.batch
+    fixed = fixed_ns(curves, batch.rows + batch.decodes, batch.decodes + plan.filling)
+    decode = decode_ns(curves, plan.context, plan.window) if batch.decodes else 0.0
+    return step_ns(fixed, decode, attention_ns(curves, batch, 0))
+
+
+class StepTime(NamedTuple):
+    """A step that was run."""
+
+    begin: int
+    """When its plan was handed over, in ns of the engine's clock."""
+    took: int
+    predicted: int
+    """By the simulator's curves."""
+    decodes: int
+    chunks: int
+    rows: int
+    """New prompt tokens of all chunks."""
+    context: int
+    """Sum of the running sequences' contexts."""
+    pairs: int
+    """Query-key pairs of the chunks."""
+    copies: int
+
+
+class TimedExecutor:
+    """Another executor, with what each step took beside what the curves say. What is between one
+    step's end and the next one's begin, while there is work, is the engine's own."""
+
+    def __init__(self, inner: Executor, clock: Clock, curves: Curves) -> None:
+        self.steps: list[StepTime] = []
+        self._inner, self._clock, self._curves = inner, clock, curves
+
+    def run(self, plan: StepPlan) -> Sequence[int]:
+        """The inner one's tokens."""
+        begin = self._clock.now_ns()
+        tokens = self._inner.run(plan)
+        took, predicted = self._clock.now_ns() - begin, predicted_ns(self._curves, plan)
+        counts = len(plan.decodes), len(plan.chunks), plan.batch.rows, plan.context
+        pairs, copies = plan.batch.pairs, len(plan.copies)
+        self.steps.append(StepTime(begin, took, predicted, *counts, pairs, copies))
+        return tokens
+
+
+@dataclass
+class FakeExecutor:
+    """Lets time pass on a fake clock as the curves say, and makes tokens up."""
+
+    clock: FakeClock
+    curves: Curves
+    token: Callable[[int, int], int] = field(default=lambda slot, made: (slot + made) % 97)
+    """From the slot and the number of the token."""
+
+    def run(self, plan: StepPlan) -> list[int]:
+        """Nothing is computed."""
+        self.clock.advance(predicted_ns(self.curves, plan))
+        rows = [(row.slot, row.draw.made) for row in plan.decodes]
+        rows += [(c.slot, c.draw.made) for c in plan.chunks if c.draw is not None]
+        return [self.token(slot, made) for slot, made in rows]

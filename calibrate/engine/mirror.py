@@ -1,0 +1,218 @@
+"""The physical mirror: what policy does to names and counts, done to pages.
+
+Policy is followed, not repeated. Three kinds of record are watched: nodes and retained windows say
+which streams and points were touched, and a request's `number` is written at the moment it is
+admitted. What became of a touched stream or window is read from policy's own tables, by policy's
+own look-ups. The engine tells the rest: whose prompt is computed, who grew, who left. After each of
+these, free pages are as many as policy counts.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate.engine.pages import GlobalPages, Path, Piece
+from calibrate.engine.rings import Copy, LocalPages, Point
+from calibrate.engine.watch import watched
+from kaiju_sim.engine.layout import Engine
+from kaiju_sim.engine.policy.kv.index import find
+from kaiju_sim.engine.policy.kv.prefix import local_stream
+from kaiju_sim.engine.policy.kv.windows import window_find
+from kaiju_sim.fleet.reference import viewed
+
+
+class Mirror:
+    """Pages of one replica, the first of `engine`. `engine` is then what policy has to be given."""
+
+    def __init__(self, engine: Engine, reserve: int, entries: int) -> None:
+        """For an empty engine of plain arrays. `reserve`: pages of the local pool beside the
+        windows; `entries`: pages of the longest sequence. ValueError for what is not mirrored."""
+        limits, cache = engine.limits, engine.caches
+        if limits.candidates > 1 or int(cache["host"][0]) + int(cache["host_windows"][0]) > 0:
+            raise ValueError("pages are not mirrored for candidates or for a host-memory tier")
+        slots = engine.requests.size
+        self.pages = GlobalPages(int(cache["free"][0]), slots, entries)
+        self.rings: LocalPages | None = None
+        if limits.windows:
+            tables = np.zeros((slots, entries), np.int32)
+            block = 1 << limits.shift
+            self.rings = LocalPages(limits.windows, reserve, tables, limits.window, block)
+        self._streams: set[int] = set()
+        self._points: set[int] = set()
+        self.on_admit: Callable[[int], None] = lambda q: None
+        """Told of each admission, when its pages are there."""
+        self.engine = self._watch(engine)
+
+    @property
+    def global_tables(self) -> NDArray[np.int32]:
+        """`[slots, entries]`."""
+        return self.pages.tables
+
+    @property
+    def local_tables(self) -> NDArray[np.int32]:
+        """`[slots, entries]`; without windows local KV lives with the global blocks."""
+        return self.pages.tables if self.rings is None else self.rings.tables
+
+    def path(self, q: int) -> Path:
+        """Request q's path as the cache names it."""
+        e = self.engine
+        lo = q * e.limits.stride
+        pieces = (e.segments[s] for s in range(lo, lo + e.limits.stride))
+        return [Piece(local_stream(piece.stream, 0), int(piece.n)) for piece in pieces]
+
+    def computed(self, q: int) -> None:
+        """Policy has been told that request q's prompt is computed."""
+        if self.engine.limits.prefix_cache:
+            self.pages.commit(q, self.path(q))
+        if self.rings is not None:
+            gone, new = self._windows()
+            self.rings.forget(gone)
+            self.rings.retain(q, int(self.engine.requests[q].prompt), new)
+
+    def grew(self, q: int) -> None:
+        """Policy has taken one block more for request q (evictions have been settled)."""
+        self.pages.grow(q)
+
+    def left(self, q: int) -> None:
+        """Request q has left, or has been withdrawn."""
+        path = self.path(q)
+        if self.engine.limits.prefix_cache:
+            self.pages.commit(q, path)
+        self.pages.release(q)
+        if self.rings is not None:
+            gone, new = self._windows()
+            self.rings.forget(gone)
+            self.rings.leave(q, sum(piece.blocks for piece in path), new)
+
+    def settle(self) -> None:
+        """Blocks that policy has evicted are free pages."""
+        for stream in self._streams:
+            self.pages.shorten(stream, self._length(stream))
+        self._streams.clear()
+
+    def begin(self, q: int, start: int, count: int) -> None:
+        """The next step computes tokens [start, start + count) of request q."""
+        if self.rings is not None:
+            self.rings.begin(q, start, count)
+
+    def end(self, q: int, computed: int) -> None:
+        """So many tokens of request q are computed, more of its prompt to come."""
+        if self.rings is not None:
+            self.rings.end(q, computed)
+
+    def take_copies(self) -> list[Copy]:
+        """What to copy before the next step, from now on the caller's."""
+        if self.rings is None:
+            return []
+        copies, self.rings.copies = self.rings.copies, []
+        return copies
+
+    def conserve(self) -> None:
+        """Free, cached and held pages are all pages, of both pools, as policy counts them."""
+        c = self.engine.caches[0]
+        assert len(self.pages.free) == c.free, "global pages and policy's count differ"
+        if self.rings is not None:
+            assert len(self.rings.kept) == c.windows_kept, "kept windows and policy's count differ"
+            spare = len(self.rings.free) + self.rings.borrowed - self.rings.reserve
+            assert spare == c.windows_free * self.rings.ring, "local pages and policy's differ"
+
+    def check(self) -> None:
+        """Each page has one owner, names are those of policy's tree. Linear in the pools."""
+        self.conserve()
+        self.pages.check()
+        for stream, pages in self.pages.streams.items():
+            assert len(pages) == self._length(stream), "a stream's length and policy's differ"
+        if self.rings is not None:
+            self.rings.check()
+            assert all(self._point(x) == kept.point for x, kept in self.rings.kept.items())
+
+    def _watch(self, engine: Engine) -> Engine:
+        told: dict[str, Any] = {
+            "nodes": watched(engine.nodes, {"n": self._touch_node}),
+            "windows": watched(engine.windows, {"newer": self._touch_window}),
+            "requests": watched(engine.requests, {"number": self._numbered}),
+        }
+        seen: Engine = viewed(engine._replace(**told))
+        return seen
+
+    def _touch_node(self, x: int) -> None:
+        self._streams.add(int(self.engine.nodes[x].stream))
+
+    def _touch_window(self, x: int) -> None:
+        self._points.add(x)
+
+    def _numbered(self, q: int) -> None:
+        """Policy has admitted request q (or its record is made new, with number 0)."""
+        v = self.engine.requests[q]
+        if v.number == 0:
+            return
+        self.settle()
+        path = self.path(q)
+        self.pages.admit(q, path, int(v.named), int(v.blocks))
+        if self.rings is not None:
+            gone, new = self._windows()
+            assert not new, "an admission retains no window"
+            place = -(-int(v.hit) >> self.engine.limits.shift)
+            self.rings.admit(q, self._resumed(path, place), place, gone)
+            self.rings.rings[q].points = points_of(path, place)
+        self.on_admit(q)
+
+    def _resumed(self, path: Path, place: int) -> int:
+        """The record of the window that stands at `place` of the path, as it was before."""
+        if place == 0:
+            return -1
+        wanted = next(point for point, at in ends_of(path, place) if at == place)
+        assert self.rings is not None
+        return self.rings.record_at[wanted]
+
+    def _windows(self) -> tuple[list[int], dict[int, Point]]:
+        """Records that are no retained windows any more, and new ones, since the last call."""
+        assert self.rings is not None
+        gone: list[int] = []
+        new: dict[int, Point] = {}
+        for x in sorted(self._points):
+            was, now = self.rings.kept.get(x), self._point(x)
+            if was is not None and was.point != now:
+                gone.append(x)
+            if now is not None and (was is None or was.point != now):
+                new[x] = now
+        self._points.clear()
+        return gone, new
+
+    def _point(self, x: int) -> Point | None:
+        """What record x retains now."""
+        e = self.engine
+        v = e.windows[x]
+        stream, end = int(v.stream), int(v.end)
+        return (stream, end) if window_find(e.windows, e.window_index, stream, end) == x else None
+
+    def _length(self, stream: int) -> int:
+        """Blocks of a stream in the cache."""
+        e, at = self.engine, 0
+        while (x := find(e.nodes, e.node_index, stream, at)) >= 0:
+            at += int(e.nodes[x].n)
+        return at
+
+
+def ends_of(path: Path, most: int) -> list[tuple[Point, int]]:
+    """Points on a path up to block `most`: of each piece its last block there, and its place."""
+    ends: list[tuple[Point, int]] = []
+    at = 0
+    for stream, blocks in path:
+        here = min(blocks, most - at)
+        if here > 0:
+            ends.append(((stream, here), at + here))
+        at += blocks
+    return ends
+
+
+def points_of(path: Path, place: int) -> dict[Point, int]:
+    """Ends of a path's pieces at which policy may retain a window of a prompt that is computed from
+    block `place` on: that of the first piece, and of the last one with blocks."""
+    whole = ends_of(path, sum(piece.blocks for piece in path))
+    if not whole:
+        return {}
+    first = whole[:1] if path[0].blocks > 0 else []
+    return {point: at for point, at in [*first, whole[-1]] if at >= place}

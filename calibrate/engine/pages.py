@@ -1,0 +1,136 @@
+"""The global pool: which page holds which block, for a cache that knows blocks by name only.
+
+Policy's cache names blocks (stream, position) and counts them. Of each stream it has the first so
+many blocks, since a prefix cache evicts leaves first. So the pages of a stream are a list, and all
+that has to be known of an eviction is how long each touched stream still is.
+
+A request's table is its pages in order: first those of blocks that it holds by name, which others
+may hold too, then its own. Own pages get names when its prompt is computed; where another request
+has named the same blocks meanwhile, its pages take their place and the own ones are free again.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class NoPagesError(RuntimeError):
+    """A pool has no page left: policy and mirror disagree, or a reserve is too small."""
+
+
+class Piece(NamedTuple):
+    """A piece of a path: the first `blocks` blocks of a stream."""
+
+    stream: int
+    blocks: int
+
+
+Path = Sequence[Piece]
+
+
+class FreePages:
+    """Pages of a pool that nobody has."""
+
+    def __init__(self, count: int) -> None:
+        self.total = count
+        self._pages = list(range(count - 1, -1, -1))
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._pages)
+
+    def take(self) -> int:
+        """One of them."""
+        if not self._pages:
+            raise NoPagesError(f"all {self.total} pages are in use")
+        return self._pages.pop()
+
+    def give_back(self, pages: Iterable[int]) -> None:
+        """Nobody has these any more."""
+        self._pages.extend(pages)
+
+
+class GlobalPages:
+    """Pages of the streams in the cache and of the requests in the engine."""
+
+    def __init__(self, pages: int, slots: int, entries: int) -> None:
+        """`slots`: requests at once; `entries`: pages of the longest."""
+        self.free = FreePages(pages)
+        self.streams: dict[int, list[int]] = {}
+        self.named: dict[int, int] = {}
+        """Leading blocks of each request in the engine that it holds by name."""
+        self.blocks: dict[int, int] = {}
+        """Blocks of each, own ones included."""
+        self.tables: NDArray[np.int32] = np.zeros((slots, entries), np.int32)
+
+    def shorten(self, stream: int, length: int) -> None:
+        """Of a stream only the first `length` blocks are left."""
+        pages = self.streams.get(stream, [])
+        if length < len(pages):
+            self.free.give_back(pages[length:])
+            del pages[length:]
+        if not pages:
+            self.streams.pop(stream, None)
+
+    def admit(self, q: int, path: Path, named: int, blocks: int) -> None:
+        """Request q holds the first `named` blocks of its path, and new pages up to `blocks`."""
+        found = self._found(path, named)
+        assert len(found) == named, "policy hits blocks that have no pages"
+        self.tables[q, :named] = found
+        self.named[q], self.blocks[q] = named, named
+        self.grow(q, blocks - named)
+
+    def grow(self, q: int, count: int = 1) -> None:
+        """So many pages more for request q."""
+        at = self.blocks[q]
+        for i in range(at, at + count):
+            self.tables[q, i] = self.free.take()
+        self.blocks[q] = at + count
+
+    def commit(self, q: int, path: Path) -> None:
+        """The blocks of request q's path are named, all of them."""
+        at, table = 0, self.tables[q]
+        for stream, blocks in path:
+            if at + blocks > self.named[q] and blocks > 0:
+                self._name(table[at : at + blocks], stream, max(0, self.named[q] - at))
+            at += blocks
+        self.named[q] = max(at, self.named[q])
+
+    def release(self, q: int) -> None:
+        """Request q is gone: what it held by name stays with the streams, its own is free."""
+        named, blocks = self.named.pop(q), self.blocks.pop(q)
+        self.free.give_back(self.tables[q, named:blocks].tolist())
+
+    def _found(self, path: Path, named: int) -> list[int]:
+        found: list[int] = []
+        for stream, blocks in path:
+            want = min(blocks, named - len(found))
+            if want > 0:
+                found += self.streams.get(stream, [])[:want]
+        return found
+
+    def _name(self, table: NDArray[np.int32], stream: int, held: int) -> None:
+        """Name the pages of a stream's first blocks, of which `held` are named already."""
+        pages = self.streams.setdefault(stream, [])
+        for i in range(held, len(table)):
+            if i < len(pages):  # another request was first: its page, and one's own is free
+                self.free.give_back([int(table[i])])
+                table[i] = pages[i]
+            else:
+                pages.append(int(table[i]))
+
+    def in_use(self) -> list[int]:
+        """Every page that somebody has, each once if all is well (for checks)."""
+        pages = [page for stream in self.streams.values() for page in stream]
+        for q, blocks in self.blocks.items():
+            pages += self.tables[q, self.named[q] : blocks].tolist()
+        return pages
+
+    def check(self) -> None:
+        """Each page is free or has one owner, and none is lost. Linear in the pool."""
+        pages = sorted([*self.in_use(), *self.free])
+        assert pages == list(range(self.free.total)), "global pages are lost or held twice"

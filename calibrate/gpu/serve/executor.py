@@ -1,0 +1,121 @@
+"""Runs the serving engine's steps on a model: plans become steps with page tables."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from calibrate.engine.engine import Sizes
+from calibrate.engine.executor import ChunkRows, DecodeRow, Draw, StepPlan
+from calibrate.engine.rings import Copy, reserve_pages
+from kaiju_sim.engine.limits import Limits
+from kernels.common.layout import PAGE
+from kernels.model.config import ModelConfig
+from kernels.model.steps.cache import CachePlan, KVCache, window_pages
+from kernels.model.steps.runner import MOST_CHUNKS, Runner
+from kernels.model.steps.step import Chunk, DecodeRows, Draws, Step, table_entries
+
+
+class ModelExecutor:
+    """A model with its cache. Page p of the engine's mirror is page p of each layer's pool.
+
+    A step with more chunks than a graph has room for is run as several; their results do not
+    differ, since sequences are independent.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner, self.config = runner, runner.model.config
+
+    def run(self, plan: StepPlan) -> list[int]:
+        """Copies, then the step; waits for its tokens."""
+        copy_pages(self.runner.cache, plan.copies)
+        decoded: list[int] = []
+        prompted: list[int] = []
+        decodes = plan.decodes
+        for chunks in pieces(plan.chunks):
+            rows = [*(row.draw for row in decodes), *(c.draw for c in chunks if c.draw is not None)]
+            step = Step(self._decode_rows(plan, decodes), [self._chunk(plan, c) for c in chunks])
+            tokens = self.runner.run(step, draws_of(rows)).tokens.tolist()
+            decoded += tokens[: len(decodes)]
+            prompted += tokens[len(decodes) :]
+            decodes = ()
+        return decoded + prompted
+
+    def _decode_rows(self, plan: StepPlan, rows: Sequence[DecodeRow]) -> DecodeRows:
+        slots = [row.slot for row in rows]
+        return DecodeRows(
+            np.array([row.token for row in rows], np.int32),
+            np.array([row.keys for row in rows], np.int32),
+            plan.global_tables[slots], plan.local_tables[slots],
+        )  # fmt: skip
+
+    def _chunk(self, plan: StepPlan, rows: ChunkRows) -> Chunk:
+        tables = plan.global_tables[rows.slot], plan.local_tables[rows.slot]
+        return Chunk(rows.tokens, rows.start, *tables, rows.draw is not None)
+
+
+def pieces(chunks: Sequence[ChunkRows]) -> Iterator[Sequence[ChunkRows]]:
+    """The chunks, as many at a time as a step may have; at least one piece."""
+    yield chunks[:MOST_CHUNKS]
+    for at in range(MOST_CHUNKS, len(chunks), MOST_CHUNKS):
+        yield chunks[at : at + MOST_CHUNKS]
+
+
+def draws_of(rows: Sequence[Draw]) -> Draws:
+    """How the tokens of a step are drawn."""
+    return Draws(
+        np.array([draw.temperature for draw in rows], np.float32),
+        np.array([draw.seed for draw in rows], np.int64),
+        np.array([draw.made for draw in rows], np.int32),
+    )
+
+
+def batches(copies: Sequence[Copy]) -> Iterator[list[Copy]]:
+    """The copies in order, cut before each that reads what an earlier one of its batch writes. A
+    batch is read as a whole before it is written."""
+    batch: list[Copy] = []
+    written: set[int] = set()
+    for copy in copies:
+        if copy.source in written or copy.target in written:
+            yield batch
+            batch, written = [], set()
+        batch.append(copy)
+        written.add(copy.target)
+    if batch:
+        yield batch
+
+
+@torch.no_grad()
+def copy_pages(cache: KVCache, copies: Sequence[Copy]) -> None:
+    """Copy pages of the local pool in all its layers, in the order of the stream."""
+    owners = cache.config.owners(is_global=False)
+    if not copies or not owners:
+        return
+    device = cache.of(owners[0]).k.device
+    for batch in batches(copies):
+        source, target = torch.tensor(batch, device=device).T
+        for layer in owners:
+            for part in cache.of(layer):
+                part[target] = part[source]
+
+
+def sizes_of(config: ModelConfig, plan: CachePlan, limits: Limits, inside: int) -> Sizes:
+    """What the pools of a cache hold, for an engine with these limits and so many requests inside.
+
+    ValueError where the limits' blocks and windows are not the cache's.
+    """
+    if 1 << limits.shift != PAGE:
+        raise ValueError(f"block_tokens: is {1 << limits.shift}, must be {PAGE}, a page's")
+    if limits.windows == 0 and 0 < plan.local_pages < plan.global_pages:
+        raise ValueError("windows: without them the local pool must be as large as the global one")
+    if limits.window != (config.window or 0):
+        raise ValueError(f"window: is {limits.window}, the model's is {config.window}")
+    reserve = max(0, plan.local_pages - limits.windows * window_pages(config))
+    if limits.windows and reserve < reserve_pages(limits):
+        raise ValueError(
+            f"windows: beside {limits.windows} the cache has {reserve} pages for chunks, must have"
+            f" {reserve_pages(limits)}"
+        )
+    return Sizes(plan.global_pages, reserve, table_entries(config) * PAGE, inside)
+
+

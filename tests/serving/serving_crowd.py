@@ -1,0 +1,155 @@
+"""Random dialogues with real text, and a made-up model that answers them.
+
+The model is one that a wrong page cannot deceive: the value that it stores for a token hangs on
+every value that the token sees, in both pools, and its next token on that value.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate.engine.executor import FakeExecutor, StepPlan
+from calibrate.engine.pages import Piece
+from calibrate.engine.requests import Request
+
+MS = 1_000_000
+VOCABULARY = 97
+MOST = 4096
+WEIGHTS = np.random.default_rng(5).integers(1, 1 << 63, MOST).astype(np.uint64) | np.uint64(1)
+
+
+def value_of(token: int, far: NDArray[np.uint64], near: NDArray[np.uint64]) -> np.uint64:
+    """What a token stores that sees `far` in the global pool and `near` in the local one."""
+    seen = int(np.dot(far, WEIGHTS[: far.size])) + 3 * int(np.dot(near, WEIGHTS[: near.size]))
+    mixed = (seen + (token + 1) * 0x9E3779B97F4A7C15) & ((1 << 64) - 1)
+    return np.uint64(((mixed ^ (mixed >> 29)) * 0xBF58476D1CE4E5B9) & ((1 << 64) - 1))
+
+
+def token_of(value: np.uint64) -> int:
+    """The token that follows."""
+    return int(value >> np.uint64(20)) % VOCABULARY
+
+
+class Text:
+    """A text and what the model stores for it, in memory that is not paged."""
+
+    def __init__(self, tokens: list[int], window: int) -> None:
+        self.tokens: list[int] = []
+        self.values = np.zeros(MOST, np.uint64)
+        self.window = window
+        for token in tokens:
+            self.add(token)
+
+    def add(self, token: int) -> None:
+        n = len(self.tokens)
+        near = self.values[max(0, n + 1 - self.window) : n]
+        self.values[n] = value_of(token, self.values[:n], near)
+        self.tokens.append(token)
+
+    def answer(self, count: int) -> list[int]:
+        """So many tokens more."""
+        answer = []
+        for _ in range(count):
+            answer.append(token_of(self.values[len(self.tokens) - 1]))
+            self.add(answer[-1])
+        return answer
+
+
+class PagedExecutor(FakeExecutor):
+    """The model on the engine's pages: takes a fake step's time, and computes the step."""
+
+    def prepare(self, pages: int, local_pages: int, shift: int, window: int) -> None:
+        """Memory for so many pages."""
+        self.shift, self.window = shift, window
+        self.far = np.zeros(pages << shift, np.uint64)
+        self.near = np.zeros(max(pages, local_pages) << shift, np.uint64)
+        self.copied = 0
+
+    def run(self, plan: StepPlan) -> list[int]:
+        super().run(plan)
+        size = 1 << self.shift
+        for source, target in plan.copies:
+            self.near[target * size : (target + 1) * size] = self._page(source)
+            self.copied += 1
+        tokens = [self._row(plan, d.slot, d.token, d.keys - 1) for d in plan.decodes]
+        for chunk in plan.chunks:
+            for i, token in enumerate(chunk.tokens):
+                last = self._row(plan, chunk.slot, int(token), chunk.start + i)
+            if chunk.draw is not None:
+                tokens.append(last)
+        return tokens
+
+    def _page(self, page: int) -> NDArray[np.uint64]:
+        return self.near[page << self.shift : (page + 1) << self.shift].copy()
+
+    def _row(self, plan: StepPlan, slot: int, token: int, at: int) -> int:
+        """Compute the token at place `at` of a sequence: what follows it."""
+        places = np.arange(at + 1)
+        offset = places & ((1 << self.shift) - 1)
+        far = (plan.global_tables[slot, places >> self.shift] << self.shift) + offset
+        near = (plan.local_tables[slot, places >> self.shift] << self.shift) + offset
+        first = max(0, at + 1 - self.window)
+        value = value_of(token, self.far[far[:at]], self.near[near[first:at]])
+        self.far[far[at]] = self.near[near[at]] = value
+        return token_of(value)
+
+
+@dataclass(frozen=True)
+class Message:
+    """A request and when it comes."""
+
+    at: int
+    request: Request
+    answer: list[int]
+    """What the model will say."""
+
+
+class Crowd:
+    """Dialogues with a few characters: shared definitions, histories that grow, swipes, cuts."""
+
+    def __init__(self, seed: int, shift: int, window: int, dialogues: int, span_ns: int) -> None:
+        self.draw, self.shift, self.window = Random(seed), shift, window
+        self.definitions = [self._words(self.draw.randrange(3, 60)) for _ in range(3)]
+        self.messages: list[Message] = []
+        self.streams = 10
+        for _ in range(dialogues):
+            self._dialogue(self.draw.randrange(span_ns))
+        self.messages.sort(key=lambda message: message.at)
+
+    def _words(self, count: int) -> list[int]:
+        return [self.draw.randrange(VOCABULARY) for _ in range(count)]
+
+    def _stream(self) -> int:
+        self.streams += 1
+        return self.streams
+
+    def _dialogue(self, at: int) -> None:
+        character, persona = self.draw.randrange(3), self._words(self.draw.randrange(12))
+        history: list[int] = []
+        names = [1 + character, self._stream(), self._stream()]
+        for _ in range(self.draw.randrange(1, 6)):
+            history += self._words(self.draw.randrange(1, 30))
+            if len(history) > 120:  # the oldest is cut: all that follows has moved
+                history, names[2] = history[-70:], self._stream()
+            before = [len(self.definitions[character]), len(persona)]
+            prompt = [*self.definitions[character], *persona, *history]
+            while self.draw.random() < 0.2:  # an answer that will be rejected
+                self._message(at, prompt, before, [*names, self._stream()])
+                at += self.draw.randrange(1000) * MS
+            history += self._message(at, prompt, before, names)
+            at += self.draw.randrange(2000) * MS
+
+    def _message(
+        self, at: int, prompt: list[int], before: list[int], names: list[int]
+    ) -> list[int]:
+        ends = [sum(before[:1]) >> self.shift, sum(before) >> self.shift, len(prompt) >> self.shift]
+        blocks = [ends[0], ends[1] - ends[0], ends[2] - ends[1], 0]
+        path = tuple(map(Piece, names, blocks))
+        most = 1 if self.draw.random() < 0.1 else self.draw.randrange(1, 50)
+        answer = Text(prompt, self.window).answer(most)
+        tier = self.draw.randrange(2)
+        request = Request(np.array(prompt, np.int32), most, path, tier=tier)
+        self.messages.append(Message(at, request, answer))
+        return answer
