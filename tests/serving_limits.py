@@ -15,7 +15,15 @@ def constant_curves(step_ns: int = 10_000_000) -> Curves:
     """Every step takes as long."""
     none = np.zeros(1)
     return Curves(
-        1, float(step_ns), 0.0, none, none, np.zeros((4, 1)), np.zeros((4, 1)), np.zeros(1, int)
+        1,
+        float(step_ns),
+        0.0,
+        none,
+        none,
+        np.zeros((5, 1)),
+        np.zeros((5, 1)),
+        np.zeros(1, int),
+        each=False,
     )
 
 

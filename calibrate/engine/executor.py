@@ -76,7 +76,7 @@ def predicted_ns(curves: Curves, plan: StepPlan) -> int:
     """The step's duration by the simulator's curves, as its loops compute it."""
     batch = plan.batch
     fixed = fixed_ns(curves, batch.rows + batch.decodes, batch.decodes + plan.filling)
-    decode = decode_ns(curves, plan.context, plan.window) if batch.decodes else 0.0
+    decode = decode_ns(curves, plan.context, plan.window, batch.decodes) if batch.decodes else 0.0
     return step_ns(fixed, decode, attention_ns(curves, batch, 0))
 
 

@@ -117,5 +117,3 @@ def sizes_of(config: ModelConfig, plan: CachePlan, limits: Limits, inside: int) 
             f" {reserve_pages(limits)}"
         )
     return Sizes(plan.global_pages, reserve, table_entries(config) * PAGE, inside)
-
-
