@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from kernels.common.layout import PAGE, KVPages, empty_pages
+from calibrate.gpu.stopwatch import Stopwatch
+from kernels.common.example import decode_inputs
 from kernels.decode_attention import decode_attention, make_plan
 from kernels.model import parallel
 
@@ -29,21 +30,9 @@ SETS, TURNS = 4, 15
 
 def attend(batch: int, context: int, heads: int, seed: int) -> Callable[[], torch.Tensor]:
     """A call of decode attention on its own pages."""
-    generator = torch.Generator("cuda").manual_seed(seed)
-    entries = context // PAGE
-    kv = empty_pages(batch * entries, device="cuda")
-    KVPages(kv.k.random_(-96, 97, generator=generator), kv.v.random_(-96, 97, generator=generator))
-    order = torch.randperm(batch * entries, generator=generator, device="cuda").int()
-    table = order.view(batch, entries)
-    q = torch.randint(-127, 128, (batch, heads, 128), dtype=torch.int8, device="cuda")
-    scale = torch.full((batch, heads), 0.02, device="cuda")
-    v_scale = torch.full((1, 128), 4 / 127, device="cuda")
-    start = torch.zeros(batch, dtype=torch.int32, device="cuda")
-    limit = torch.full_like(start, context)
-    plan = make_plan(start, limit, heads=heads)
-    return lambda: decode_attention(
-        q, scale, kv, v_scale, table, start, limit, plan=plan, out_scale=4 / 127
-    )
+    inputs = decode_inputs([context] * batch, heads=heads, device="cuda", seed=seed)
+    plan = make_plan(inputs.start, inputs.limit, heads=heads)
+    return lambda: decode_attention(*inputs, plan=plan, out_scale=4 / 127)
 
 
 def exchange(batch: int) -> Callable[[], None]:
@@ -74,13 +63,12 @@ def graph_of(calls: list[Callable[[], object]]) -> torch.cuda.CUDAGraph:
 
 def microseconds(graph: torch.cuda.CUDAGraph, calls: int) -> float:
     """Of one call."""
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    watch = Stopwatch()
     dist.barrier()
-    begin.record()
+    watch.start()
     graph.replay()
-    end.record()
-    end.synchronize()
-    return 1e3 * begin.elapsed_time(end) / calls
+    watch.stop()
+    return 1e6 * watch.seconds() / calls
 
 
 def measure(batch: int, context: int) -> dict[str, float]:

@@ -10,9 +10,8 @@ import time
 import zlib
 from typing import Protocol
 
-import torch
-
 from calibrate.gpu.engine import MAX_ROWS, Engine
+from calibrate.gpu.stopwatch import Stopwatch
 from calibrate.measure.seam import Timing
 from calibrate.shapes import Limits, StepShape
 from kernels.model.steps.runner import DECODE_SHAPES
@@ -48,16 +47,15 @@ class TorchSteps:
         assert self._step is not None, "prepare comes first"
         runner = self._engine.runner
         staged = runner.stage(self._step)
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        watch = Stopwatch()
         at = time.perf_counter()
         if self._others is not None:
             self._others.step()
-        runner.launch(staged, sent=begin.record)
-        end.record()
+        runner.launch(staged, sent=watch.start)
+        watch.stop()
         runner.finish(staged)
         wall_s = time.perf_counter() - at
-        end.synchronize()
-        return Timing(wall_s, 1e-3 * begin.elapsed_time(end))
+        return Timing(wall_s, watch.seconds())
 
     def kv_blocks(self) -> dict[str, int]:
         """The engine's pools."""
@@ -78,8 +76,7 @@ def seed_of(shape: StepShape) -> int:
 
 
 def prepare_step(engine: Engine, shape: StepShape, seed: int) -> Step:
-    """The step of a shape, ready to run."""
+    """The step of a shape, ready to run: it has been, which captures what is new of it."""
     step = engine.maker.step(shape, seed)
-    engine.runner.prepare(step)
     engine.runner.run(step)
     return step

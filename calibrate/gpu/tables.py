@@ -4,39 +4,14 @@ What is in the pages does not matter to the time, so sequences are made up for e
 drawn at random from the pools, as they would be after hours of serving, and none twice.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import numpy as np
 
+from calibrate import shapes
+from calibrate.shapes import StepShape
 from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
 from kernels.model.steps.cache import CachePlan
 from kernels.model.steps.step import Chunk, DecodeRows, Ints, Step, table_entries
-
-
-class ChunkShape(Protocol):
-    """New tokens on cached ones; `last`: the chunk ends its prompt."""
-
-    @property
-    def new(self) -> int: ...
-    @property
-    def cached(self) -> int: ...
-    @property
-    def last(self) -> bool: ...
-
-
-class ShapeLike(Protocol):
-    """Contexts of the decodes, chunks, and how decodes share their first pages."""
-
-    @property
-    def decodes(self) -> Sequence[int]: ...
-    @property
-    def chunks(self) -> Sequence[ChunkShape]: ...
-    @property
-    def shared_group(self) -> int: ...
-    @property
-    def shared_tokens(self) -> int: ...
 
 
 class _Pages:
@@ -60,7 +35,7 @@ class TableMaker:
         self.config, self.plan = config, plan
         self.entries = table_entries(config)
 
-    def step(self, shape: ShapeLike, seed: int) -> Step:
+    def step(self, shape: StepShape, seed: int) -> Step:
         """A step of that shape. ValueError where the pools are too small for it."""
         rng = np.random.default_rng(seed)
         pools = _Pages(self.plan.global_pages, rng), _Pages(self.plan.local_pages, rng)
@@ -71,7 +46,7 @@ class TableMaker:
         )  # fmt: skip
         return Step(rows, [self._chunk(c, rng, *pools) for c in shape.chunks])
 
-    def _global_tables(self, limits: Ints, shape: ShapeLike, pool: _Pages) -> Ints:
+    def _global_tables(self, limits: Ints, shape: StepShape, pool: _Pages) -> Ints:
         tables = np.zeros((len(limits), self.entries), np.int32)
         common = shape.shared_tokens // PAGE if shape.shared_group > 1 else 0
         shared = pool.take(0)
@@ -99,7 +74,7 @@ class TableMaker:
         table[first:last] = pool.take(last - first)
 
     def _chunk(
-        self, c: ChunkShape, rng: np.random.Generator, pages: _Pages, local_pages: _Pages
+        self, c: shapes.Chunk, rng: np.random.Generator, pages: _Pages, local_pages: _Pages
     ) -> Chunk:
         own, local = np.zeros((2, self.entries), np.int32)
         end = c.cached + c.new

@@ -4,8 +4,9 @@ Every operator has a plain Triton kernel, which runs on any GPU that Triton know
 interpreter, on a CPU. Some have a second kernel for Hopper (`kernels/hopper`).
 """
 
+from collections.abc import Callable
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import triton
@@ -55,3 +56,19 @@ def use_hopper(device: torch.device, backend: Backend, *, served: bool) -> bool:
         why = "this shape is not served" if not served else f"{device} is no Hopper GPU"
         raise ValueError(f"backend: 'hopper' is not possible here: {why}")
     return possible and backend != "triton"
+
+
+def capture(work: Callable[[], object], pool: Any = None) -> torch.cuda.CUDAGraph:
+    """What `work` launches, as a graph; on a stream that is not the default one, with what it needs
+    compiled and made before. `pool`: of the memory that several graphs share.
+
+    By hand: `torch.cuda.graph` collects garbage and empties the allocator's cache each time.
+    """
+    graph = torch.cuda.CUDAGraph()
+    # Of this thread only: NCCL has one of its own that asks after events.
+    graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+    try:
+        work()
+    finally:
+        graph.capture_end()
+    return graph

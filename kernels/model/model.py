@@ -110,9 +110,10 @@ class KaijuModel:
 
     def make_work(self, rows: int) -> Stream:
         """Room for the residual stream of steps of up to so many rows, for `forward`."""
-        shape = (rows, self.config.hidden)
-        x, delta = torch.zeros((2, *shape), dtype=torch.bfloat16, device=self.device)
-        return Stream(x) if self.sums_in_products else Stream(x, delta, self.layers[-1].ffn_scale)
+        x = torch.zeros((rows, self.config.hidden), dtype=torch.bfloat16, device=self.device)
+        if self.sums_in_products:
+            return Stream(x)
+        return Stream(x, torch.zeros_like(x), self.layers[-1].ffn_scale)
 
     def hidden(self, stream: Stream, rows: torch.Tensor) -> torch.Tensor:
         """The final norm of those rows, bf16 `[len(rows), hidden]`; a row of -1 gives zeros."""

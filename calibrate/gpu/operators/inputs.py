@@ -6,7 +6,8 @@ from functools import cached_property
 import torch
 
 from calibrate.gpu.operators.replay import Call
-from calibrate.gpu.tables import ShapeLike, TableMaker
+from calibrate.gpu.tables import TableMaker
+from calibrate.shapes import StepShape
 from kernels.common.layout import PAGE
 from kernels.model.model import KaijuModel
 from kernels.model.steps.cache import KVCache
@@ -64,7 +65,7 @@ class Bed:
             return value
         return value.div_(scale).round_().clamp_(-127, 127).to(torch.int8)
 
-    def step(self, shape: ShapeLike) -> Step:
+    def step(self, shape: StepShape) -> Step:
         """A step of that shape on random pages; pages are met twice where a pool is too small."""
         plan = self.cache.plan
         longest = max([*shape.decodes, *(c.cached + c.new for c in shape.chunks)])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from calibrate.gpu.stopwatch import CUDA, Stopwatch
+from kernels.common.device import capture
 
 Call = Callable[[], object]
 """One call of an operator. It keeps its inputs alive."""
@@ -72,16 +73,7 @@ class GraphTimer:
     def capture(self, calls: Sequence[Call]) -> torch.cuda.CUDAGraph:
         """The calls as a graph with memory of its own, which goes when the graph goes."""
         torch.cuda.synchronize(self._device)
-        graph = torch.cuda.CUDAGraph()
-        # By hand: `torch.cuda.graph` collects garbage and empties the allocator's cache each time.
-        # Of this thread only: NCCL has one of its own that asks after events.
-        graph.capture_begin(capture_error_mode="thread_local")
-        try:
-            for call in calls:
-                call()
-        finally:
-            graph.capture_end()
-        return graph
+        return capture(lambda: [call() for call in calls])
 
     def flush(self) -> None:
         """Evict what lies in L2, by reading: written lines would still have to go to memory."""

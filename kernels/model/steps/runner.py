@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kernels.common.device import capture
 from kernels.common.schedule import DecodePlan
 from kernels.model.head import Head
 from kernels.model.model import KaijuModel
@@ -165,17 +166,9 @@ class Runner:
         first use must not lie in a graph's memory."""
         if not self.graphs:
             return work
-        graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(self.model.device)
         with torch.cuda.stream(self._stream):
             work()
         torch.cuda.synchronize(self.model.device)
-        # By hand: `torch.cuda.graph` collects garbage and empties the allocator's cache each time.
         with torch.cuda.stream(self._stream):
-            # Of this thread only: NCCL has one of its own that asks after events.
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-            try:
-                work()
-            finally:
-                graph.capture_end()
-        return graph.replay
+            return capture(work, self._pool).replay

@@ -12,7 +12,7 @@ import numpy as np
 from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
 from kernels.model.steps.cache import KVCache
-from kernels.model.steps.step import Chunk, DecodeRows, Ints, Step, table_entries
+from kernels.model.steps.step import Chunk, DecodeRows, Ints, Step, no_decodes, table_entries
 
 KINDS = ("global", "local")
 
@@ -141,12 +141,9 @@ class SequenceStore:
 
 def decode_rows(config: ModelConfig, sequences: Sequence[SequenceKV], tokens: Ints) -> DecodeRows:
     """Rows for the next token of each; their pages have been extended."""
-    tables = (
-        np.stack([s.tables[kind] for s in sequences])
-        if sequences
-        else np.zeros((0, table_entries(config)), np.int32)
-        for kind in KINDS
-    )
+    if not sequences:
+        return no_decodes(config)
+    tables = (np.stack([s.tables[kind] for s in sequences]) for kind in KINDS)
     limit = np.array([s.length + 1 for s in sequences], np.int32)
     return DecodeRows(np.asarray(tokens, np.int32), limit, *tables)
 
