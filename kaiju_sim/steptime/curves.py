@@ -101,9 +101,11 @@ def decode_ns(curves: Curves, context: int, window: int, decodes: int, group: in
     """
     if curves.kind != 0:
         return 0.0
-    total = curve_ns(curves, group * 5, context) + curve_ns(curves, group * 5 + 1, window)
+    own = group * CONTEXT_CURVES
+    total = curve_ns(curves, own + DECODE_GLOBAL, context)
+    total += curve_ns(curves, own + DECODE_LOCAL, window)
     if curves.each and decodes > 0:
-        total += curve_ns(curves, group * 5 + 4, window // decodes)
+        total += curve_ns(curves, own + DECODE_EACH, window // decodes)
     return total
 
 
@@ -111,7 +113,9 @@ def prefill_ns(curves: Curves, pairs: int, window_pairs: int, group: int = 0) ->
     """Prefill attention: pairs of global layers, and those within the window, as rounds cost."""
     if curves.kind != 0:
         return 0.0
-    return curve_ns(curves, group * 5 + 2, pairs) + curve_ns(curves, group * 5 + 3, window_pairs)
+    own = group * CONTEXT_CURVES
+    whole = curve_ns(curves, own + PREFILL_GLOBAL, pairs)
+    return whole + curve_ns(curves, own + PREFILL_LOCAL, window_pairs)
 
 
 def step_ns(fixed: float, decode: float, prefill: float) -> int:
