@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from calibrate.engine.clock import Clock
 from calibrate.engine.executor import ChunkRows, DecodeRow, Executor, StepPlan
-from calibrate.engine.mirror import Mirror
+from calibrate.engine.memory.mirror import Mirror
 from calibrate.engine.requests import Door, State, bounds_of
 from calibrate.engine.sequences import Sequence, new_sequence
 from kaiju_sim.engine.intake import enqueue

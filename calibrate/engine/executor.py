@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.engine.clock import Clock, FakeClock
-from calibrate.engine.rings import Copy
+from calibrate.engine.memory.rings import Copy
 from kaiju_sim.engine.policy.pacing import Batch, attention_ns
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
 

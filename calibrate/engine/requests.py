@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.engine.clock import Clock
-from calibrate.engine.pages import Piece
+from calibrate.engine.memory.pages import Piece
 from kaiju_sim.engine.layout import NEVER
 from kaiju_sim.engine.limits import Limits
 from kaiju_sim.engine.policy.kv.memory import blocks_of

@@ -8,9 +8,9 @@ from serving_limits import constant_curves, limits_with
 
 from calibrate.engine.clock import FakeClock
 from calibrate.engine.engine import Event
-from calibrate.engine.pages import Piece
+from calibrate.engine.memory.pages import Piece
+from calibrate.engine.memory.rings import Copy, reserve_pages
 from calibrate.engine.requests import Request
-from calibrate.engine.rings import Copy, reserve_pages
 from calibrate.gpu.serve.executor import batches, copy_pages, sizes_of
 from calibrate.gpu.serve.opening import fitted, open_engine
 from kernels.model.steps.step import Ints

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.engine.executor import FakeExecutor, StepPlan
-from calibrate.engine.pages import Piece
+from calibrate.engine.memory.pages import Piece
 from calibrate.engine.requests import Request
 
 MS = 1_000_000

@@ -9,8 +9,8 @@ from serving_limits import STRIDE
 from calibrate.engine.clock import FakeClock
 from calibrate.engine.engine import Engine, Event, Sizes
 from calibrate.engine.executor import StepPlan
+from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import Answer
-from calibrate.engine.rings import reserve_pages
 from kaiju_sim.engine.intake import enqueue
 from kaiju_sim.engine.layout import NEVER, World
 from kaiju_sim.engine.limits import Limits

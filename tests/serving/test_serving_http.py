@@ -13,8 +13,8 @@ from serving_limits import constant_curves, limits_with
 from calibrate.engine.clock import WallClock
 from calibrate.engine.engine import Engine, Sizes
 from calibrate.engine.executor import StepPlan
+from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import State
-from calibrate.engine.rings import reserve_pages
 from calibrate.engine.server.http import Server
 
 Client = Callable[..., Awaitable[tuple[int, bytes]]]

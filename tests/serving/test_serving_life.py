@@ -14,10 +14,10 @@ from serving_twin import CONTEXT, RESERVE, CheckedExecutor, largest
 from calibrate.engine.clock import FakeClock, WallClock
 from calibrate.engine.engine import Engine, Event, Sizes
 from calibrate.engine.executor import FakeExecutor, StepPlan, TimedExecutor
-from calibrate.engine.mirror import Mirror
-from calibrate.engine.pages import NoPagesError, Piece
+from calibrate.engine.memory.mirror import Mirror
+from calibrate.engine.memory.pages import NoPagesError, Piece
+from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import Answer, FullError, RefusedError, Request, State
-from calibrate.engine.rings import reserve_pages
 from kaiju_sim.engine.make import make_engine
 
 

@@ -7,7 +7,7 @@ from serving_crowd import MS, Crowd, Message
 from serving_limits import STRIDE, constant_curves, limits_with
 from serving_twin import serve
 
-from calibrate.engine.pages import Piece
+from calibrate.engine.memory.pages import Piece
 from calibrate.engine.requests import Request, State
 from calibrate.engine.server.names import Namer
 

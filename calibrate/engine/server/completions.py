@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from calibrate.engine.pages import Piece
+from calibrate.engine.memory.pages import Piece
 from calibrate.engine.requests import Answer, Request
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.engine.pages import Piece
+from calibrate.engine.memory.pages import Piece
 
 Tokens = NDArray[np.int32]
 

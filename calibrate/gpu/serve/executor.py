@@ -7,7 +7,7 @@ import torch
 
 from calibrate.engine.engine import Sizes
 from calibrate.engine.executor import ChunkRows, DecodeRow, Draw, StepPlan
-from calibrate.engine.rings import Copy, reserve_pages
+from calibrate.engine.memory.rings import Copy, reserve_pages
 from kaiju_sim.engine.limits import Limits
 from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig

@@ -2,7 +2,7 @@
 
 from calibrate.engine.clock import Clock
 from calibrate.engine.engine import Engine, Journal
-from calibrate.engine.rings import reserve_pages
+from calibrate.engine.memory.rings import reserve_pages
 from calibrate.gpu.serve.executor import ModelExecutor, sizes_of
 from kaiju_sim.engine.limits import Limits
 from kaiju_sim.steptime.curves import Curves

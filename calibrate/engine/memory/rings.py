@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.engine.pages import FreePages
+from calibrate.engine.memory.pages import FreePages
 from kaiju_sim.engine.limits import Limits
 
 Point = tuple[int, int]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.engine.pages import GlobalPages, Path, Piece
-from calibrate.engine.rings import Copy, LocalPages, Point
-from calibrate.engine.watch import watched
+from calibrate.engine.memory.pages import GlobalPages, Path, Piece
+from calibrate.engine.memory.rings import Copy, LocalPages, Point
+from calibrate.engine.memory.watch import watched
 from kaiju_sim.engine.layout import Engine
 from kaiju_sim.engine.policy.kv.index import find
 from kaiju_sim.engine.policy.kv.prefix import local_stream

@@ -1,0 +1,1 @@
+"""KV memory of the engine: pages for what policy names and counts."""
