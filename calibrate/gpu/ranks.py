@@ -92,21 +92,21 @@ class Ranks:
         return time_reduce(self.config.hidden, rows)
 
     def close(self) -> None:
-        """End them."""
+        """End them. This rank's graphs have to be gone: NCCL waits for them."""
         self.closing.set()
         for pipe in self.pipes:
             try:
                 pipe.send(("end",))
             except OSError:
                 continue
+        if torch.distributed.is_initialized():
+            _part()
         for process in self.processes:
             process.join(WAIT_S)
             if process.is_alive():
                 process.kill()
         self.meeting.unlink(missing_ok=True)
         self.meeting.parent.rmdir()
-        if torch.distributed.is_initialized():
-            parallel.leave()
 
     def _say(self, *what: Any) -> None:
         for pipe, process in zip(self.pipes, self.processes, strict=True):
@@ -118,6 +118,22 @@ class Ranks:
                 raise UserError(
                     f"another rank ended unexpectedly (exit code {process.exitcode})"
                 ) from error
+
+
+def _part() -> None:
+    """Part from the others, all at once; not for ever, if one of them is gone: what was measured is
+    worth more than a clean end."""
+    device = torch.cuda.current_device()
+
+    def leave() -> None:
+        torch.cuda.set_device(device)  # which is a thread's own
+        parallel.leave()
+
+    parting = threading.Thread(target=leave, daemon=True)
+    parting.start()
+    parting.join(WAIT_S)
+    if parting.is_alive():
+        sys.stderr.write("the other ranks do not part; going on without\n")
 
 
 def time_reduce(hidden: int, rows: int) -> float:
@@ -152,7 +168,8 @@ def _serve(config: ModelConfig, rank: int, ranks: int, meeting: str, pipe: Conne
         reduce = parallel.add_up()
         engine = load_engine(config, device, rank=rank, ranks=ranks, reduce=reduce)
         _obey(engine, pipe)
-        parallel.leave()
+        engine.runner.release()
+        _part()
     except BaseException as error:
         pipe.send(f"rank {rank}: {type(error).__name__}: {error}")
         # Without the others a rank would wait in its destructors for ever.

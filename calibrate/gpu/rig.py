@@ -44,6 +44,7 @@ class TorchRig:
             last_first.callback(self.__dict__.clear)
             if self.others is not None:
                 last_first.callback(self.others.close)
+            last_first.callback(self.engine.runner.release)
             for part in (self.card, self.links, self.operators, self.steps):
                 last_first.callback(part.close)
 

@@ -9,6 +9,7 @@ import pytest
 
 from calibrate.gpu import ranks
 from calibrate.gpu.ranks import Ranks
+from calibrate.gpu.rig import TorchRig
 from calibrate.shapes import StepShape
 from kaiju_sim.errors import UserError
 from kernels.model.config import tiny
@@ -43,3 +44,17 @@ def test_a_rank_that_is_gone_is_the_users_error(last_words: str | None) -> None:
     others = Ranks(tiny(), [gone], [here], Path("meeting"))
     with pytest.raises(UserError, match=last_words or "ended unexpectedly .exit code -9"):
         others.prepare(FITS, 1)
+
+
+def test_graphs_are_given_up_before_ranks_part() -> None:
+    order: list[str] = []
+
+    def part(name: str) -> Any:
+        return SimpleNamespace(close=lambda: order.append(name))
+
+    engine = SimpleNamespace(runner=SimpleNamespace(release=lambda: order.append("graphs")))
+    parts: list[Any] = [part(name) for name in ("card", "steps", "operators", "links", "ranks")]
+    whole: Any = engine
+    TorchRig(whole, *parts).close()
+    assert order.index("graphs") < order.index("ranks")
+    assert sorted(order) == ["card", "graphs", "links", "operators", "ranks", "steps"]

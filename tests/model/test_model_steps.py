@@ -1,5 +1,8 @@
 """Steps of a tiny model: however a sequence is cut into steps, it is the same model."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -278,6 +281,18 @@ def test_a_step_that_is_staged_first_of_its_sizes_leaves_the_one_before_its_toke
     assert set(after.layers.inputs["tokens"][:17].tolist()) == set(expected.tolist())
     with pytest.raises(AssertionError, match="before the next is launched"):
         runner.finish(staged)
+
+
+def test_graphs_that_are_given_up_are_gone_and_made_anew():
+    bench = make_bench(two_layers(128), rows=64)
+    runner, kv = bench.runner, bench.store.new()
+    step = step_of(bench.config, [(kv, 9)])
+    expected = runner.run(step).tokens
+    held = weakref.ref(runner.prepare(step))
+    runner.release()
+    gc.collect()
+    assert held() is None, "a graph that lives keeps NCCL from ending"
+    assert runner.run(step).tokens.tolist() == expected.tolist()
 
 
 def test_a_step_that_is_too_large_is_refused():

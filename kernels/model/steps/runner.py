@@ -124,6 +124,15 @@ class Runner:
             torch.cuda.current_stream(self.model.device).synchronize()
         return Result(*self.head.results(padded_rows(staged.samples), staged.samples))
 
+    def release(self) -> None:
+        """Give up all graphs; the next step of each shape is captured anew. Ranks do so before they
+        part: a communicator cannot be destroyed while a graph holds one of its sums."""
+        self._launched = None
+        self._layers.clear()
+        self._heads.clear()
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+
     @torch.no_grad()
     def prepare(self, step: Step) -> Captured:
         """What runs such a step; captured now if it is the first of its shape."""
