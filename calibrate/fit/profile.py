@@ -10,7 +10,14 @@ from calibrate.fit.errors import error_summary, errors_by_kind
 from calibrate.fit.features import CURVES, Card
 from calibrate.fit.host import host_overhead_s
 from calibrate.fit.joint import Data, Problem, choose, solve, split
-from calibrate.fit.read import Samples, Step, plain_steps, read_samples, steps_to_fit
+from calibrate.fit.read import (
+    LEAST_STEPS,
+    Samples,
+    Step,
+    plain_steps,
+    read_samples,
+    steps_to_fit,
+)
 from kaiju_sim.catalog.models import Model, find_model
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.schema import Engine, KvCache
@@ -26,8 +33,6 @@ from kaiju_sim.steptime.profile import (
     Provenance,
     profile_id,
 )
-
-LEAST_STEPS = 30
 
 
 def refit(folder: Path, model: Model | None = None) -> Profile:

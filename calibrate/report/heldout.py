@@ -17,8 +17,10 @@ BOUNDS = {"median_abs_rel_error": 0.015, "p95_abs_rel_error": 0.04, "bias": 0.00
 
 
 def held_out(folder: Path, profile: Profile, model: Model) -> dict[str, Any]:
-    """n, median, p95 and bias, of all and by kind of step; every step's times, worst first."""
-    steps = plain_steps(read_samples(folder), "heldout")
+    """n, median, p95 and bias, of all and by kind of step; every step's times, worst first; how many
+    were lent to the fit."""
+    samples = read_samples(folder)
+    steps = plain_steps(samples, "heldout")
     window = model.window or 0
     most = [max(1, *(getattr(step.shape, n) for step in steps)) for n in ("rows", "seqs")]
     curves = curves_from_profile(profile, most[0], most[1])
@@ -27,6 +29,7 @@ def held_out(folder: Path, profile: Profile, model: Model) -> dict[str, Any]:
     predicted = [predicted_s(curves, step.shape, window) for step in steps]
     return {
         **summary,
+        "lent": samples.lent,
         "bounds": BOUNDS,
         "within": all(abs(summary[name]) <= bound for name, bound in BOUNDS.items()),
         "by_kind": {kind: found.model_dump() for kind, found in kinds.items()},

@@ -16,7 +16,13 @@ from calibrate.design.lists.variants import variant_of
 from calibrate.fit.basis import Basis, design
 from calibrate.fit.features import CURVES, Card, features_of, predicted_s
 from calibrate.fit.profile import refit
-from calibrate.fit.read import is_aligned, plain_steps, read_samples, steps_to_fit
+from calibrate.fit.read import (
+    LEAST_STEPS,
+    is_aligned,
+    plain_steps,
+    read_samples,
+    steps_to_fit,
+)
 from calibrate.publish import PROFILES, SAMPLES, fitted, is_enough
 from calibrate.samples import read_job
 from calibrate.shapes import Chunk, StepShape
@@ -179,6 +185,25 @@ def test_a_model_without_windows_has_no_local_curves(tmp_path: Path) -> None:
     assert set(found.curves.decode_local.seconds) == {0.0}
     assert found.kv_blocks is not None
     assert found.kv_blocks.local_windows == 0
+
+
+def test_held_out_steps_are_lent_where_time_ended_before_there_were_others(tmp_path: Path) -> None:
+    folder = write_samples(tmp_path / "short", planned("edge", "heldout/"))
+    steps = pq.read_table(folder / "steps.parquet")
+    edges = [row for row in steps.to_pylist() if row["set"] == "fit"]
+    held = [row for row in steps.to_pylist() if row["set"] == "heldout"]
+    assert len(edges) == LEAST_STEPS - 2
+    samples = read_samples(folder)
+    of = {name: [s.id for s in samples.steps if s.set == name] for name in ("fit", "heldout")}
+    assert samples.lent == len(of["fit"]) - len(edges) == len(held) - len(held) // 3
+    assert set(of["fit"]).isdisjoint(of["heldout"])
+    assert sorted([*of["fit"], *of["heldout"]]) == sorted(row["id"] for row in edges + held)
+    other = [{**row, "wall_s": [2 * s for s in row["wall_s"]]} for row in edges + held]
+    pq.write_table(pa.Table.from_pylist(other, steps.schema), folder / "steps.parquet")
+    again = [step.id for step in read_samples(folder).steps if step.set == "heldout"]
+    assert again == of["heldout"], "whatever they took"
+    many = write_samples(tmp_path / "many", planned("edge", "chunks", "heldout/"))
+    assert read_samples(many).lent == 0
 
 
 def test_too_few_steps_and_files_that_are_not_there(tmp_path: Path) -> None:

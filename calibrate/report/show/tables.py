@@ -124,7 +124,8 @@ def error_table(heldout: Line) -> Table:
     """Errors of all held-out steps, and by kind."""
     heads = ["held-out steps", "n", "median", "p95", "bias"]
     kinds = [("all", heldout), *heldout["by_kind"].items()]
-    return Table("Held-out errors", heads, [_errors(*kind) for kind in kinds])
+    note = f"{heldout['lent']} more such steps were given to the fit." if heldout["lent"] else ""
+    return Table("Held-out errors", heads, [_errors(*kind) for kind in kinds], note=note)
 
 
 def _errors(name: str, found: Line) -> list[str]:
