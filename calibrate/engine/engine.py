@@ -59,6 +59,9 @@ class Sizes(NamedTuple):
     """Tokens of a sequence."""
     inside: int
     """Requests that are in the engine or before its door."""
+    host_blocks: int = 0
+    """Of host memory."""
+    host_windows: int = 0
 
 
 class Engine:
@@ -71,8 +74,10 @@ class Engine:
         """An empty engine. `curves`: step times that policy may predict with."""
         assert limits.replicas == 1, "an engine is one replica"
         limits = limits._replace(timeout_ns=0)  # patience is the clients': they cancel
+        blocks, host = sizes.blocks, (sizes.host_blocks, sizes.host_windows)
+        nodes = blocks + host[0] + 64
         arrays = make_engine(
-            limits, curves, sizes.blocks, requests=sizes.inside, nodes=sizes.blocks + 64
+            limits, curves, blocks, requests=sizes.inside, nodes=nodes, host=host
         )
         entries = blocks_of(sizes.context, limits.shift)
         self.mirror = Mirror(arrays, sizes.reserve, entries)
@@ -162,6 +167,8 @@ class Engine:
         hand_over_shed(w, r, t)
         self._part()
         if batch.rows + batch.decodes == 0:
+            if copies := self.mirror.take_copies():
+                self._executor.copy(copies)
             r.end = NEVER
             r.pending = wake_time(e, 0)
             return

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.engine.clock import Clock, FakeClock
-from calibrate.engine.memory.rings import Copy
+from calibrate.engine.memory.free import Copy
 from kaiju_sim.engine.policy.pacing import Batch, attention_ns
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
 
@@ -52,7 +52,7 @@ class StepPlan:
     decodes: Sequence[DecodeRow]
     chunks: Sequence[ChunkRows]
     copies: Sequence[Copy]
-    """Local pages to copy first, in this order."""
+    """Pages to copy first, as if one after the other in this order."""
     global_tables: NDArray[np.int32]
     """`[slots, entries]`; read while the step is run, not kept."""
     local_tables: NDArray[np.int32]
@@ -70,6 +70,10 @@ class Executor(Protocol):
 
     def run(self, plan: StepPlan) -> Sequence[int]:
         """Run a step to its end: a token of each decode, then of each prompt that ends."""
+
+    def copy(self, copies: Sequence[Copy]) -> None:
+        """Copy pages while there is no step to run: those that come from host memory are waited
+        for. It may go on beside what follows, but whatever reads the pages finds them there."""
 
 
 def predicted_ns(curves: Curves, plan: StepPlan) -> int:
@@ -117,6 +121,10 @@ class TimedExecutor:
         self.steps.append(StepTime(begin, took, predicted, *counts, pairs, copies))
         return tokens
 
+    def copy(self, copies: Sequence[Copy]) -> None:
+        """The inner one's."""
+        self._inner.copy(copies)
+
 
 @dataclass
 class FakeExecutor:
@@ -133,3 +141,6 @@ class FakeExecutor:
         rows = [(row.slot, row.draw.made) for row in plan.decodes]
         rows += [(c.slot, c.draw.made) for c in plan.chunks if c.draw is not None]
         return [self.token(slot, made) for slot, made in rows]
+
+    def copy(self, copies: Sequence[Copy]) -> None:
+        """There is nothing to copy."""

@@ -15,7 +15,8 @@ from calibrate.engine.clock import FakeClock, WallClock
 from calibrate.engine.engine import Engine, Event, Sizes
 from calibrate.engine.executor import FakeExecutor, StepPlan, TimedExecutor
 from calibrate.engine.memory.mirror import Mirror
-from calibrate.engine.memory.pages import NoPagesError, Piece
+from calibrate.engine.memory.free import NoPagesError
+from calibrate.engine.memory.pages import Piece
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import Answer, FullError, RefusedError, Request, State
 from kaiju_sim.engine.make import make_engine
@@ -64,9 +65,8 @@ def test_who_is_cancelled_leaves_nothing_behind(policy: int) -> None:
     executor = Fickle(clock, constant_curves())
     sizes = Sizes(blocks, RESERVE, CONTEXT, len(crowd.messages))
     engine = Engine(limits, constant_curves(), sizes, executor, clock, log.append)
-    assert engine.mirror.rings is not None
     executor.engine, executor.draw = engine, Random(8)
-    executor.prepare(blocks, engine.mirror.rings.free.total, limits.shift, limits.window)
+    executor.prepare(engine)
     executor.answers = [engine.door.submit(m.request, at=m.at) for m in crowd.messages]
     engine.door.close()
     engine.run()
@@ -215,9 +215,7 @@ def test_the_reserve_is_what_chunks_and_points_need() -> None:
 
 
 def test_what_is_not_mirrored_is_refused() -> None:
-    for changes, host in (({"candidates": 2, "chunk": 4}, (0, 0)), ({}, (9, 0)), ({}, (0, 9))):
-        arrays = make_engine(
-            limits_with(**changes), constant_curves(), 20, requests=4, nodes=64, host=host
-        )
-        with pytest.raises(ValueError, match="not mirrored"):
-            Mirror(arrays, 0, 16)
+    limits = limits_with(candidates=2, chunk=4)
+    arrays = make_engine(limits, constant_curves(), 20, requests=4, nodes=64)
+    with pytest.raises(ValueError, match="not mirrored"):
+        Mirror(arrays, 0, 16)
