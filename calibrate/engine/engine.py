@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from calibrate.engine.clock import Clock
 from calibrate.engine.executor import ChunkRows, DecodeRow, Executor, StepPlan
+from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.mirror import Mirror
 from calibrate.engine.requests import Door, State, bounds_of
 from calibrate.engine.sequences import Sequence, new_sequence
@@ -59,9 +60,7 @@ class Sizes(NamedTuple):
     """Tokens of a sequence."""
     inside: int
     """Requests that are in the engine or before its door."""
-    host_blocks: int = 0
-    """Of host memory."""
-    host_windows: int = 0
+    host: Host = NO_HOST
 
 
 class Engine:
@@ -74,10 +73,9 @@ class Engine:
         """An empty engine. `curves`: step times that policy may predict with."""
         assert limits.replicas == 1, "an engine is one replica"
         limits = limits._replace(timeout_ns=0)  # patience is the clients': they cancel
-        blocks, host = sizes.blocks, (sizes.host_blocks, sizes.host_windows)
-        nodes = blocks + host[0] + 64
+        nodes = sizes.blocks + sizes.host.blocks + 64
         arrays = make_engine(
-            limits, curves, blocks, requests=sizes.inside, nodes=nodes, host=host
+            limits, curves, sizes.blocks, requests=sizes.inside, nodes=nodes, host=sizes.host
         )
         entries = blocks_of(sizes.context, limits.shift)
         self.mirror = Mirror(arrays, sizes.reserve, entries)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from calibrate.engine.clock import Clock, FakeClock
 from calibrate.engine.memory.free import Copy
+from calibrate.engine.memory.host_tier import ring_pages
+from kaiju_sim.engine.limits import Limits
 from kaiju_sim.engine.policy.pacing import Batch, attention_ns
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
 
@@ -101,6 +103,29 @@ class StepTime(NamedTuple):
     pairs: int
     """Query-key pairs of the chunks."""
     copies: int
+
+
+class TransferTime(NamedTuple):
+    """Pages that went to host memory or came from there, together."""
+
+    begin: int
+    """When they were handed over, in ns of the engine's clock."""
+    took: int
+    """ns from the moment at which the way was free for them."""
+    load: bool
+    """Into HBM; else out of it."""
+    blocks: int
+    """Pages of the global pool."""
+    local_pages: int
+
+
+def link_ns(limits: Limits, transfer: TransferTime) -> float:
+    """How long the same takes on the link that policy reckons with. A window is all the pages of
+    its ring there, of which all but one hold something and are copied."""
+    windows = transfer.local_pages / ring_pages(limits)
+    if transfer.load:
+        return transfer.blocks * limits.load_ns + windows * limits.window_load_ns
+    return transfer.blocks * limits.store_ns + windows * limits.window_store_ns
 
 
 class TimedExecutor:

@@ -12,6 +12,7 @@ from calibrate.engine.clock import FakeClock
 from calibrate.engine.engine import Engine, Event, Sizes
 from calibrate.engine.executor import StepPlan
 from calibrate.engine.memory.free import Copy, Pool
+from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import Answer
 from kaiju_sim.engine.intake import enqueue
@@ -28,22 +29,12 @@ CONTEXT = 1024
 RESERVE = 40
 
 
-State = tuple[int, ...]
+MemoryState = tuple[int, ...]
 """Of all memory: what is free, idle, kept, evicted, demoted, loaded, dropped so far, in both tiers,
 and when the link is free."""
 
 
-class Host(NamedTuple):
-    """What host memory holds."""
-
-    blocks: int = 0
-    windows: int = 0
-
-
-NO_HOST = Host()
-
-
-def state_of(e: Any) -> State:
+def state_of(e: Any) -> MemoryState:
     """Policy's record of the cache, and that of its link."""
     return (*e.caches.array[0].tolist(), *e.links.array[0].tolist())
 
@@ -53,7 +44,7 @@ class LoggedLoop(ReferenceLoop):
 
     def prepare(self) -> "LoggedLoop":
         self.log: list[Event] = []
-        self.states: list[State] = []
+        self.states: list[MemoryState] = []
         self.admitted: dict[int, int] = {}
         self.done = 0
         return self
@@ -112,7 +103,7 @@ class Expected(NamedTuple):
     """What the simulator makes of messages."""
 
     log: list[Event]
-    states: list[State]
+    states: list[MemoryState]
     """After each step."""
     world: World
 
@@ -122,9 +113,7 @@ def reference_log(
 ) -> Expected:
     """The simulator's reference loop on these messages; request i has record i."""
     nodes = blocks + host.blocks + 64
-    arrays = make_engine(
-        limits, curves, blocks, requests=len(messages), nodes=nodes, host=tuple(host)
-    )
+    arrays = make_engine(limits, curves, blocks, requests=len(messages), nodes=nodes, host=host)
     w: World = viewed(make_world(arrays))
     loop = LoggedLoop(w).prepare()
     for q, message in enumerate(messages):
@@ -168,7 +157,9 @@ class CheckedExecutor(PagedExecutor):
         self.engine.mirror.check()
         if self.spoil == "host":
             for pool in (Pool.HOST, Pool.HOST_LOCAL):
-                self.pools[pool] = [self._memory(page.size >> self.shift, 9) for page in self.pools[pool]]
+                self.pools[pool] = [
+                    self._memory(page.size >> self.shift, 9) for page in self.pools[pool]
+                ]
         super().copy(copies)
 
     def run(self, plan: StepPlan) -> list[int]:
@@ -186,7 +177,7 @@ class Served(NamedTuple):
     """What came of messages on the engine."""
 
     log: list[Event]
-    states: list[State]
+    states: list[MemoryState]
     engine: Engine
     answers: list[Answer]
     copied: Counter[tuple[Pool, Pool]]
@@ -198,7 +189,7 @@ def serve(
     host: Host = NO_HOST,
 ) -> Served:  # fmt: skip
     """The engine on these messages, with a fake clock and a made-up model."""
-    clock, log, states = FakeClock(), list[Event](), list[State]()
+    clock, log, states = FakeClock(), list[Event](), list[MemoryState]()
 
     def note(event: Event) -> None:
         log.append(event)
@@ -207,7 +198,7 @@ def serve(
 
     executor = CheckedExecutor(clock, curves)
     reserve = reserve_pages(limits, host=any(host))
-    sizes = Sizes(blocks, reserve, CONTEXT, len(messages), *host)
+    sizes = Sizes(blocks, reserve, CONTEXT, len(messages), host)
     engine = Engine(limits, curves, sizes, executor, clock, note)
     executor.engine, executor.spoil = engine, spoil
     executor.prepare(engine)

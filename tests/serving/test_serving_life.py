@@ -14,8 +14,8 @@ from serving_twin import CONTEXT, RESERVE, CheckedExecutor, largest
 from calibrate.engine.clock import FakeClock, WallClock
 from calibrate.engine.engine import Engine, Event, Sizes
 from calibrate.engine.executor import FakeExecutor, StepPlan, TimedExecutor
-from calibrate.engine.memory.mirror import Mirror
 from calibrate.engine.memory.free import NoPagesError
+from calibrate.engine.memory.mirror import Mirror
 from calibrate.engine.memory.pages import Piece
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import Answer, FullError, RefusedError, Request, State

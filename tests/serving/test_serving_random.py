@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from serving_crowd import MS, Crowd
 from serving_limits import constant_curves, limits_with
-from serving_twin import Host, largest, reference_log, serve
+from serving_twin import largest, reference_log, serve
 
+from calibrate.engine.memory.host_tier import Host
 from calibrate.engine.requests import State
 from kaiju_sim.engine.layout import NEVER
 

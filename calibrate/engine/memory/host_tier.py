@@ -21,14 +21,28 @@ from kaiju_sim.engine.limits import Limits
 Point = tuple[int, int]
 """Where a window is retained: (stream, end in blocks of it)."""
 
-WINDOW_RESERVE = 2
-"""Windows that leave HBM at one time at most, as policy takes two for a request that loads one."""
+
+class Host(NamedTuple):
+    """What host memory holds, as policy counts it."""
+
+    blocks: int = 0
+    windows: int = 0
 
 
-def block_reserve(limits: Limits, entries: int) -> int:
-    """Blocks that leave HBM at one time at most: for a prompt of `entries` blocks, or for as many
-    sequences as decode."""
-    return max(entries + limits.extra, limits.max_seqs * limits.candidates)
+NO_HOST = Host()
+
+
+def ring_pages(limits: Limits) -> int:
+    """Local pages of a window in HBM: one more than the attention window has, to be filled."""
+    return -(-limits.window // (1 << limits.shift)) + 1
+
+
+def reserve_of(host: Host, limits: Limits, entries: int) -> Host:
+    """Beside them: what leaves HBM at one time at most. That is as many blocks as a prompt has
+    (`entries`), or one for each sequence that decodes; and two windows, for a request that loads
+    one to share it."""
+    blocks = max(entries + limits.extra, limits.max_seqs * limits.candidates)
+    return Host(blocks if host.blocks else 0, 2 if host.windows else 0)
 
 
 class HostBlocks:
@@ -36,8 +50,7 @@ class HostBlocks:
 
     def __init__(self, pages: int, reserve: int, copies: list[Copy]) -> None:
         """`pages` as policy counts them, `reserve` beside them; copies are noted in `copies`."""
-        self.reserve = reserve if pages else 0
-        self.free = FreePages(pages + self.reserve)
+        self.reserve, self.free = reserve, FreePages(pages + reserve)
         self.streams: dict[int, list[int]] = {}
         """Of each stream the pages of the blocks behind those in HBM."""
         self._going: list[int] = []
@@ -98,20 +111,19 @@ class HostWindow(NamedTuple):
     point: Point
     place: int
     """Its pages are those from `place` * width."""
-    count: int
-    """Pages that hold something."""
+    used: int
+    """Pages of it that hold something."""
 
 
 class HostWindows:
     """Retained windows in host memory, each in `width` pages that lie together.
 
-    That is one page less than in HBM: a ring has one to fill, and nothing in it to keep.
+    That is one page less than in HBM: a ring has one to fill, with nothing in it to keep.
     """
 
-    def __init__(self, windows: int, width: int, copies: list[Copy]) -> None:
-        """So many windows as policy counts them; copies are noted in `copies`."""
-        self.reserve = WINDOW_RESERVE if windows else 0
-        self.free = FreePages(windows + self.reserve)
+    def __init__(self, windows: int, reserve: int, width: int, copies: list[Copy]) -> None:
+        """`windows` as policy counts them, `reserve` beside them; copies are noted in `copies`."""
+        self.reserve, self.free = reserve, FreePages(windows + reserve)
         self.kept: dict[int, HostWindow] = {}
         """By policy's record."""
         self._width, self._copies = width, copies
@@ -129,7 +141,7 @@ class HostWindows:
 
     def load(self, window: HostWindow, pages: Sequence[int]) -> None:
         """Copy a window into the last of these local pages."""
-        assert len(pages) == window.count, "a window has other pages than its point needs"
+        assert len(pages) == window.used, "a window has other pages than its point needs"
         for source, page in zip(self._pages(window), pages, strict=True):
             self._copies.append(Copy(source, page, Pool.HOST_LOCAL, Pool.LOCAL))
 
@@ -144,4 +156,4 @@ class HostWindows:
 
     def _pages(self, window: HostWindow) -> range:
         first = window.place * self._width
-        return range(first, first + window.count)
+        return range(first, first + window.used)

@@ -14,9 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.engine.memory.free import Copy
-from calibrate.engine.memory.host_tier import HostBlocks, HostWindows, Point, block_reserve
+from calibrate.engine.memory.host_tier import (
+    Host,
+    HostBlocks,
+    HostWindows,
+    Point,
+    reserve_of,
+    ring_pages,
+)
 from calibrate.engine.memory.pages import GlobalPages, Path, Piece
-from calibrate.engine.memory.rings import Change, LocalPages, ring_pages
+from calibrate.engine.memory.rings import Change, LocalPages
 from calibrate.engine.memory.watch import watched
 from kaiju_sim.engine.layout import Engine
 from kaiju_sim.engine.policy.kv.index import find
@@ -35,14 +42,16 @@ class Mirror:
         if limits.candidates > 1:
             raise ValueError("pages are not mirrored for candidates")
         self._copies: list[Copy] = []
-        blocks, windows = int(cache["host"][0]), int(cache["host_windows"][0])
-        host = HostBlocks(blocks, block_reserve(limits, entries), self._copies)
-        self.pages = GlobalPages(int(cache["free"][0]), slots, entries, host, self._copies)
+        host = Host(int(cache["host"][0]), int(cache["host_windows"][0]))
+        beside = reserve_of(host, limits, entries)
+        blocks = HostBlocks(host.blocks, beside.blocks, self._copies)
+        self.pages = GlobalPages(int(cache["free"][0]), slots, entries, blocks, self._copies)
         self.rings: LocalPages | None = None
         if limits.windows:
             tables = np.zeros((slots, entries), np.int32)
-            far = HostWindows(windows, ring_pages(limits) - 1, self._copies)
-            self.rings = LocalPages(limits, reserve, tables, far, self._copies)
+            width = ring_pages(limits) - 1
+            windows = HostWindows(host.windows, beside.windows, width, self._copies)
+            self.rings = LocalPages(limits, reserve, tables, windows, self._copies)
         self._streams: set[int] = set()
         self._points: set[int] = set()
         self.on_admit: Callable[[int], None] = lambda q: None
@@ -137,7 +146,9 @@ class Mirror:
     def _watch(self, engine: Engine) -> Engine:
         told: dict[str, Any] = {
             "nodes": watched(engine.nodes, dict.fromkeys(("n", "hbm"), self._touch_node)),
-            "windows": watched(engine.windows, dict.fromkeys(("newer", "host"), self._touch_window)),
+            "windows": watched(
+                engine.windows, dict.fromkeys(("newer", "host"), self._touch_window)
+            ),
             "requests": watched(engine.requests, {"number": self._numbered}),
         }
         seen: Engine = viewed(engine._replace(**told))

@@ -10,7 +10,7 @@ may hold too, then its own. Own pages get names when its prompt is computed; whe
 has named the same blocks meanwhile, its pages take their place and the own ones are free again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np

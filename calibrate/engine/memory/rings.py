@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.engine.memory.free import Copy, FreePages
-from calibrate.engine.memory.host_tier import HostWindow, HostWindows, Point
+from calibrate.engine.memory.host_tier import HostWindow, HostWindows, Point, ring_pages
 from kaiju_sim.engine.limits import Limits
 
 PARTIAL = (1, 1, 8)
@@ -84,11 +84,6 @@ class Change(NamedTuple):
     """Are retained, and went to host memory at once."""
 
 
-def ring_pages(limits: Limits) -> int:
-    """Local pages of a window: one more than the attention window has."""
-    return -(-limits.window // (1 << limits.shift)) + 1
-
-
 class LocalPages:
     """Rings of requests and retained windows, over one pool."""
 
@@ -144,14 +139,14 @@ class LocalPages:
     ) -> None:
         """Request q resumes from a window in host memory. If it is shared policy retains it in HBM
         too: it is copied twice then, so that the second does not wait for the first."""
-        targets = [ring.spare.pop() for _ in range(window.count)]
+        targets = [ring.spare.pop() for _ in range(window.used)]
         self.host.load(window, targets)
         self._put(q, ring, place, targets)
         for x, point in new.items():
             assert point == window.point, "an admission retains no other window"
             pages = [self.free.take() for _ in range(self.ring)]
-            self.host.load(window, pages[: window.count])
-            self._keep(x, Kept(point, pages[: window.count], pages[window.count :]))
+            self.host.load(window, pages[: window.used])
+            self._keep(x, Kept(point, pages[: window.used], pages[window.used :]))
 
     def _copied(self, ring: Ring, pages: list[int]) -> list[int]:
         targets = [ring.spare.pop() for _ in pages]
