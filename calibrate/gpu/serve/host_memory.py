@@ -62,7 +62,7 @@ class HostMemory:
         self._settle(copy for copy in batch if copy.of < Pool.HOST)
         if stores:
             self._gather(stores)
-        within()
+        self._compute.run(within)
         if loads:
             self._load(loads)
         if stores:

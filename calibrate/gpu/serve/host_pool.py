@@ -13,6 +13,9 @@ from calibrate.engine.memory.free import Copy
 
 STAGING_PAGES = 32
 """Pages that are gathered at once: three buffers of so many pages of each kind lie in HBM."""
+COPY_BYTES = 1 << 21
+"""One copy over the link is no longer, unless a page is: the integers of a step and its tokens come
+the same way, and wait for the copy that is under way."""
 PIECE_BYTES = 1 << 28
 """Pinned memory is taken in pieces of this size: what is taken at once is rounded up to a power of
 two."""
@@ -38,6 +41,7 @@ class HostPool:
         self.width = sum(part.shape[1] for part in self._parts)
         self.device, self.device_pages, self.pages = parts[0].device, parts[0].shape[0], pages
         self._per_piece = max(1, PIECE_BYTES // (8 * self.width))
+        self._per_copy = max(1, COPY_BYTES // (8 * self.width))
         pinned = self.device.type == "cuda"
         self._pieces = [
             torch.empty(
@@ -83,13 +87,10 @@ class HostPool:
         at = 0
         while at < len(pages):
             piece, row = divmod(pages[at], self._per_piece)
-            end = at + 1
-            while end < len(pages) and pages[end] == pages[end - 1] + 1 and (
-                pages[end] // self._per_piece == piece
-            ):  # fmt: skip
-                end += 1
-            yield slice(at, end), self._pieces[piece][row : row + end - at]
-            at = end
+            most = min(self._per_copy, self._per_piece - row, len(pages) - at)
+            count = next((i for i in range(1, most) if pages[at + i] != pages[at] + i), most)
+            yield slice(at, at + count), self._pieces[piece][row : row + count]
+            at += count
 
     def _columns(self) -> Iterator[tuple[slice, torch.Tensor]]:
         """Where each part lies in a row."""
