@@ -84,6 +84,7 @@ class PagedExecutor(FakeExecutor):
                 Pool.LOCAL: [self.near], Pool.HOST_LOCAL: [near_host],
             }  # fmt: skip
         self.copied: Counter[tuple[Pool, Pool]] = Counter()
+        self.loaded_at: set[int] = set()
 
     def _memory(self, pages: int, seed: int) -> NDArray[np.uint64]:
         size = (pages, 1 << self.shift)
@@ -96,6 +97,8 @@ class PagedExecutor(FakeExecutor):
                 content = origin.reshape(-1, size)[source].copy()
                 goal.reshape(-1, size)[target] = content
             self.copied[of, to] += 1
+            if of in (Pool.HOST, Pool.HOST_LOCAL):
+                self.loaded_at.add(self.clock.now_ns())
 
     def run(self, plan: StepPlan) -> list[int]:
         super().run(plan)

@@ -156,15 +156,12 @@ class CheckedExecutor(PagedExecutor):
         assert self.engine is not None
         self.engine.mirror.check()
         if self.spoil == "host":
-            for pool in (Pool.HOST, Pool.HOST_LOCAL):
-                self.pools[pool] = [
-                    self._memory(page.size >> self.shift, 9) for page in self.pools[pool]
-                ]
+            for pool in self.pools.keys() & {Pool.HOST, Pool.HOST_LOCAL}:
+                pages = [content.size >> self.shift for content in self.pools[pool]]
+                self.pools[pool] = [self._memory(count, 9) for count in pages]
         super().copy(copies)
 
     def run(self, plan: StepPlan) -> list[int]:
-        assert self.engine is not None
-        self.engine.mirror.check()
         if self.spoil.endswith("tables") and plan.decodes:
             tables = getattr(plan, self.spoil).copy()
             entry = plan.decodes[0].slot, (plan.decodes[0].keys - 2) >> self.shift
@@ -182,6 +179,8 @@ class Served(NamedTuple):
     answers: list[Answer]
     copied: Counter[tuple[Pool, Pool]]
     """Pages, by where they lay and where they went."""
+    loaded_at: set[int]
+    """When pages came from host memory: while nothing runs, or at the end of a fake step."""
 
 
 def serve(
@@ -206,7 +205,7 @@ def serve(
     engine.door.close()
     engine.run()
     engine.mirror.check()
-    return Served(log, states, engine, answers, executor.copied)
+    return Served(log, states, engine, answers, executor.copied, executor.loaded_at)
 
 
 def largest(messages: list[Message], shift: int) -> int:
