@@ -27,7 +27,7 @@ WAYS = [
     (Pool.GLOBAL, Pool.HOST), (Pool.HOST, Pool.GLOBAL), (Pool.LOCAL, Pool.LOCAL),
     (Pool.LOCAL, Pool.HOST_LOCAL), (Pool.HOST_LOCAL, Pool.LOCAL),
 ]  # fmt: skip
-SEEDS = 6
+SEEDS, MANY = 6, 40
 
 
 class Moment:
@@ -195,7 +195,7 @@ def test_each_of_the_waits_is_needed(missing: str, monkeypatch: pytest.MonkeyPat
                 batches[:] = [0] * len(batches)
 
     monkeypatch.setitem(globals(), "HostMemory", Forgetful)
-    assert not all(right(seed) for seed in range(SEEDS))
+    assert not all(right(seed) for seed in range(MANY))
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -210,7 +210,7 @@ def test_so_is_each_wait_for_the_steps_before(number: int, monkeypatch: pytest.M
             super().copy(batch, within)
 
     monkeypatch.setitem(globals(), "HostMemory", Hasty)
-    assert not all(right(seed) for seed in range(SEEDS))
+    assert not all(right(seed) for seed in range(MANY))
 
 
 def test_transfers_are_told_with_their_times() -> None:
