@@ -26,8 +26,11 @@ PARTIAL = (1, 1, 8)
 """Prompts that may stand beyond a point and not be through, by batching policy. In the order of
 admission only the last one of a step is cut short; by deadline an earlier one may come before it,
 which takes a higher tier or a preempted message each time."""
-PARTIAL_WITH_LOADS = 8
-"""The same where prompts wait for loads from host memory: others go before them meanwhile."""
+PARTIAL_WITH_HOST = (3, 3, 10)
+"""The same where prompts wait for host memory, and others go before them meanwhile. Who is to stand
+beyond a point beside another one that came later must have waited longer. Each way of the link is
+first come, first served, so there are two more at most: who waits for what goes out, then who waits
+for what comes in, then who does not wait."""
 
 
 def reserve_pages(limits: Limits, *, host: bool = False) -> int:
@@ -42,7 +45,7 @@ def reserve_pages(limits: Limits, *, host: bool = False) -> int:
     block = 1 << limits.shift
     chunks = min(limits.max_seqs, limits.token_budget // 2)
     before = -(-limits.window // block)
-    partial = PARTIAL_WITH_LOADS if host else PARTIAL[limits.policy]
+    partial = (PARTIAL_WITH_HOST if host else PARTIAL)[limits.policy]
     return limits.token_budget // block + chunks + 2 * before * partial
 
 
