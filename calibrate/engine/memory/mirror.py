@@ -145,7 +145,7 @@ class Mirror:
 
     def _watch(self, engine: Engine) -> Engine:
         told: dict[str, Any] = {
-            "nodes": watched(engine.nodes, dict.fromkeys(("n", "hbm"), self._touch_node)),
+            "nodes": watched(engine.nodes, {"hbm": self._touch_node}),
             "windows": watched(
                 engine.windows, dict.fromkeys(("newer", "host"), self._touch_window)
             ),
