@@ -61,6 +61,7 @@ class Sizes(NamedTuple):
     inside: int
     """Requests that are in the engine or before its door."""
     host: Host = NO_HOST
+    """Of host memory."""
 
 
 class Engine:
@@ -165,8 +166,8 @@ class Engine:
         hand_over_shed(w, r, t)
         self._part()
         if batch.rows + batch.decodes == 0:
-            if copies := self.mirror.take_copies():
-                self._executor.copy(copies)
+            if r.pre >= 0:  # all of these wait for host memory
+                self._executor.copy(self.mirror.take_copies())
             r.end = NEVER
             r.pending = wake_time(e, 0)
             return

@@ -74,7 +74,7 @@ class Small:
             mirror.rings.settle(mirror._windows())
         c.free, c.windows_free = blocks, windows
         mirror.check()
-        self.engine.advance()
+        self.engine._executor.copy(mirror.take_copies())
         self.bench.runner.cache.fill_random(1)
 
 
@@ -119,7 +119,7 @@ def hits_in_host_memory(
     assert hits == [0, 128, 128]
     if device != "cpu":
         torch.cuda.synchronize()
-    warm.engine.advance()
+    warm.engine._executor.copy([])
     loads = [(time.blocks, time.local_pages) for time in warm.transfers if time.load]
     assert loads == [(1, int(windows > 0))] * 2
     assert len(pools) == 1 + (windows > 0)

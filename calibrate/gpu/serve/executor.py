@@ -15,7 +15,7 @@ from calibrate.engine.memory.free import Copy, Pool
 from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.gpu.serve.host_memory import HostMemory
-from calibrate.gpu.serve.host_pool import STAGING_PAGES
+from calibrate.gpu.serve.host_pool import STAGING_PAGES, numbers
 from kaiju_sim.engine.limits import Limits
 from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
@@ -43,12 +43,12 @@ class ModelExecutor:
         for batch in batches(copies, STAGING_PAGES):
             within = [copy for copy in batch if copy.to == Pool.LOCAL == copy.of]
             self.host.copy(batch, partial(copy_pages, self.runner.cache, within))
+        self.host.tell()
 
     def run(self, plan: StepPlan) -> list[int]:
         """Copies, then the step; waits for its tokens."""
         self.copy(plan.copies)
         if self.host is not None:
-            self.host.tell()
             self._await_loads(self.host, plan)
         decoded: list[int] = []
         prompted: list[int] = []
@@ -147,8 +147,8 @@ def copy_pages(cache: KVCache, copies: Sequence[Copy]) -> None:
         return
     device = cache.of(owners[0]).k.device
     for batch in batches(copies):
-        pages = [(copy.source, copy.target) for copy in batch]
-        source, target = torch.tensor(pages, device=device).T
+        source = numbers([copy.source for copy in batch], device)
+        target = numbers([copy.target for copy in batch], device)
         for layer in owners:
             for part in cache.of(layer):
                 part[target] = part[source]

@@ -67,7 +67,6 @@ class HostMemory:
             self._load(loads)
         if stores:
             self._send(stores)
-        self.tell()
 
     def settle(self, kind: Pool, pages: NDArray[np.integer]) -> None:
         """Steps from now on find these pages of HBM loaded, if they are on their way."""
