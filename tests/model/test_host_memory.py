@@ -6,6 +6,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from model_bench import two_layers
@@ -15,7 +16,7 @@ from calibrate.engine.clock import FakeClock
 from calibrate.engine.executor import TransferTime, link_ns
 from calibrate.engine.memory.free import Copy, Pool
 from calibrate.gpu.serve import host_pool
-from calibrate.gpu.serve.executor import ModelExecutor
+from calibrate.gpu.serve.executor import ModelExecutor, Span, seen_pages
 from calibrate.gpu.serve.host_memory import HostMemory
 from calibrate.gpu.serve.host_pool import HostPool
 from calibrate.gpu.serve.lanes import Inline, Instant, Lane, Queue, StreamQueue, make_queues
@@ -211,6 +212,33 @@ def test_so_is_each_wait_for_the_steps_before(number: int, monkeypatch: pytest.M
 
     monkeypatch.setitem(globals(), "HostMemory", Hasty)
     assert not all(right(seed) for seed in range(MANY))
+
+
+def test_a_step_sees_its_own_pages_and_those_in_its_window() -> None:
+    """Entries of the tables beyond a sequence's end, or behind its window, are anybody's pages."""
+    tables = np.arange(24, dtype=np.int32).reshape(3, 8)
+    decode, chunk = Span(2, 299, 300), Span(1, 256, 513)
+    assert seen_pages(tables, [decode, chunk], None).tolist() == [16, 17, 18, 8, 9, 10, 11, 12]
+    assert seen_pages(tables, [decode, chunk], 128).tolist() == [17, 18, 9, 10, 11, 12]
+    assert seen_pages(tables, [Span(0, 255, 256)], 128).tolist() == [1]
+    assert seen_pages(tables, [Span(0, 256, 257)], 128).tolist() == [1, 2]
+
+
+def test_only_who_needs_a_page_waits_for_it() -> None:
+    steps, *ways = Late(), Late(), Late()
+    bed = Bed((steps, *ways))
+    bed.copy([Copy(0, 0, Pool.GLOBAL, Pool.HOST), Copy(0, 3, Pool.HOST, Pool.GLOBAL)])
+    before = len(steps.todo)
+    bed.host.settle(Pool.GLOBAL, np.array([0, 1, 2]))
+    bed.host.settle(Pool.LOCAL, np.array([3]))
+    assert len(steps.todo) == before
+    bed.host.settle(Pool.GLOBAL, np.array([2, 3]))
+    assert len(steps.todo) == before + 1
+    assert bed.host.is_loading
+    steps.todo[-1]()
+    assert not bed.host.is_loading
+    bed.host.settle(Pool.GLOBAL, np.array([3]))
+    assert len(steps.todo) == before + 1
 
 
 def test_transfers_are_told_with_their_times() -> None:
