@@ -48,8 +48,8 @@ class Small:
         self.log: list[Event] = []
         self.transfers: list[TransferTime] = []
         self.engine = open_engine(
-            runner, limits, constant_curves(), FakeClock(), 8, self.log.append, host,
-            self.transfers.append,
+            runner, limits, constant_curves(), FakeClock(), 8, self.log.append, host=host,
+            told=self.transfers.append,
         )  # fmt: skip
 
     def logits(self, tokens: Ints, *names: Piece) -> torch.Tensor:
