@@ -10,6 +10,7 @@ from calibrate.gpu.engine import Engine, load_engine
 from calibrate.gpu.links import TorchLinks
 from calibrate.gpu.operators.bench import TorchOperators
 from calibrate.gpu.ranks import Ranks
+from calibrate.gpu.serve.bench import TorchServing
 from calibrate.gpu.steps import TorchSteps
 from calibrate.measure.seam import Request
 from calibrate.models import config_of
@@ -25,6 +26,7 @@ class TorchRig:
     steps: TorchSteps
     operators: TorchOperators
     links: TorchLinks
+    serving: TorchServing | None
     others: Ranks | None = None
 
     def versions(self) -> dict[str, str]:
@@ -47,6 +49,8 @@ class TorchRig:
             last_first.callback(self.engine.runner.release)
             for part in (self.card, self.links, self.operators, self.steps):
                 last_first.callback(part.close)
+            if self.serving is not None:
+                last_first.callback(self.serving.close)
 
 
 def make_rig(request: Request) -> TorchRig:
@@ -63,7 +67,8 @@ def make_rig(request: Request) -> TorchRig:
         summed = None if others is None else others.all_reduce
         operators = TorchOperators(engine.model, engine.cache, all_reduce=summed)
         links, steps = TorchLinks(device, summed), TorchSteps(engine, others)
-        return TorchRig(engine, GpuCard(count=ranks), steps, operators, links, others)
+        serving = TorchServing(engine) if others is None else None
+        return TorchRig(engine, GpuCard(count=ranks), steps, operators, links, serving, others)
     except BaseException:
         if others is not None:
             others.close()
