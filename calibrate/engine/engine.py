@@ -215,7 +215,7 @@ class Engine:
 
     def _end(self, plan: StepPlan, tokens: Tokens, t: int) -> None:
         """The step is through: tokens are handed out, and who is done leaves."""
-        decodes, made = plan.decodes.count, np.asarray(tokens, np.int32)
+        decodes, made = len(plan.decodes), np.asarray(tokens, np.int32)
         if decodes:
             self._end_decode(made[:decodes], t)
         self._end_prefills(plan, made[decodes:].tolist(), t)

@@ -1,6 +1,6 @@
 """What runs a step, as a seam: the GPU, or a fake that only lets time pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -48,16 +48,14 @@ class Decodes:
     seeds: Ints
     made: Ints
 
-    @property
-    def count(self) -> int:
-        """How many."""
+    def __len__(self) -> int:
         return len(self.slots)
 
-    def rows(self) -> list[DecodeRow]:
+    def __iter__(self) -> Iterator[DecodeRow]:
         """One by one: for fakes, and where time does not matter."""
         draws = map(Draw, *(x.tolist() for x in (self.temperatures, self.seeds, self.made)))
         columns = (self.slots.tolist(), self.tokens.tolist(), self.keys.tolist(), draws)
-        return list(map(DecodeRow, *columns))
+        return map(DecodeRow, *columns)
 
 
 def no_decodes() -> Decodes:
@@ -148,7 +146,7 @@ class TimedExecutor:
         begin = self._clock.now_ns()
         tokens = self._inner.run(plan)
         took, predicted = self._clock.now_ns() - begin, predicted_ns(self._curves, plan)
-        counts = plan.decodes.count, len(plan.chunks), plan.batch.rows, plan.context
+        counts = len(plan.decodes), len(plan.chunks), plan.batch.rows, plan.context
         pairs, copies = plan.batch.pairs, len(plan.copies)
         self.steps.append(StepTime(begin, took, predicted, *counts, pairs, copies))
         return tokens
@@ -166,6 +164,6 @@ class FakeExecutor:
     def run(self, plan: StepPlan) -> list[int]:
         """Nothing is computed."""
         self.clock.advance(predicted_ns(self.curves, plan))
-        rows = [(row.slot, row.draw.made) for row in plan.decodes.rows()]
+        rows = [(row.slot, row.draw.made) for row in plan.decodes]
         rows += [(c.slot, c.draw.made) for c in plan.chunks if c.draw is not None]
         return [self.token(slot, made) for slot, made in rows]

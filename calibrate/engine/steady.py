@@ -113,7 +113,7 @@ class SteadyLoad:
         if plan is None:
             return None
         step_s, counts = self._watched.inner.device_ns / 1e9, (plan.filling, len(plan.chunks))
-        return EngineStep(period / 1e9, step_s, plan.decodes.count, *counts, plan.batch.rows)
+        return EngineStep(period / 1e9, step_s, len(plan.decodes), *counts, plan.batch.rows)
 
     def _follow(self, requests: int) -> None:
         """As many are inside as shall be."""

@@ -49,8 +49,6 @@ class TorchRig:
             last_first.callback(self.engine.runner.release)
             for part in (self.card, self.links, self.operators, self.steps):
                 last_first.callback(part.close)
-            if self.serving is not None:
-                last_first.callback(self.serving.close)
 
 
 def make_rig(request: Request) -> TorchRig:

@@ -26,6 +26,7 @@ def measure_serving(
         with failures.noted(item.id):
             store.add(_visit(bench, item, pace))
         talk.progress("the engine", pace.fraction(), pace.left())
+    bench.close()
 
 
 def _visit(bench: ServingBench, item: ServingItem, pace: Pace) -> Visit:

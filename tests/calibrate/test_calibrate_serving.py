@@ -185,7 +185,7 @@ class Slow:
         begin = time.perf_counter_ns()
         while time.perf_counter_ns() - begin < self.device_ns:
             pass
-        return [7] * (plan.decodes.count + sum(chunk.draw is not None for chunk in plan.chunks))
+        return [7] * (len(plan.decodes) + sum(chunk.draw is not None for chunk in plan.chunks))
 
 
 def test_the_load_keeps_the_engine_busy_and_leaves_nothing_behind() -> None:

@@ -73,7 +73,7 @@ class PagedExecutor(FakeExecutor):
         for source, target in plan.copies:
             self.near[target * size : (target + 1) * size] = self._page(source)
             self.copied += 1
-        tokens = [self._row(plan, d.slot, d.token, d.keys - 1) for d in plan.decodes.rows()]
+        tokens = [self._row(plan, d.slot, d.token, d.keys - 1) for d in plan.decodes]
         for chunk in plan.chunks:
             for i, token in enumerate(chunk.tokens):
                 last = self._row(plan, chunk.slot, int(token), chunk.start + i)

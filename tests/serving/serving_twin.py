@@ -129,9 +129,9 @@ class CheckedExecutor(PagedExecutor):
     def run(self, plan: StepPlan) -> list[int]:
         assert self.engine is not None
         self.engine.mirror.check()
-        if self.spoil and plan.decodes.count:
+        if self.spoil and len(plan.decodes):
             tables = getattr(plan, self.spoil).copy()
-            row = plan.decodes.rows()[0]
+            row = next(iter(plan.decodes))
             entry = row.slot, (row.keys - 2) >> self.shift
             tables[entry] = tables[entry] - 1 if tables[entry] else 1
             plan = replace(plan, **{self.spoil: tables})

@@ -25,7 +25,7 @@ class Counting:
 
     def run(self, plan: StepPlan) -> list[int]:
         time.sleep(0.002)
-        draws = [row.draw for row in plan.decodes.rows()]
+        draws = [row.draw for row in plan.decodes]
         draws += [chunk.draw for chunk in plan.chunks if chunk.draw is not None]
         return [draw.made + 1 for draw in draws]
 

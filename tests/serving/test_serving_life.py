@@ -29,7 +29,7 @@ class Echo:
     """Says 7, in no time."""
 
     def run(self, plan: StepPlan) -> list[int]:
-        return [7] * (plan.decodes.count + sum(chunk.draw is not None for chunk in plan.chunks))
+        return [7] * (len(plan.decodes) + sum(chunk.draw is not None for chunk in plan.chunks))
 
 
 def echo_engine(clock: WallClock | FakeClock | None = None, inside: int = 4) -> Engine:

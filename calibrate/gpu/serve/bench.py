@@ -24,9 +24,11 @@ class TorchServing:
 
     def run(self, sequences: int, seconds: float) -> list[EngineStep]:
         """The engine's steps under a steady load."""
-        if self._load is None:
-            self._load = self._open()
-        return self._load.run(sequences, seconds)
+        load = self._load or self._open()
+        self._load = None  # an engine in which something fails is not gone on with
+        steps = load.run(sequences, seconds)
+        self._load = load
+        return steps
 
     def close(self) -> None:
         """Everybody leaves."""
