@@ -26,8 +26,8 @@ class TorchRig:
     steps: TorchSteps
     operators: TorchOperators
     links: TorchLinks
-    serving: TorchServing | None
     others: Ranks | None = None
+    serving: TorchServing | None = None
 
     def versions(self) -> dict[str, str]:
         """Of what runs on the GPU."""
@@ -66,7 +66,7 @@ def make_rig(request: Request) -> TorchRig:
         operators = TorchOperators(engine.model, engine.cache, all_reduce=summed)
         links, steps = TorchLinks(device, summed), TorchSteps(engine, others)
         serving = TorchServing(engine) if others is None else None
-        return TorchRig(engine, GpuCard(count=ranks), steps, operators, links, serving, others)
+        return TorchRig(engine, GpuCard(count=ranks), steps, operators, links, others, serving)
     except BaseException:
         if others is not None:
             others.close()
