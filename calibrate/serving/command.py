@@ -12,8 +12,8 @@ from kaiju_sim import units
 from kaiju_sim.catalog.models import find_model
 from kaiju_sim.errors import UserError
 
-TINY, TINY_BUDGET, TINY_SEQS = "tiny", 128, 8
-"""The tiny model's name, and its rules."""
+TINY_BUDGET, TINY_SEQS = 128, 8
+"""The tiny model's rules, where none are given."""
 _Policy = Literal["decode_first", "prefill_first", "ttft_aware"]
 
 
@@ -63,8 +63,7 @@ def serve(
         os.environ.setdefault("TRITON_INTERPRET", "1")
     wanted = Wanted(catalog, weights, limits_of(obeyed), curves_of(obeyed, profile), inside)
     say = _silence if quiet else _say
-    say(f"opening {TINY if tiny else model}: weights, kernels, graphs")
-    live.serve(open_served(wanted), host, port, drain_s, _out, say)
+    live.serve(open_served(wanted, say), host, port, drain_s, _out, say)
 
 
 def _seconds(text: str) -> float:
