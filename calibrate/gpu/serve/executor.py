@@ -1,12 +1,14 @@
 """Runs the serving engine's steps on a model: plans become steps with page tables."""
 
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from calibrate.engine.engine import Sizes
-from calibrate.engine.executor import ChunkRows, DecodeRow, Draw, StepPlan
+from calibrate.engine.executor import ChunkRows, Decodes, StepPlan, no_decodes
 from calibrate.engine.memory.rings import Copy, reserve_pages
 from kaiju_sim.engine.limits import Limits
 from kernels.common.layout import PAGE
@@ -25,29 +27,32 @@ class ModelExecutor:
 
     def __init__(self, runner: Runner) -> None:
         self.runner, self.config = runner, runner.model.config
+        self.device_ns = 0
+        """Of the last step, from launch to tokens: what the calibration job measures of one."""
 
-    def run(self, plan: StepPlan) -> list[int]:
+    def run(self, plan: StepPlan) -> NDArray[np.int32]:
         """Copies, then the step; waits for its tokens."""
+        self.device_ns = 0
         copy_pages(self.runner.cache, plan.copies)
-        decoded: list[int] = []
-        prompted: list[int] = []
-        decodes = plan.decodes
-        for chunks in pieces(plan.chunks):
-            rows = [*(row.draw for row in decodes), *(c.draw for c in chunks if c.draw is not None)]
-            step = Step(self._decode_rows(plan, decodes), [self._chunk(plan, c) for c in chunks])
-            tokens = self.runner.run(step, draws_of(rows)).tokens.tolist()
-            decoded += tokens[: len(decodes)]
-            prompted += tokens[len(decodes) :]
-            decodes = ()
-        return decoded + prompted
+        decodes, parts = plan.decodes, list(pieces(plan.chunks))
+        first = self._run(plan, decodes, parts[0])
+        if len(parts) == 1:
+            return first
+        return np.concatenate([first, *(self._run(plan, no_decodes(), p) for p in parts[1:])])
 
-    def _decode_rows(self, plan: StepPlan, rows: Sequence[DecodeRow]) -> DecodeRows:
-        slots = [row.slot for row in rows]
-        return DecodeRows(
-            np.array([row.token for row in rows], np.int32),
-            np.array([row.keys for row in rows], np.int32),
-            plan.global_tables[slots], plan.local_tables[slots],
-        )  # fmt: skip
+    def _run(
+        self, plan: StepPlan, decodes: Decodes, chunks: Sequence[ChunkRows]
+    ) -> NDArray[np.int32]:
+        tokens, keys = decodes.tokens.astype(np.int32), decodes.keys.astype(np.int32)
+        tables = plan.global_tables, plan.local_tables
+        rows = DecodeRows(tokens, keys, *tables, decodes.slots)
+        step = Step(rows, [self._chunk(plan, c) for c in chunks])
+        staged = self.runner.stage(step, draws_of(decodes, chunks))
+        begin = time.perf_counter_ns()
+        self.runner.launch(staged)
+        tokens = self.runner.finish(staged).tokens
+        self.device_ns += time.perf_counter_ns() - begin
+        return tokens
 
     def _chunk(self, plan: StepPlan, rows: ChunkRows) -> Chunk:
         tables = plan.global_tables[rows.slot], plan.local_tables[rows.slot]
@@ -61,12 +66,13 @@ def pieces(chunks: Sequence[ChunkRows]) -> Iterator[Sequence[ChunkRows]]:
         yield chunks[at : at + MOST_CHUNKS]
 
 
-def draws_of(rows: Sequence[Draw]) -> Draws:
+def draws_of(decodes: Decodes, chunks: Sequence[ChunkRows]) -> Draws:
     """How the tokens of a step are drawn."""
+    ends = [chunk.draw for chunk in chunks if chunk.draw is not None]
     return Draws(
-        np.array([draw.temperature for draw in rows], np.float32),
-        np.array([draw.seed for draw in rows], np.int64),
-        np.array([draw.made for draw in rows], np.int32),
+        np.append(decodes.temperatures, [end.temperature for end in ends]).astype(np.float32),
+        np.append(decodes.seeds, [end.seed for end in ends]).astype(np.int64),
+        np.append(decodes.made, [end.made for end in ends]).astype(np.int32),
     )
 
 

@@ -2,6 +2,7 @@
 
 from calibrate.engine.clock import Clock
 from calibrate.engine.engine import Engine, Journal
+from calibrate.engine.executor import Executor
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.gpu.serve.executor import ModelExecutor, sizes_of
 from kaiju_sim.engine.limits import Limits
@@ -29,9 +30,10 @@ def fitted(limits: Limits, config: ModelConfig, plan: CachePlan) -> Limits:
 
 def open_engine(
     runner: Runner, limits: Limits, curves: Curves, clock: Clock, inside: int,
-    journal: Journal | None = None,
+    journal: Journal | None = None, executor: Executor | None = None,
 ) -> Engine:  # fmt: skip
-    """An empty engine whose steps the runner runs. `inside`: requests that it takes at most.
+    """An empty engine whose steps the runner runs. `inside`: requests that it takes at most;
+    `executor`: one around a `ModelExecutor` of that runner, if not that alone.
 
     ValueError where the largest step of these limits has more rows than the runner's.
     """
@@ -41,4 +43,4 @@ def open_engine(
     config, plan = runner.model.config, runner.cache.plan
     limits = fitted(limits, config, plan)
     sizes = sizes_of(config, plan, limits, inside)
-    return Engine(limits, curves, sizes, ModelExecutor(runner), clock, journal)
+    return Engine(limits, curves, sizes, executor or ModelExecutor(runner), clock, journal)
