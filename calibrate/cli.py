@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from calibrate.serving.command import serve
 from kaiju_sim import units
 from kaiju_sim.errors import UserError
 
@@ -64,6 +65,7 @@ def make_app() -> typer.Typer:
     app.command()(refit)
     app.command()(jobs)
     app.command()(report)
+    app.command()(serve)
     return app
 
 

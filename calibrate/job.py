@@ -1,7 +1,8 @@
 """The job, in the order in which things happen.
 
 Anchors, every step once (fit and held out shuffled together), the operators, the links, then steps
-again while there is time, and the anchors once more, which tell how far the card drifted meanwhile.
+again while there is time, the serving engine, and the anchors once more, which tell how far the
+card drifted meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,15 +17,17 @@ from calibrate.design.item import KEEP, StepItem
 from calibrate.design.lists.mixed import HELD_OUT_LEAST
 from calibrate.design.lists.variants import LONG_S
 from calibrate.design.plan import Plan, make_plan, only
+from calibrate.design.serving import serving_s
 from calibrate.measure.clock import Clock
 from calibrate.measure.loop import StepLoop
 from calibrate.measure.operators import measure_links, measure_operators
 from calibrate.measure.pace import Pace
 from calibrate.measure.seam import Rig
+from calibrate.measure.serving import measure_serving
 from calibrate.measure.talk import Talk
 from calibrate.provenance import commit, profile_id, provenance, software
 from calibrate.resume import compare, must_compare, session
-from calibrate.samples import Store, operator_row, read_job, step_row, write_job
+from calibrate.samples import Store, operator_row, read_job, serving_row, step_row, write_job
 from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.catalog.models import Model
 from kaiju_sim.errors import UserError
@@ -122,11 +125,11 @@ def _check_budget(job: Job) -> None:
     """What is never dropped and not yet there must fit; UserError says how long it takes."""
     kept = [item for item in job.plan.steps if item.rank == KEEP]
     waiting = [i for i in (*job.plan.anchors, *kept) if not job.store.seconds(i.id)]
-    needed = job.estimate.total_s(waiting) + END_S
+    needed = job.estimate.total_s(waiting) + _end_s(job)
     if needed > job.pace.left():
         raise UserError(
             f"--budget: {max(job.pace.left(), 0):.0f} s are left of it, and what is never dropped "
-            f"({job.options.heldout} held-out steps, anchors, row buckets) takes about "
+            f"({job.options.heldout} held-out steps, anchors, row buckets, the engine) takes about "
             f"{needed:.0f} s"
         )
 
@@ -167,6 +170,7 @@ def _forget(job: Job) -> None:
     """Samples of shapes that the plan no longer has are not mixed with those that it has."""
     steps = {item.id: step_row(item) for item in _all_steps(job.plan)}
     rows = steps | {item.id: operator_row(item) for item in job.plan.operators}
+    rows |= {item.id: serving_row(item) for item in job.plan.serving}
     if job.options.only:  # what is left out by name stays as it is
         rows = {key: visits[0].row for key, visits in job.store.visits.items()} | rows
     gone = job.store.forget_changed(rows)
@@ -180,14 +184,21 @@ def _all_steps(plan: Plan) -> list[StepItem]:
 
 def _steps_and_operators(job: Job, loop: StepLoop) -> None:
     plan, pace, store, talk = job.plan, job.pace, job.store, job.talk
-    operators = OPERATORS_SHARE * pace.budget_s if plan.operators else 0.0
-    loop.first_round(plan.steps, operators + LINKS_S + END_S)
+    operators, end_s = OPERATORS_SHARE * pace.budget_s if plan.operators else 0.0, _end_s(job)
+    loop.first_round(plan.steps, operators + LINKS_S + end_s)
     job.record["operators_left_out"] = measure_operators(
-        job.rig.operators, plan.operators, store, pace, LINKS_S + END_S, talk, loop.failures
+        job.rig.operators, plan.operators, store, pace, LINKS_S + end_s, talk, loop.failures
     )
     if not job.record.get("links"):
         job.record["links"] = measure_links(job.rig.links, job.options.tensor_parallel)
-    loop.later_rounds(plan.steps, END_S)
+    loop.later_rounds(plan.steps, end_s)
+    measure_serving(job.rig.serving, plan.serving, store, pace, talk, loop.failures)
+
+
+def _end_s(job: Job) -> float:
+    """What has to be left of the budget when all else is measured."""
+    waiting = (item for item in job.plan.serving if not job.store.seconds(item.id))
+    return END_S + serving_s(tuple(waiting))
 
 
 def _anchors_again(job: Job, loop: StepLoop) -> dict[str, float]:
@@ -255,7 +266,7 @@ def host_overhead(store: Store) -> dict[str, float]:
     for visits in store.visits.values():
         for visit in visits:
             gaps = [wall - gpu for wall, gpu in zip(visit.wall_s, visit.gpu_s, strict=False)]
-            if gaps:
+            if gaps and "kind" in visit.row:  # the engine's have none
                 kinds.setdefault(visit.row["kind"], []).append(median(gaps))
     return {kind: median(gaps) for kind, gaps in sorted(kinds.items())}
 

@@ -2,9 +2,9 @@
 
 A job's folder holds, while it runs, `parts/part-00001.json` and so on: each a few **visits** (a
 shape's repetitions in a row), written whole and renamed, never changed. So whatever ends the
-process loses a few seconds at most. When the job ends, the parts become two tables,
-`steps.parquet` (a row a step, the repetitions of all its visits) and `operators.parquet`, and are
-removed; a later job begins by making the tables its first part again.
+process loses a few seconds at most. When the job ends, the parts become tables,
+`steps.parquet` (a row a step, the repetitions of all its visits), `operators.parquet` and
+`engine.parquet`, and are removed; a later job begins by making the tables its first part again.
 
 `job.json` says what was measured, on what, and how far it got; it is written at the start and at
 each end.
@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean, median
@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calibrate.design.item import OperatorItem, StepItem
+from calibrate.design.serving import ServingItem
 from calibrate.shapes import shape_columns
 from kaiju_sim.errors import UserError
 from kaiju_sim.report.atomic import write_file
@@ -56,6 +57,19 @@ STEPS = pa.schema(
 since the job began."""
 OPERATORS = pa.schema({"operator": pa.string(), "shape": pa.string(), "seconds": _DOUBLES})
 """`shape`: JSON text of the operator's sizes."""
+COUNTS = ("decodes", "filling", "chunks", "rows")
+ENGINE = pa.schema(
+    {
+        "id": pa.string(),
+        "requests": pa.int32(),
+        "period_s": _DOUBLES,
+        "step_s": _DOUBLES,
+        **dict.fromkeys(COUNTS, _INTS),
+        "at_s": pa.float64(),
+    }
+)
+"""The serving engine with so many requests inside; lists: an element for each of its steps
+(`calibrate.shapes.EngineStep`)."""
 PART_VISITS = 8
 LOCK = ".lock"
 
@@ -75,6 +89,8 @@ class Visit:
     watts: float | None = None
     slowed_by: str = ""
     at_s: float = 0.0
+    counts: dict[str, list[int]] = field(default_factory=dict)
+    """Of the engine's steps: what each was."""
 
 
 def step_row(item: StepItem) -> Row:
@@ -85,6 +101,11 @@ def step_row(item: StepItem) -> Row:
 def operator_row(item: OperatorItem) -> Row:
     """What an operator's measurement is, as columns."""
     return {"operator": item.operator, "shape": json.dumps(dict(item.shape))}
+
+
+def serving_row(item: ServingItem) -> Row:
+    """What a measurement of the serving engine is, as columns."""
+    return {"requests": item.requests}
 
 
 class Store:
@@ -173,17 +194,17 @@ class Store:
         shutil.rmtree(self._done, ignore_errors=True)
 
     def tables(self) -> None:
-        """Write the two tables."""
-        steps = [visits for visits in self.visits.values() if "id" in visits[0].row]
-        operators = [visits for visits in self.visits.values() if "operator" in visits[0].row]
-        _write_table(self.folder / "steps.parquet", STEPS, map(_step, steps))
-        _write_table(self.folder / "operators.parquet", OPERATORS, map(_operator, operators))
+        """Write the tables."""
+        for name, (schema, row_of, column) in TABLES.items():
+            found = [visits for visits in self.visits.values() if column in visits[0].row]
+            if found or name != "engine":
+                _write_table(self.folder / f"{name}.parquet", schema, map(row_of, found))
 
     def clear(self) -> None:
         """Begin anew: everything measured in this folder is removed."""
         for parts in (self.parts, self._done):
             shutil.rmtree(parts, ignore_errors=True)
-        for name in ("steps.parquet", "operators.parquet", "job.json"):
+        for name in (*(f"{table}.parquet" for table in TABLES), "job.json"):
             (self.folder / name).unlink(missing_ok=True)
 
     def _keep(self, visit: Visit) -> None:
@@ -223,6 +244,11 @@ def read_steps(folder: Path) -> list[Row]:
 def read_operators(folder: Path) -> list[Row]:
     """The rows of `operators.parquet`; none if it is not there."""
     return _read_table(folder / "operators.parquet")
+
+
+def read_engine(folder: Path) -> list[Row]:
+    """The rows of `engine.parquet`; none if it is not there."""
+    return _read_table(folder / "engine.parquet")
 
 
 def _read_part(file: Path) -> list[Visit]:
@@ -268,13 +294,35 @@ def _operator(visits: Sequence[Visit]) -> Row:
     return {**visits[0].row, "seconds": [s for visit in visits for s in visit.wall_s]}
 
 
+def _serving(visits: Sequence[Visit]) -> Row:
+    lists = {name: [n for v in visits for n in v.counts[name]] for name in COUNTS}
+    period = [s for visit in visits for s in visit.wall_s]
+    step = [s for visit in visits for s in visit.gpu_s]
+    times = {"period_s": period, "step_s": step, "at_s": visits[0].at_s}
+    return {"id": visits[0].key, **visits[0].row, **times, **lists}
+
+
+TABLES = {
+    "steps": (STEPS, _step, "id"),
+    "operators": (OPERATORS, _operator, "operator"),
+    "engine": (ENGINE, _serving, "requests"),
+}
+"""Each with its schema, how visits become a row, and a column by which they are known."""
+
+
 def _from_tables(folder: Path) -> list[Visit]:
     steps = [visit for row in read_steps(folder) for visit in _visits_of(row)]
     operators = [
         Visit(_operator_key(row), {k: row[k] for k in ("operator", "shape")}, row["seconds"])
         for row in read_operators(folder)
     ]
-    return steps + operators
+    return steps + operators + list(map(_serving_visit, read_engine(folder)))
+
+
+def _serving_visit(row: Row) -> Visit:
+    counts = {name: row[name] for name in COUNTS}
+    visit = Visit(row["id"], {"requests": row["requests"]}, row["period_s"], row["step_s"])
+    return replace(visit, at_s=row["at_s"], counts=counts)
 
 
 def _visits_of(row: Row) -> list[Visit]:

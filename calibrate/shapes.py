@@ -71,6 +71,21 @@ class StepShape:
         return max([*self.decodes, *ends], default=0)
 
 
+class EngineStep(NamedTuple):
+    """A step of the serving engine, and what it took."""
+
+    period_s: float
+    """From the end of the step before to its own: the engine's loop, once."""
+    step_s: float
+    """Of these, from launch to tokens: what is measured of a step that was prepared."""
+    decodes: int
+    filling: int
+    """Prompts under way, computed in this step or not."""
+    chunks: int
+    rows: int
+    """New prompt tokens."""
+
+
 class Limits(NamedTuple):
     """What an engine can hold."""
 

@@ -10,6 +10,7 @@ from calibrate.design.lists.mixed import FIT, HELD_OUT_LEAST, SPARE, random_step
 from calibrate.design.lists.operators import operator_grid
 from calibrate.design.lists.sharing import beams, shared_prefixes
 from calibrate.design.lists.variants import long_steps, short_steps
+from calibrate.design.serving import ServingItem, serving_items
 from kaiju_sim.catalog.models import Model
 from kaiju_sim.errors import UserError
 
@@ -25,6 +26,8 @@ class Plan:
     anchors: tuple[StepItem, ...]
     steps: tuple[StepItem, ...]
     operators: tuple[OperatorItem, ...]
+    serving: tuple[ServingItem, ...] = ()
+    """The serving engine under steady load."""
     left_out: tuple[str, ...] = ()
     """Ids of steps that the engine cannot hold."""
 
@@ -49,10 +52,11 @@ def make_plan(
     """
     if variant is None:
         designed, operators = _core(model), operator_grid(tensor_parallel)
+        serving = serving_items(capacity, tensor_parallel)
         counts = (FIT, round(SPARE * least))
     else:
         designed = list((long_steps if is_long else short_steps)(capacity))
-        operators = []
+        operators, serving = [], ()
         counts = (VARIANT_RANDOM, VARIANT_RANDOM) if is_long else (SHORT_RANDOM, 0)
     out = tuple(item.id for item in designed if not capacity.holds(item.shape))
     anchors = [item for item in grid.anchors() if capacity.holds(item.shape)]
@@ -60,7 +64,8 @@ def make_plan(
     fitting += random_steps("mixed", counts[0], "fit", capacity)
     taken = {item.shape for item in (*anchors, *fitting)}
     heldout = random_steps("heldout", counts[1], "heldout", capacity, taken, least)
-    return Plan(tuple(anchors), tuple(_unique([*fitting, *heldout])), tuple(operators), out)
+    steps = tuple(_unique([*fitting, *heldout]))
+    return Plan(tuple(anchors), steps, tuple(operators), serving, out)
 
 
 def _core(model: Model) -> list[StepItem]:
@@ -91,13 +96,15 @@ def only(plan: Plan, words: Sequence[str]) -> Plan:
     if not words:
         return plan
 
-    def kept(item: StepItem | OperatorItem) -> bool:
+    def kept(item: StepItem | OperatorItem | ServingItem) -> bool:
         return any(word in item.id for word in words)
 
     steps = tuple(filter(kept, plan.steps))
     operators = tuple(filter(kept, plan.operators))
-    if not steps and not operators:
-        ids = [item.id for item in plan.steps] + [item.id for item in plan.operators]
+    serving = tuple(filter(kept, plan.serving))
+    if not steps and not operators and not serving:
+        every: list[StepItem | OperatorItem | ServingItem] = [*plan.steps, *plan.operators]
+        ids = [item.id for item in (*every, *plan.serving)]
         kinds = sorted({id.partition("/")[0] for id in ids})
         raise UserError(f"--only {','.join(words)}: nothing has that name; {', '.join(kinds)}")
-    return Plan(plan.anchors, steps, operators, plan.left_out)
+    return Plan(plan.anchors, steps, operators, serving, plan.left_out)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from calibrate.design.estimate import LEAST, MOST, OPEN_S, OPERATOR_S, USUAL, Estimate
 from calibrate.design.item import KEEP, StepItem
 from calibrate.design.plan import Plan
+from calibrate.design.serving import serving_s
 
 WHY = {
     "anchor": "ten steps by which cards, or hours of one card, are compared",
@@ -22,10 +23,12 @@ WHY = {
     "mixed": "random mixed steps, to fit the rest with",
     "heldout": "random mixed steps that judge the fit and are never used in it",
     "operator": "each operator alone: where a step's time goes",
+    "engine": "the serving engine under steady load: its own host time between two steps",
 }
 DROPPED = (
     "When time is short: first spare random steps and large groups, then the insides of the grids, "
-    "then their corners; never anchors, aims, row buckets and held-out steps (but a few spares)."
+    "then their corners; never anchors, aims, row buckets, the engine and held-out steps (but a "
+    "few spares)."
 )
 
 
@@ -37,16 +40,19 @@ def explain(plan: Plan, estimate: Estimate, budget_s: float) -> Iterator[str]:
         yield _line(name, len(of), estimate.total_s(of))
     if plan.operators:
         yield _line("operator", len(plan.operators), OPERATOR_S * len(plan.operators))
+    if plan.serving:
+        yield _line("engine", len(plan.serving), serving_s(plan.serving))
     if plan.left_out:
         some = f"{len(plan.left_out)} ({plan.left_out[0]} ...)"
         yield f"Left out, as the engine cannot hold them: {some}"
     yield DROPPED
     least, usual = total_s(plan, estimate, LEAST), total_s(plan, estimate, USUAL)
     kept = [item for item in items if item.rank == KEEP]
+    kept_s = OPEN_S + estimate.total_s(kept) + serving_s(plan.serving)
     yield (
         f"Each step {LEAST} to {MOST} times, until its median is known to 0.4 %. "
         f"About {_minutes(least)} for {LEAST} each, {_minutes(usual)} for {USUAL}; "
-        f"what is never dropped takes {_minutes(OPEN_S + estimate.total_s(kept))}; "
+        f"what is never dropped takes {_minutes(kept_s)}; "
         f"budget {_minutes(budget_s)} (compiling apart)."
     )
 
@@ -54,7 +60,7 @@ def explain(plan: Plan, estimate: Estimate, budget_s: float) -> Iterator[str]:
 def total_s(plan: Plan, estimate: Estimate, repetitions: int) -> float:
     """Expected seconds of the whole plan, opening included."""
     steps = estimate.total_s((*plan.anchors, *plan.steps), repetitions)
-    return OPEN_S + steps + OPERATOR_S * len(plan.operators)
+    return OPEN_S + steps + OPERATOR_S * len(plan.operators) + serving_s(plan.serving)
 
 
 def _groups(items: Sequence[StepItem]) -> dict[str, list[StepItem]]:

@@ -11,11 +11,15 @@ Order at one instant, as in the simulator: completions, then arrivals, then step
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from calibrate.engine.clock import Clock
-from calibrate.engine.executor import ChunkRows, DecodeRow, Executor, StepPlan
+from calibrate.engine.executor import ChunkRows, Executor, StepPlan, Tokens, no_decodes
 from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.mirror import Mirror
 from calibrate.engine.requests import Door, State, bounds_of
+from calibrate.engine.running import Running
 from calibrate.engine.sequences import Sequence, new_sequence
 from kaiju_sim.engine.intake import enqueue
 from kaiju_sim.engine.layout import NEVER, World
@@ -83,8 +87,7 @@ class Engine:
         self.mirror.on_admit = self._admitted
         self.world: World = viewed(make_world(arrays)._replace(engine=self.mirror.engine))
         self.door = Door(clock, bounds_of(limits, sizes.blocks, sizes.context, sizes.inside))
-        self.running: list[Sequence] = []
-        """Those that decode, in the order of their first tokens."""
+        self.running = Running(limits.max_seqs, limits.shift)
         self._inside: dict[int, Sequence] = {}
         self._spare = list(range(sizes.inside - 1, -1, -1))
         self._executor, self._clock = executor, clock
@@ -158,9 +161,7 @@ class Engine:
         """Form the batch at time t and run it; an empty batch leaves the engine idle."""
         w, e, r = self.world, self._e, self._r
         self._now = t
-        contexts = [s.length for s in self.running]
-        r.context = sum(contexts)
-        r.window = sum(min(context, e.limits.window) for context in contexts)
+        r.context, r.window = self.running.contexts(e.limits.window)
         batch = form_batch(e, 0, t)
         r.decoding = batch.decodes
         hand_over_shed(w, r, t)
@@ -177,7 +178,7 @@ class Engine:
         end = self._clock.now_ns()
         self._count(batch, end - t)
         self._take_in(end)
-        self._end(plan, [int(token) for token in tokens], end)
+        self._end(plan, tokens, end)
         r.end = NEVER
         r.pending = end
 
@@ -193,7 +194,11 @@ class Engine:
 
     def _plan(self, batch: Batch) -> StepPlan:
         """The step that policy has decided, with pages for its tokens."""
-        decodes = [self._decode_row(s) for s in self.running] if batch.decodes else []
+        decodes = no_decodes()
+        if batch.decodes:
+            decodes = self.running.decodes()
+            for q, length in self.running.turning():
+                self.mirror.begin(q, length - 1, 1)
         chunks: list[ChunkRows] = []
         q = int(self._r.pre)
         while q >= 0:
@@ -206,10 +211,6 @@ class Engine:
             batch, int(r.filling), int(r.context), int(r.window),
         )  # fmt: skip
 
-    def _decode_row(self, s: Sequence) -> DecodeRow:
-        self.mirror.begin(s.slot, s.length - 1, 1)
-        return DecodeRow(s.slot, int(s.text[s.length - 1]), s.length, s.draw)
-
     def _chunk(self, q: int) -> ChunkRows:
         v, s = self._e.requests[q], self._inside[q]
         start, count = int(v.prompt - v.todo), int(v.chunk)
@@ -218,32 +219,26 @@ class Engine:
         draw = s.draw if v.chunk == v.todo else None
         return ChunkRows(q, s.text[start : start + count], start, draw)
 
-    def _end(self, plan: StepPlan, tokens: list[int], t: int) -> None:
+    def _end(self, plan: StepPlan, tokens: Tokens, t: int) -> None:
         """The step is through: tokens are handed out, and who is done leaves."""
-        decodes = len(plan.decodes)
+        decodes, made = len(plan.decodes), np.asarray(tokens, np.int32)
         if decodes:
-            self._end_decode(tokens[:decodes], t)
-        self._end_prefills(plan, tokens[decodes:], t)
+            self._end_decode(made[:decodes], t)
+        self._end_prefills(plan, made[decodes:].tolist(), t)
         self._part()
         self.mirror.conserve()
         self._journal(Event(t, "step", int(self._r.steps), int(self._e.caches[0].evicted)))
 
-    def _end_decode(self, tokens: list[int], t: int) -> None:
-        for s, token in zip(self.running, tokens, strict=True):
-            self._say(s, token, t)
-        for s in sorted(self.running, key=self._number):
-            if s.is_over:
-                self._leave(s)
-                self._done(s, t)
+    def _end_decode(self, tokens: NDArray[np.int32], t: int) -> None:
+        self._count_tokens(len(tokens))
+        for s in sorted(self.running.say(tokens, t), key=self._number):
+            self._leave(s)
+            self._done(s, t)
         self._grow()
 
-    def _say(self, s: Sequence, token: int, t: int) -> None:
-        """A token for its client."""
-        if not s.answer.tokens:
-            self.world.fates[s.slot].first = t
-        self._r.generated += 1
-        self._r.tokens += 1
-        s.add(token, t)
+    def _count_tokens(self, count: int) -> None:
+        self._r.generated += count
+        self._r.tokens += count
 
     def _number(self, s: Sequence) -> int:
         return int(self._e.requests[s.slot].number)
@@ -264,14 +259,13 @@ class Engine:
         e = self._e
         c = e.caches[0]
         while True:
-            short = [s for s in self.running if blocks_of(s.length, e.limits.shift) > s.blocks]
-            if len(short) <= c.free + c.idle:
+            short = self.running.short()
+            if short <= c.free + c.idle:
                 break
             self._preempt()
-        take(c, e.nodes, e.node_index, e.node_pool[0], len(short))
+        take(c, e.nodes, e.node_index, e.node_pool[0], short)
         self.mirror.settle()
-        for s in short:
-            s.blocks += 1
+        for s in self.running.grow():
             self.mirror.grew(s.slot)
 
     def _preempt(self) -> None:
@@ -283,6 +277,7 @@ class Engine:
         self._log(self._clock.now_ns(), "preempt", victim.slot)
         self._leave(victim)
         victim.answer.preempted += 1
+        victim.begin_again()
         made = victim.length - int(self._e.requests[victim.slot].prompt)
         requeue(self._e, 0, victim.slot, made)
 
@@ -308,9 +303,12 @@ class Engine:
         if v.preempted == 0:
             record_prompt(self.world, self._r, q)
         self._log(t, "first", q)
-        self._say(s, token, t)
+        if not s.answer.tokens:
+            self.world.fates[q].first = t
+        self._count_tokens(1)
+        s.answer.say(token, t)
         s.blocks = int(v.blocks)
-        self.running.append(s)
+        self.running.add(s)
         self._r.running += 1
         if s.is_over:
             self._leave(s)

@@ -1,6 +1,6 @@
 """What runs a step, as a seam: the GPU, or a fake that only lets time pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -24,6 +24,9 @@ class Draw(NamedTuple):
     """Number of the token in its answer."""
 
 
+Ints = NDArray[np.int64]
+
+
 class DecodeRow(NamedTuple):
     """A sequence that decodes."""
 
@@ -34,6 +37,33 @@ class DecodeRow(NamedTuple):
     keys: int
     """Tokens that it sees, the newest included."""
     draw: Draw
+
+
+@dataclass(frozen=True)
+class Decodes:
+    """Sequences that decode, as columns; read while the step is run, not kept."""
+
+    slots: Ints
+    tokens: Ints
+    keys: Ints
+    temperatures: NDArray[np.float64]
+    seeds: Ints
+    made: Ints
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def __iter__(self) -> Iterator[DecodeRow]:
+        """One by one: for fakes, and where time does not matter."""
+        draws = map(Draw, *(x.tolist() for x in (self.temperatures, self.seeds, self.made)))
+        columns = (self.slots.tolist(), self.tokens.tolist(), self.keys.tolist(), draws)
+        return map(DecodeRow, *columns)
+
+
+def no_decodes() -> Decodes:
+    """Of a step without decodes."""
+    none = np.zeros(0, np.int64)
+    return Decodes(none, none, none, np.zeros(0), none, none)
 
 
 class ChunkRows(NamedTuple):
@@ -51,7 +81,7 @@ class ChunkRows(NamedTuple):
 class StepPlan:
     """One step: what is computed, and where KV lies and goes."""
 
-    decodes: Sequence[DecodeRow]
+    decodes: Decodes
     chunks: Sequence[ChunkRows]
     copies: Sequence[Copy]
     """Pages to copy first, as if one after the other in this order."""
@@ -67,10 +97,14 @@ class StepPlan:
     """Sums over running sequences: contexts, and contexts up to the window."""
 
 
+Tokens = Sequence[int] | NDArray[np.int32]
+"""Of a step, in the order of its rows."""
+
+
 class Executor(Protocol):
     """Runs steps, one at a time."""
 
-    def run(self, plan: StepPlan) -> Sequence[int]:
+    def run(self, plan: StepPlan) -> Tokens:
         """Run a step to its end: a token of each decode, then of each prompt that ends."""
 
     def copy(self, copies: Sequence[Copy]) -> None:
@@ -136,7 +170,7 @@ class TimedExecutor:
         self.steps: list[StepTime] = []
         self._inner, self._clock, self._curves = inner, clock, curves
 
-    def run(self, plan: StepPlan) -> Sequence[int]:
+    def run(self, plan: StepPlan) -> Tokens:
         """The inner one's tokens."""
         begin = self._clock.now_ns()
         tokens = self._inner.run(plan)

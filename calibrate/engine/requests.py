@@ -159,6 +159,15 @@ class Door:
         self._count = 0
         self._closed = False
 
+    @property
+    def inside(self) -> int:
+        """Requests that are here or in the engine."""
+        return self._inside
+
+    def now_ns(self) -> int:
+        """The engine's time."""
+        return self._clock.now_ns()
+
     def submit(
         self, request: Request, told: Callable[[Answer], None] | None = None, at: int | None = None
     ) -> Answer:

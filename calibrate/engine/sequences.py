@@ -19,11 +19,14 @@ class Sequence:
     """Its record."""
     answer: Answer
     text: NDArray[np.int32]
-    """Room for prompt and answer."""
-    length: int
-    """Tokens so far; while it decodes, the last one's KV is not computed."""
+    """What it computes before it decodes: its prompt, after a preemption with what it has said."""
     blocks: int = 0
     """Held while it decodes."""
+
+    @property
+    def length(self) -> int:
+        """Tokens so far; while it decodes, the last one's KV is not computed."""
+        return len(self.answer.request.tokens) + self.made
 
     @property
     def made(self) -> int:
@@ -34,7 +37,7 @@ class Sequence:
     def is_over(self) -> bool:
         """Whether its last token ends the answer."""
         request = self.answer.request
-        return self.made == request.most or int(self.text[self.length - 1]) in request.stops
+        return self.made == request.most or self.answer.tokens[-1] in request.stops
 
     @property
     def draw(self) -> Draw:
@@ -42,11 +45,10 @@ class Sequence:
         request = self.answer.request
         return Draw(request.temperature, request.seed, self.made)
 
-    def add(self, token: int, at: int) -> None:
-        """One more token, which its client gets."""
-        self.text[self.length] = token
-        self.length += 1
-        self.answer.say(token, at)
+    def begin_again(self) -> None:
+        """It was preempted: what it has said is prompt."""
+        said = np.array(self.answer.tokens, np.int32)
+        self.text = np.concatenate([self.answer.request.tokens, said])
 
 
 def new_sequence(w: World, slot: int, answer: Answer) -> Sequence:
@@ -59,9 +61,7 @@ def new_sequence(w: World, slot: int, answer: Answer) -> Sequence:
     fate = w.fates[slot]
     fate.first = -1
     fate.prompt = prompt
-    text = np.zeros(prompt + request.most, np.int32)
-    text[:prompt] = request.tokens
-    return Sequence(slot, answer, text, prompt)
+    return Sequence(slot, answer, request.tokens)
 
 
 def _write_path(w: World, slot: int, answer: Answer) -> None:

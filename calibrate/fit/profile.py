@@ -8,7 +8,7 @@ from calibrate.design.buckets import round_tokens
 from calibrate.fit.basis import Floats, points_of
 from calibrate.fit.errors import error_summary, errors_by_kind
 from calibrate.fit.features import CURVES, Card
-from calibrate.fit.host import host_overhead_s
+from calibrate.fit.host import engine_host, host_overhead_s
 from calibrate.fit.joint import Data, Problem, choose, solve, split
 from calibrate.fit.read import (
     LEAST_STEPS,
@@ -98,6 +98,7 @@ def _profile(
         heldout=error_summary(read, held, window),
         heldout_by_kind=errors_by_kind(read, held, window),
         residual=error_summary(read, data.steps, window),
+        engine_host=engine_host(samples.engine),
     )
 
 

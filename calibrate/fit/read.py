@@ -1,14 +1,15 @@
 """The samples of one folder, as the fit wants them."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from calibrate.design.capacity import PAGE
-from calibrate.samples import read_job, read_operators, read_steps
-from calibrate.shapes import StepShape, shape_of
+from calibrate.samples import read_engine, read_job, read_operators, read_steps
+from calibrate.shapes import EngineStep, StepShape, shape_of
 from kaiju_sim.errors import UserError
 
 LEAST_S = 1e-6
@@ -49,6 +50,8 @@ class Samples:
 
     steps: tuple[Step, ...]
     calls: tuple[Call, ...]
+    engine: tuple[EngineStep, ...]
+    """Steps of the serving engine under steady load."""
     job: dict[str, Any]
     """`job.json`."""
     lent: int = 0
@@ -63,7 +66,8 @@ def read_samples(folder: Path) -> Samples:
         raise UserError("a step's id appears twice", folder / "steps.parquet")
     ordered = sorted(steps, key=lambda step: step.id)
     lent = _lend(ordered)
-    return Samples(tuple(ordered), calls, read_job(folder), lent)
+    engine = tuple(step for row in read_engine(folder) for step in engine_steps(row))
+    return Samples(tuple(ordered), calls, engine, read_job(folder), lent)
 
 
 def _lend(steps: list[Step]) -> int:
@@ -105,6 +109,12 @@ def _step(row: dict[str, Any]) -> Step:
     if not wall > LEAST_S:
         raise UserError(f"step {row['id']} took {wall} s")
     return Step(row["id"], row["set"], row["kind"], shape_of(row), wall, gpu)
+
+
+def engine_steps(row: dict[str, Any]) -> Iterator[EngineStep]:
+    """A row of `engine.parquet`, step by step."""
+    columns = [row[name] for name in EngineStep._fields]
+    yield from (EngineStep(*values) for values in zip(*columns, strict=True))
 
 
 def _call(row: dict[str, Any]) -> Call:

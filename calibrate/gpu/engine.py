@@ -4,6 +4,7 @@ import gc
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -14,7 +15,8 @@ from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
 from kernels.model.model import KaijuModel, Reduce
 from kernels.model.parallel import least
-from kernels.model.state.weights import random_state, rank_config
+from kernels.model.state.load import StateError, load_state
+from kernels.model.state.weights import random_state, rank_config, state_layout
 from kernels.model.steps.cache import KVCache, plan_cache
 from kernels.model.steps.runner import DECODE_SHAPES, MOST_CHUNKS, Runner
 
@@ -52,17 +54,21 @@ class Engine:
 def load_engine(
     config: ModelConfig, device: torch.device, *, rank: int = 0, ranks: int = 1,
     reduce: Reduce | None = None, max_rows: int = MAX_ROWS, reserve: int = RESERVE, seed: int = 0,
-    kv_bytes: int | None = None,
+    kv_bytes: int | None = None, weights: Path | None = None,
 ) -> Engine:  # fmt: skip
-    """Random weights, all memory that is left for KV (or `kv_bytes`), random content in it, and
-    each kernel compiled. UserError where the model does not fit."""
+    """Random weights (or a checkpoint's), all memory that is left for KV (or `kv_bytes`), random
+    content in it, and each kernel compiled. UserError where the model does not fit."""
     mine = rank_config(config, ranks)
     # What a model before left cached, one that failed in the middle, would count as used below.
     gc.unfreeze()
     gc.collect()
     torch.cuda.empty_cache()
     try:
-        state = random_state(config, seed, device, rank=rank, ranks=ranks)
+        if weights is not None:
+            assert ranks == 1, "checkpoints are loaded whole"
+            state = state_of(config, weights, device)
+        else:
+            state = random_state(config, seed, device, rank=rank, ranks=ranks)
         model = KaijuModel(mine, state, reduce)
         torch.cuda.empty_cache()  # what drawing the weights has left would count as used
         free = kv_bytes if kv_bytes is not None else torch.cuda.mem_get_info(device)[0] - reserve
@@ -81,6 +87,18 @@ def load_engine(
     gc.collect()
     gc.freeze()  # what is here stays: no collection shall look at it between two steps
     return engine
+
+
+def state_of(
+    config: ModelConfig, weights: Path | None, device: torch.device | str = "cpu"
+) -> dict[str, torch.Tensor]:
+    """A checkpoint's tensors, or random ones; UserError where they are not this model's."""
+    if weights is None:
+        return random_state(config, 0, device)
+    try:
+        return load_state(weights, state_layout(config), device)
+    except (StateError, OSError) as error:
+        raise UserError(f"--weights: {_first_line(error)}") from error
 
 
 def first_shapes(max_rows: int) -> Iterator[StepShape]:

@@ -3,6 +3,7 @@
 Importing this module needs no torch; `open_rig` does. `calibrate.gpu.rig.make_rig(request)` builds.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from kaiju_sim.errors import UserError
 
 if TYPE_CHECKING:
+    from calibrate.engine.opened import Opened, Wanted
     from calibrate.measure.seam import Request, Rig
 
 
@@ -30,3 +32,18 @@ def open_rig(request: "Request") -> "Rig":
         )
     rig: Rig = import_module("calibrate.gpu.rig").make_rig(request)
     return rig
+
+
+def open_served(wanted: "Wanted", say: Callable[[str], None]) -> "Opened":
+    """Build what is to be served, which takes a while: `say` is told before. UserError where there
+    is no torch or, for a model of the catalog, no GPU."""
+    if find_spec("torch") is None:
+        raise UserError("serving needs torch: pip install -e '.[calibrate]'")
+    import torch
+
+    if wanted.model is not None and not torch.cuda.is_available():
+        raise UserError("serving needs a CUDA device, this machine has none (--tiny needs none)")
+    name = "a tiny model" if wanted.model is None else wanted.model.name
+    say(f"opening {name}: weights, kernels, graphs")
+    opened: Opened = import_module("calibrate.gpu.serve.live").open_served(wanted)
+    return opened

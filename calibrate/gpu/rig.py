@@ -10,6 +10,7 @@ from calibrate.gpu.engine import Engine, load_engine
 from calibrate.gpu.links import TorchLinks
 from calibrate.gpu.operators.bench import TorchOperators
 from calibrate.gpu.ranks import Ranks
+from calibrate.gpu.serve.bench import TorchServing
 from calibrate.gpu.steps import TorchSteps
 from calibrate.measure.seam import Request
 from calibrate.models import config_of
@@ -26,6 +27,7 @@ class TorchRig:
     operators: TorchOperators
     links: TorchLinks
     others: Ranks | None = None
+    serving: TorchServing | None = None
 
     def versions(self) -> dict[str, str]:
         """Of what runs on the GPU."""
@@ -63,7 +65,8 @@ def make_rig(request: Request) -> TorchRig:
         summed = None if others is None else others.all_reduce
         operators = TorchOperators(engine.model, engine.cache, all_reduce=summed)
         links, steps = TorchLinks(device, summed), TorchSteps(engine, others)
-        return TorchRig(engine, GpuCard(count=ranks), steps, operators, links, others)
+        serving = TorchServing(engine) if others is None else None
+        return TorchRig(engine, GpuCard(count=ranks), steps, operators, links, others, serving)
     except BaseException:
         if others is not None:
             others.close()

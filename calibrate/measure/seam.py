@@ -8,7 +8,7 @@ Nothing here may change the card's settings: no clock, power limit, persistence 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from calibrate.shapes import Limits, StepShape
+from calibrate.shapes import EngineStep, Limits, StepShape
 from kaiju_sim.catalog.models import Model
 
 
@@ -60,6 +60,17 @@ class LinkBench(Protocol):
         """Seconds of one all-reduce of `[rows, hidden]` activations; asked only if tp > 1."""
 
 
+class ServingBench(Protocol):
+    """The serving engine on the model, under a load that was made for measuring."""
+
+    def run(self, sequences: int, seconds: float) -> list[EngineStep]:
+        """So long with so many sequences, who ends being followed by another: each of its steps.
+        Numbers of sequences come in rising order."""
+
+    def close(self) -> None:
+        """Everybody leaves."""
+
+
 class Card(Protocol):
     """The GPU, looked at and never touched. With several, rank 0's."""
 
@@ -91,6 +102,8 @@ class Rig(Protocol):
     steps: StepBench
     operators: OperatorBench
     links: LinkBench
+    serving: ServingBench | None
+    """None where the engine does not serve such a model (on several GPUs)."""
 
     def versions(self) -> dict[str, str]:
         """Of torch, triton, cuda and what else ran."""

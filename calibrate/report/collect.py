@@ -7,12 +7,13 @@ from typing import Any
 from calibrate.fit.read import read_samples
 from calibrate.publish import SAMPLES, dimensions, fitted, is_enough, profile_file, sample_folder
 from calibrate.report.breakdown import step_lines
+from calibrate.report.engine import engine_lines
 from calibrate.report.floors import BYTES_PER_S, OPS_PER_S
 from calibrate.report.heldout import held_out
 from calibrate.report.operators import Times
 from calibrate.report.steps import shown_steps
 from calibrate.report.worth import worth_lines
-from calibrate.samples import read_job
+from calibrate.samples import read_engine, read_job
 from kaiju_sim.errors import UserError
 from kaiju_sim.steptime.profile import Profile, parse_profile
 
@@ -56,6 +57,7 @@ def profile_report(name: str, out: Path | None) -> Report:
         "steps": list(step_lines(shown_steps(folder), model, times, job)),
         "heldout": None if profile is None else held_out(folder, profile, model),
         "no_profile": why,
+        "engine": engine_lines(read_engine(folder), profile),
         "worth": worth_lines(folder.parent, job) if is_model else [],
     }
 

@@ -17,8 +17,12 @@ BOUNDS = {"median_abs_rel_error": 0.015, "p95_abs_rel_error": 0.04, "bias": 0.00
 
 
 def held_out(folder: Path, profile: Profile, model: Model) -> dict[str, Any]:
-    """n, median, p95 and bias, of all and by kind of step; every step's times, worst first; how many
-    were lent to the fit."""
+    """n, median, p95 and bias, of all and by kind of step; every step's times, worst first; how
+    many were lent to the fit.
+
+    These steps were measured without the serving engine, and are predicted without it.
+    """
+    profile = profile.model_copy(update={"engine_host": None})
     samples = read_samples(folder)
     steps = plain_steps(samples, "heldout")
     window = model.window or 0

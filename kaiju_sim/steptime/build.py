@@ -13,6 +13,7 @@ from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.scenario.schema import StepTime as Choice
 from kaiju_sim.steptime.convert import curves_from_profile
 from kaiju_sim.steptime.curves import CONSTANT, CONTEXT_CURVES, EXPONENTIAL, SLOTS, Curves
+from kaiju_sim.steptime.part import EngineHost
 from kaiju_sim.steptime.profile import KvBlocks, Profile, load_profile, shipped_for
 from kaiju_sim.steptime.roofline import NS, Rank, roofline_curves, usual_efficiency
 
@@ -35,6 +36,8 @@ class StepTime:
     """Upper end of the same; both None unless a profile states its held-out error."""
     host_overhead_s: float
     """Host time per step that the GPU waits for."""
+    engine_host: EngineHost | None
+    """What the serving engine takes besides; None: not measured, and steps have none of it."""
     kv_blocks: KvBlocks | None
     """KV memory of the engine that was measured, for `kv_plan`."""
 
@@ -77,7 +80,8 @@ def described(step_time: StepTime) -> str:
     if step_time.rel_error_high is None:
         return f"{step_time.source}: {step_time.id}, error not known"
     error = f"{step_time.rel_error_high:.1%}"
-    return f"{step_time.source}: {step_time.id}, 95 % of held-out steps within {error}"
+    engine = "" if step_time.engine_host else ", without the serving engine's own time"
+    return f"{step_time.source}: {step_time.id}, 95 % of held-out steps within {error}{engine}"
 
 
 def stacked(groups: Sequence[Curves]) -> Curves:
@@ -135,6 +139,7 @@ def _from_roofline(scenario: Scenario) -> StepTime:
         rel_error_low=None,
         rel_error_high=None,
         host_overhead_s=choice.host_overhead,
+        engine_host=None,
         kv_blocks=None,
     )
 
@@ -153,6 +158,7 @@ def _from_profile(scenario: Scenario, profile: Profile) -> StepTime:
         rel_error_low=None if error is None else -error,
         rel_error_high=error,
         host_overhead_s=profile.host_overhead_s,
+        engine_host=profile.engine_host,
         kv_blocks=profile.kv_blocks,
     )
 
@@ -186,4 +192,4 @@ def _from_mean(scenario: Scenario) -> StepTime:
         rounds=np.zeros(1, np.int64),
         each=False,
     )
-    return StepTime(curves, kind, f"{kind}-{mean_s:g}s", None, None, 0.0, None)
+    return StepTime(curves, kind, f"{kind}-{mean_s:g}s", None, None, 0.0, None, None)

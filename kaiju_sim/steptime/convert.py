@@ -21,6 +21,7 @@ from kaiju_sim.steptime.curves import (
     curve_ns,
 )
 from kaiju_sim.steptime.grid import Floats, lines_on_grid
+from kaiju_sim.steptime.part import EngineHost
 from kaiju_sim.steptime.profile import (
     FORMAT,
     VERSION,
@@ -50,7 +51,10 @@ def _last_slope(x: Floats, seconds: Floats) -> float:
 
 
 def curves_from_profile(profile: Profile, max_rows: int, max_seqs: int) -> Curves:
-    """Curves of a profile, with tables up to *max_rows* and *max_seqs* (UserError beyond reach)."""
+    """Curves of a profile, with tables up to *max_rows* and *max_seqs* (UserError beyond reach).
+
+    The serving engine's own time is in them, where the profile has it.
+    """
     by_name = profile.curves
     context = (
         by_name.decode_global,
@@ -60,7 +64,7 @@ def curves_from_profile(profile: Profile, max_rows: int, max_seqs: int) -> Curve
         by_name.decode_each,
     )
     lines = [_lines(points) for points in context]
-    return Curves(
+    measured = Curves(
         kind=OPERATORS,
         mean_ns=0.0,
         host_ns=profile.host_overhead_s * NS,
@@ -70,6 +74,20 @@ def curves_from_profile(profile: Profile, max_rows: int, max_seqs: int) -> Curve
         offset=np.stack([offset for _, offset in lines]),
         rounds=np.array([profile.prefill_round_tokens], np.int64),
         each=max(by_name.decode_each.seconds) > 0,
+    )
+    engine = profile.engine_host
+    return measured if engine is None else _with_engine(measured, engine)
+
+
+def _with_engine(curves: Curves, engine: EngineHost) -> Curves:
+    """The curves with what the engine takes. Whatever prompts a step has, they attend to at least
+    a pair, so what only steps with prompts take is part of that curve, from its first pair on."""
+    offset = curves.offset.copy()
+    offset[PREFILL_GLOBAL] += engine.prefill_s * NS
+    return curves._replace(
+        host_ns=curves.host_ns + engine.step_s * NS,
+        seqs_ns=curves.seqs_ns + engine.seq_s * NS * np.arange(curves.seqs_ns.size),
+        offset=offset,
     )
 
 

@@ -18,9 +18,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from kaiju_sim.errors import UserError
+from kaiju_sim.steptime.part import EngineHost, Part
 
 FORMAT: Final = "kaiju-step-time"
 VERSION: Final = 3
@@ -32,18 +33,7 @@ DIP = 0.1
 """A measured time may lie this share below an earlier point's (noise, a change of kernel)."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-        protected_namespaces=(),
-    )
-
-
-class Points(_Part):
+class Points(Part):
     """Measured points of one operator."""
 
     x: tuple[int, ...] = Field(min_length=2, max_length=MAX_POINTS)
@@ -82,7 +72,7 @@ def _check_seconds(seconds: tuple[float, ...]) -> None:
         highest = max(highest, value)
 
 
-class OperatorCurves(_Part):
+class OperatorCurves(Part):
     """Points of each operator; x as in `kaiju_sim.steptime.curves`."""
 
     rows: Points
@@ -101,7 +91,7 @@ class OperatorCurves(_Part):
     """Latency of one sequence's decode attention, by the mean of min(context, window)."""
 
 
-class Provenance(_Part):
+class Provenance(Part):
     """Where, when and with what the points were measured."""
 
     gpu_name: str = Field(min_length=1)
@@ -122,7 +112,7 @@ class Provenance(_Part):
     """Path of the raw samples in the repository."""
 
 
-class ErrorSummary(_Part):
+class ErrorSummary(Part):
     """How far predicted step times were from measured ones."""
 
     n: int = Field(ge=1)
@@ -141,7 +131,7 @@ class ErrorSummary(_Part):
         return self
 
 
-class KvBlocks(_Part):
+class KvBlocks(Part):
     """KV memory that the real engine had left, in blocks, and the settings it had it at."""
 
     block_tokens: int = Field(ge=1)
@@ -173,7 +163,7 @@ class KvBlocks(_Part):
         return self
 
 
-class Profile(_Part):
+class Profile(Part):
     """A calibration profile."""
 
     format: Literal["kaiju-step-time"]
@@ -198,6 +188,9 @@ class Profile(_Part):
     """New tokens that prefill attention takes at a time (0: any number is alike)."""
     host_overhead_s: float = Field(ge=0)
     """Host time per step that the GPU waits for."""
+    engine_host: EngineHost | None = None
+    """Host time of the serving engine, which is no part of a measured step; null, or not there: not
+    measured, and a simulated step has none."""
     kv_blocks: KvBlocks | None
     """KV memory of the real engine; null: by memory arithmetic."""
     heldout: ErrorSummary | None
@@ -218,7 +211,8 @@ class Profile(_Part):
 
 def profile_json(profile: Profile) -> str:
     """The profile's file content."""
-    return profile.model_dump_json(indent=1, by_alias=True) + "\n"
+    absent = {"engine_host"} if profile.engine_host is None else None
+    return profile.model_dump_json(indent=1, by_alias=True, exclude=absent) + "\n"
 
 
 def load_profile(id_or_path: str, folder: Path | None = None) -> Profile:
@@ -336,6 +330,6 @@ def _plain(kind: str, message: str, key: str) -> str:
 
 
 def _known_keys() -> list[str]:
-    parts = (Profile, Provenance, OperatorCurves, Points, ErrorSummary, KvBlocks)
+    parts = (Profile, Provenance, OperatorCurves, Points, ErrorSummary, KvBlocks, EngineHost)
     fields = [field for part in parts for field in part.model_fields.items()]
     return sorted({info.alias or name for name, info in fields})

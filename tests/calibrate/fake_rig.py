@@ -7,7 +7,7 @@ from typing import Any
 
 from calibrate.design.buckets import bucket_of
 from calibrate.measure.seam import Request, Timing
-from calibrate.shapes import Limits, StepShape
+from calibrate.shapes import EngineStep, Limits, StepShape
 
 WINDOW = 1024
 COMPILE_S = 40.0
@@ -115,6 +115,40 @@ class FakeLinks:
         return 1e-5 + 1e-8 * rows
 
 
+class FakeServing:
+    """An engine whose host time is known: so much a step, a sequence, a step with prompts; of a
+    few steps much more, as when a graph is captured."""
+
+    step_s, seq_s, prefill_s = 8e-5, 6e-7, 1.5e-4
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.rng = Random(3)
+        self.asked: list[int] = []
+
+    def run(self, sequences: int, seconds: float) -> list[EngineStep]:
+        self.asked.append(sequences)
+        end, found = self.clock.seconds + seconds, []
+        while self.clock.seconds < end:
+            found.append(self._step(sequences))
+            self.clock.seconds += found[-1].period_s
+        return found
+
+    def _step(self, sequences: int) -> EngineStep:
+        filling = min(sequences, self.rng.choice([0, 0, 1, 1, 2]))
+        host = self.step_s + self.seq_s * sequences + self.prefill_s * (filling > 0)
+        host *= self.rng.choice([0.7, 0.8, 0.9, 1.0, 1.6])  # skewed, its mean is 1
+        if self.rng.random() < 0.003:
+            host += 0.3
+        step_s = 0.012 + 4e-5 * sequences
+        chunks = max(0, filling - (self.rng.random() < 0.2)) if filling > 1 else filling
+        rows = 120 * chunks
+        return EngineStep(step_s + host, step_s, sequences - filling, filling, chunks, rows)
+
+    def close(self) -> None:
+        pass
+
+
 class FakeRig:
     """All of them."""
 
@@ -131,6 +165,7 @@ class FakeRig:
         self.steps = FakeSteps(clock, speed, noise, seed)
         self.operators = FakeOperators(clock)
         self.links = FakeLinks(clock)
+        self.serving = FakeServing(clock)
         self.closed = False
 
     def opened(self, request: Request) -> "FakeRig":

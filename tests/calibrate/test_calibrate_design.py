@@ -185,7 +185,8 @@ def test_the_core_plan_fits_eight_minutes_twice() -> None:
 
 def test_every_group_says_why() -> None:
     lines = list(explain(PLAN, estimate_for(H100, KAIJU, 1), 480.0))
-    names = {item.id.partition("/")[0] for item in (*PLAN.steps, *PLAN.anchors)} | {"operator"}
+    names = {item.id.partition("/")[0] for item in (*PLAN.steps, *PLAN.anchors)}
+    names |= {"operator", "engine"}
     assert names == set(WHY)
     for name in names:
         assert sum(line.startswith(f"{name} ") and WHY[name] in line for line in lines) == 1

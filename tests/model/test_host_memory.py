@@ -16,7 +16,7 @@ from calibrate.engine.clock import FakeClock
 from calibrate.engine.executor import TransferTime, link_ns
 from calibrate.engine.memory.free import Copy, Pool
 from calibrate.gpu.serve import host_pool
-from calibrate.gpu.serve.executor import ModelExecutor, Span, seen_pages
+from calibrate.gpu.serve.executor import ModelExecutor, seen_pages
 from calibrate.gpu.serve.host_memory import HostMemory
 from calibrate.gpu.serve.host_pool import HostPool
 from calibrate.gpu.serve.lanes import Inline, Instant, Lane, Queue, StreamQueue, make_queues
@@ -217,11 +217,11 @@ def test_so_is_each_wait_for_the_steps_before(number: int, monkeypatch: pytest.M
 def test_a_step_sees_its_own_pages_and_those_in_its_window() -> None:
     """Entries of the tables beyond a sequence's end, or behind its window, are anybody's pages."""
     tables = np.arange(24, dtype=np.int32).reshape(3, 8)
-    decode, chunk = Span(2, 299, 300), Span(1, 256, 513)
-    assert seen_pages(tables, [decode, chunk], None).tolist() == [16, 17, 18, 8, 9, 10, 11, 12]
-    assert seen_pages(tables, [decode, chunk], 128).tolist() == [17, 18, 9, 10, 11, 12]
-    assert seen_pages(tables, [Span(0, 255, 256)], 128).tolist() == [1]
-    assert seen_pages(tables, [Span(0, 256, 257)], 128).tolist() == [1, 2]
+    both = np.array([(2, 299, 300), (1, 256, 513)])
+    assert seen_pages(tables, both, None).tolist() == [16, 17, 18, 8, 9, 10, 11, 12]
+    assert seen_pages(tables, both, 128).tolist() == [17, 18, 9, 10, 11, 12]
+    assert seen_pages(tables, np.array([(0, 255, 256)]), 128).tolist() == [1]
+    assert seen_pages(tables, np.array([(0, 256, 257)]), 128).tolist() == [1, 2]
 
 
 def test_only_who_needs_a_page_waits_for_it() -> None:

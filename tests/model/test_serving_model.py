@@ -1,5 +1,7 @@
 """The engine on a tiny model: what is hit in the cache is the KV of those very tokens."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from calibrate.engine.memory.free import Copy
 from calibrate.engine.memory.pages import Piece
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import Request
+from calibrate.gpu.serve.bench import TorchServing
 from calibrate.gpu.serve.executor import batches, copy_pages, sizes_of
 from calibrate.gpu.serve.opening import fitted, open_engine
 from kernels.model.steps.step import Ints
@@ -98,3 +101,14 @@ def test_an_engine_has_the_windows_that_the_pool_holds_beside_its_reserve() -> N
         open_engine(
             bench.runner, limits._replace(token_budget=193), constant_curves(), FakeClock(), 8
         )
+
+
+@pytest.mark.slow
+def test_the_engines_own_time_is_measured_on_a_model() -> None:
+    """As a job does it: a steady load, and what the runner took of each step."""
+    bench = make_bench(CONFIG, rows=1024, kv_bytes=60_000_000)
+    serving = TorchServing(SimpleNamespace(runner=bench.runner, config=CONFIG))  # type: ignore
+    (step,) = serving.run(1, 0.01)
+    assert step[2:] == (1, 0, 0, 0)
+    assert 0 < step.step_s < step.period_s < step.step_s + 1
+    serving.close()

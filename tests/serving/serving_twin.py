@@ -162,9 +162,10 @@ class CheckedExecutor(PagedExecutor):
         super().copy(copies)
 
     def run(self, plan: StepPlan) -> list[int]:
-        if self.spoil.endswith("tables") and plan.decodes:
+        if self.spoil.endswith("tables") and len(plan.decodes):
             tables = getattr(plan, self.spoil).copy()
-            entry = plan.decodes[0].slot, (plan.decodes[0].keys - 2) >> self.shift
+            row = next(iter(plan.decodes))
+            entry = row.slot, (row.keys - 2) >> self.shift
             tables[entry] = tables[entry] - 1 if tables[entry] else 1
             plan = replace(plan, **{self.spoil: tables})
         return super().run(plan)

@@ -107,10 +107,25 @@ def test_a_stream_of_events() -> None:
     talk(story)
 
 
+@pytest.mark.parametrize("prompt", ["0 1 2 3", [[0, 1, 2, 3]]])
+def test_prompts_in_other_clothes(prompt: Any) -> None:
+    """Ids in decimal, as `text` has them, and a batch of one."""
+
+    async def story(client: Client, engine: Engine) -> None:
+        status, body = await client("POST", "/v1/completions", ask(prompt=prompt))
+        assert status == 200
+        assert json.loads(body)["usage"]["prompt_tokens"] == 4
+
+    talk(story)
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [
         (b"{", "JSON"),
+        (ask(prompt="4 1e3"), "no tokenizer"),
+        (ask(prompt="4 50"), "0 to 49"),
+        (ask(prompt=[[1], [2]]), "list of token ids"),
         (b"[]", "object"),
         (ask(prompt="hello"), "prompt"),
         (ask(prompt=[1, True]), "prompt"),
@@ -139,6 +154,43 @@ def test_other_places() -> None:
         assert (await client("GET", "/nothing"))[0] == 404
         engine.door.close()
         assert (await client("POST", "/v1/completions", ask()))[0] == 503
+
+    talk(story)
+
+
+def test_who_finds_no_room_is_told_when_to_come_again() -> None:
+    """The whole answer, as it goes over the wire."""
+
+    async def story(client: Any, engine: Engine) -> None:
+        first = asyncio.create_task(client("POST", "/v1/completions", ask(max_tokens=60)))
+        while not engine.running:
+            await asyncio.sleep(0.002)
+        body = json.dumps(ask()).encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        head = f"POST /v1/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        lines = (await reader.read()).split(b"\r\n")
+        writer.close()
+        assert lines[0] == b"HTTP/1.1 429 Too Many Requests"
+        assert b"Retry-After: 1" in lines
+        assert "which is all that are taken" in json.loads(lines[-1])["error"]["message"]
+        assert (await first)[0] == 200
+
+    talk(story, inside=1)
+
+
+def test_a_stream_that_breaks_off_says_so() -> None:
+    async def story(client: Client, engine: Engine) -> None:
+        asked = ask(max_tokens=100, stream=True)
+        stream = asyncio.create_task(client("POST", "/v1/completions", asked))
+        while not engine.running or len(engine.running[0].answer.tokens) < 3:
+            await asyncio.sleep(0.002)
+        engine.door.cancel(engine.running[0].answer)
+        status, body = await stream
+        events = body.split(b"\n\n")
+        assert status == 200
+        assert events.pop() == b""
+        assert "was cancelled" in json.loads(events[-1].removeprefix(b"data: "))["error"]["message"]
 
     talk(story)
 

@@ -31,7 +31,10 @@ def test_the_shipped_profile_is_the_default(shipped: Path) -> None:
     built = build_step_time(scenario())
     assert (built.id, built.host_overhead_s) == ("h100-80gb-kaiju-13b-tp1", 0.002)
     assert (built.rel_error_low, built.rel_error_high) == (-0.03, 0.03)
-    assert "h100-80gb-kaiju-13b-tp1, 95 % of held-out steps within 3.0%" in described(built)
+    words = (
+        "h100-80gb-kaiju-13b-tp1, 95 % of held-out steps within 3.0%, without the serving engine"
+    )
+    assert words in described(built)
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,13 @@ class LocalPages:
         """The record of each point that is retained, in HBM or host memory."""
         self.tables = tables
         self._copies = copies
+        self._lent = 0
+        """Pages of all rings, counted as they come and go."""
 
     @property
     def borrowed(self) -> int:
         """Pages of the reserve that are in use."""
-        return sum(len(ring) - self.ring for ring in self.rings.values())
+        return self._lent - len(self.rings) * self.ring
 
     def settle(self, change: Change) -> None:
         """What policy has dropped or moved to host memory leaves its pages."""
@@ -128,6 +130,7 @@ class LocalPages:
             if x == source:  # handed over
                 self._put(q, ring, place, kept.pages)
                 ring.spare = kept.spare
+                self._lent += len(ring)
             else:
                 self.free.give_back([*kept.pages, *kept.spare])
         self._fill(ring)
@@ -164,13 +167,14 @@ class LocalPages:
         if missing:
             self._trim(ring, self._first(start - 1))
         for i in missing:
-            self._put(q, ring, i + 1, [ring.spare.pop() if ring.spare else self.free.take()])
+            self._put(q, ring, i + 1, [ring.spare.pop() if ring.spare else self._lend()])
 
     def end(self, q: int, computed: int) -> None:
         """The first `computed` tokens of request q are computed: what no one will see is free."""
         ring = self.rings[q]
         self._trim(ring, (computed - 1) // self.block - self.ring + 1)
         while len(ring) > self.ring and ring.spare:
+            self._lent -= 1
             self.free.give_back([ring.spare.pop()])
 
     def retain(self, q: int, computed: int, change: Change) -> None:
@@ -194,6 +198,7 @@ class LocalPages:
         """Request q leaves; policy has retained its window in the record given, if any, at a point
         that `place` blocks stand before."""
         ring = self.rings.pop(q)
+        self._lent -= len(ring)
         for x, point in new.items():
             pages = [ring.held.pop(i) for i in self._before(place)]
             self._keep(x, Kept(point, pages, [*ring.held.values(), *ring.spare]))
@@ -203,7 +208,13 @@ class LocalPages:
     def _fill(self, ring: Ring) -> None:
         """A ring has the pages of a window at least."""
         while len(ring) < self.ring:
-            ring.spare.append(self.free.take())
+            ring.spare.append(self._lend())
+
+    def _lend(self) -> int:
+        """A free page for a ring."""
+        page = self.free.take()
+        self._lent += 1
+        return page
 
     def _keep(self, x: int, kept: Kept) -> None:
         self.kept[x] = kept
@@ -245,6 +256,7 @@ class LocalPages:
 
     def _part_with(self, ring: Ring, place: int, *, copy: bool) -> int:
         if not copy:
+            self._lent -= 1
             return ring.held.pop(place)
         target = self.free.take()
         self._copies.append(Copy(ring.held[place], target))
@@ -262,6 +274,7 @@ class LocalPages:
         pages = list(self.free)
         for ring in self.rings.values():
             pages += [*ring.held.values(), *ring.spare]
+        assert self._lent + len(self.free) == len(pages), "pages of rings are miscounted"
         for kept in self.kept.values():
             pages += [*kept.pages, *kept.spare]
         assert sorted(pages) == list(range(self.free.total)), "local pages are lost or held twice"

@@ -1,7 +1,8 @@
 """The shape of OpenAI completions, with token ids in place of text.
 
-`prompt` is a list of token ids. Each choice has `token_ids`, and as `text` the same ids in decimal
-with spaces between them, so that load generators that only look at text see it grow.
+`prompt` is a list of token ids, or a string of them in decimal, with spaces between. Each choice
+has `token_ids`, and as `text` such a string, so that load generators that only look at text see it
+grow.
 """
 
 import json
@@ -40,7 +41,7 @@ def parse(body: bytes, vocabulary: int) -> Ask:
         raise BadRequest("body: must be an object")
     if fields.get("n", 1) != 1:
         raise BadRequest("n: must be 1")
-    tokens = _ids(fields, "prompt", vocabulary)
+    tokens = _ids({"prompt": _prompt(fields.get("prompt"))}, "prompt", vocabulary)
     stops = _ids(fields, "stop_token_ids", vocabulary) if "stop_token_ids" in fields else []
     request = Request(
         np.array(tokens, np.int32),
@@ -58,6 +59,21 @@ def named(request: Request, path: tuple[Piece, ...]) -> Request:
     return Request(
         request.tokens, request.most, path, request.stops, request.temperature, request.seed
     )
+
+
+def _prompt(value: Any) -> Any:
+    """The prompt as a list, if it is one in other clothes: text, or the only one of a batch."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        return value[0]
+    if not isinstance(value, str):
+        return value
+    words = value.split()
+    if not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
+        raise BadRequest(
+            "prompt: must be a list of token ids, or a string of them in decimal; there is no "
+            "tokenizer here"
+        )
+    return [int(word) for word in words]
 
 
 def _ids(fields: dict[str, Any], name: str, vocabulary: int) -> list[int]:

@@ -6,6 +6,7 @@ that goes away cancels its request. Who finds no room gets 429 at once, with `Re
 
 import asyncio
 import json
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from calibrate.engine.server.completions import BadRequest, chunk_of, named, par
 from calibrate.engine.server.names import Namer
 
 MOST_BODY = 4_000_000
+LAST_S = 5.0
+"""For connections to say that their requests were cancelled."""
 REASONS = {
     200: "OK", 400: "Bad Request", 404: "Not Found", 413: "Content Too Large",
     429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable",
@@ -37,20 +40,44 @@ class Server:
         limits = engine.world.engine.limits
         self.engine, self.model, self.vocabulary = engine, model, vocabulary
         self._namer = Namer(1 << limits.shift, limits.stride)
+        self._bell = Bell()
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Of connections."""
+        self._answers: set[Answer] = set()
+        """Those that somebody waits for."""
 
     async def listen(self, host: str, port: int) -> asyncio.Server:
         """Begin; port 0 takes a free one."""
         return await asyncio.start_server(self._connected, host, port)
 
+    async def finish(self, seconds: float) -> None:
+        """Wait so long for connections to end by themselves; then cancel their requests, which
+        they are told; then end them."""
+        await self._wait(seconds)
+        for answer in self._answers:
+            self.engine.door.cancel(answer)
+        await self._wait(LAST_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         try:
             try:
                 await self._respond(reader, writer)
             except Problem as problem:
                 error = {"message": str(problem), "code": problem.status}
                 await _send(writer, problem.status, {"error": error})
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client has gone
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client has gone, or we go
         finally:
             writer.close()
 
@@ -74,17 +101,20 @@ class Server:
         except BadRequest as error:
             raise Problem(400, str(error)) from error
         names = self._namer.name(ask.request.tokens)
-        answer, news = None, _News()
+        answer, news = None, _News(self._bell)
         try:
             answer = self._submit(named(ask.request, names.path), news)
+            self._answers.add(answer)
             if ask.is_stream:
                 await self._stream(answer, news, reader, writer, with_usage=ask.with_usage)
             else:
                 await self._whole(answer, news, reader, writer)
         finally:
             made = [] if answer is None else answer.tokens[:-1]
-            if answer is not None and answer.state is State.OPEN:
-                self.engine.door.cancel(answer)
+            if answer is not None:
+                self._answers.discard(answer)
+                if answer.state is State.OPEN:
+                    self.engine.door.cancel(answer)
             text = np.concatenate([ask.request.tokens, np.array(made, np.int32)])
             self._namer.learn(names, text)
 
@@ -113,14 +143,18 @@ class Server:
         writer: asyncio.StreamWriter, *, with_usage: bool,
     ) -> None:  # fmt: skip
         """Server-sent events: tokens as they come. Nothing is sent before there is one, so that who
-        is shed gets a status of its own."""
+        is shed gets a status of its own; what fails after that ends in an event that says so."""
         at, over = 0, False
         while not over:
             await news.wait(reader)
             over = answer.state is not State.OPEN
             tokens = answer.tokens[at:]
-            if over:
+            if over and at == 0:
                 _check(answer)
+            if over and answer.state is not State.DONE:
+                _event(writer, {"error": _failed(answer)})
+                await writer.drain()
+                return
             if at == 0:
                 writer.write(_head(200, "text/event-stream"))
             if tokens or over:
@@ -134,16 +168,37 @@ class Server:
         await writer.drain()
 
 
+class Bell:
+    """Wakes coroutines from the engine's thread. Waking a loop costs a write to a pipe, so it is
+    woken once for all who have something new by then: mostly once a step."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Event] = deque()
+        self._is_rung = False
+
+    def ring(self, loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+        """Set that event, soon. Called in the engine's thread."""
+        self._waiting.append(event)
+        if not self._is_rung and not loop.is_closed():
+            self._is_rung = True
+            loop.call_soon_threadsafe(self._set)
+
+    def _set(self) -> None:
+        self._is_rung = False  # first: what is added from now on rings anew
+        while self._waiting:
+            self._waiting.popleft().set()
+
+
 class _News:
     """Wakes one coroutine when the engine's thread has something for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
         self._loop, self._event = asyncio.get_running_loop(), asyncio.Event()
 
     def tell(self, answer: Answer) -> None:
         """Called in the engine's thread."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._event.set)
+        self._bell.ring(self._loop, self._event)
 
     async def wait(self, reader: asyncio.StreamReader) -> None:
         """Until there is something. ConnectionError when the client has gone."""
@@ -165,7 +220,12 @@ def _check(answer: Answer) -> None:
     if answer.state is State.SHED:
         raise Problem(429, "the request would have been late, or too many wait")
     if answer.state is not State.DONE:
-        raise Problem(503, f"the request has {answer.state.value}")
+        raise Problem(503, _failed(answer)["message"])
+
+
+def _failed(answer: Answer) -> dict[str, Any]:
+    words = {State.CANCELLED: "was cancelled", State.FAILED: "failed", State.SHED: "was shed"}
+    return {"message": f"the request {words[answer.state]}", "code": 503}
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[str, str, bytes]:

@@ -1,16 +1,16 @@
 """Runs the serving engine's steps on a model: plans become steps with page tables."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from calibrate.engine.engine import Sizes
-from calibrate.engine.executor import ChunkRows, DecodeRow, Draw, StepPlan
+from calibrate.engine.executor import ChunkRows, Decodes, StepPlan, no_decodes
 from calibrate.engine.memory.free import Copy, Pool
 from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.rings import reserve_pages
@@ -34,6 +34,8 @@ class ModelExecutor:
     def __init__(self, runner: Runner, host: HostMemory | None = None) -> None:
         """`host`: where there is a host-memory tier."""
         self.runner, self.config, self.host = runner, runner.model.config, host
+        self.device_ns = 0
+        """Of the last step, from launch to tokens: what the calibration job measures of one."""
 
     def copy(self, copies: Sequence[Copy]) -> None:
         """Inside HBM in the order of the steps; to and from host memory beside them."""
@@ -45,63 +47,59 @@ class ModelExecutor:
             self.host.copy(batch, partial(copy_pages, self.runner.cache, within))
         self.host.tell()
 
-    def run(self, plan: StepPlan) -> list[int]:
+    def run(self, plan: StepPlan) -> NDArray[np.int32]:
         """Copies, then the step; waits for its tokens."""
+        self.device_ns = 0
         self.copy(plan.copies)
         if self.host is not None:
             self._await_loads(self.host, plan)
-        decoded: list[int] = []
-        prompted: list[int] = []
-        decodes = plan.decodes
-        for chunks in pieces(plan.chunks):
-            rows = [*(row.draw for row in decodes), *(c.draw for c in chunks if c.draw is not None)]
-            step = Step(self._decode_rows(plan, decodes), [self._chunk(plan, c) for c in chunks])
-            tokens = self.runner.run(step, draws_of(rows)).tokens.tolist()
-            decoded += tokens[: len(decodes)]
-            prompted += tokens[len(decodes) :]
-            decodes = ()
-        return decoded + prompted
+        decodes, parts = plan.decodes, list(pieces(plan.chunks))
+        first = self._run(plan, decodes, parts[0])
+        if len(parts) == 1:
+            return first
+        return np.concatenate([first, *(self._run(plan, no_decodes(), p) for p in parts[1:])])
 
     def _await_loads(self, host: HostMemory, plan: StepPlan) -> None:
         """Pages that the step reads or writes are there. Policy has waited as long as it takes by
         its reckoning, so most of the time nothing is left to wait for."""
         if not host.is_loading:
             return
-        spans = [Span(row.slot, row.keys - 1, row.keys) for row in plan.decodes]
-        spans += [Span(c.slot, c.start, c.start + len(c.tokens)) for c in plan.chunks]
+        slots, keys = plan.decodes.slots, plan.decodes.keys
+        chunks = [(c.slot, c.start, c.start + len(c.tokens)) for c in plan.chunks]
+        rows = np.array(chunks, np.int64).reshape(-1, 3)
+        spans = np.concatenate([np.stack([slots, keys - 1, keys], 1), rows])
         host.settle(Pool.GLOBAL, seen_pages(plan.global_tables, spans, None))
         host.settle(Pool.LOCAL, seen_pages(plan.local_tables, spans, self.config.window))
 
-    def _decode_rows(self, plan: StepPlan, rows: Sequence[DecodeRow]) -> DecodeRows:
-        slots = [row.slot for row in rows]
-        return DecodeRows(
-            np.array([row.token for row in rows], np.int32),
-            np.array([row.keys for row in rows], np.int32),
-            plan.global_tables[slots], plan.local_tables[slots],
-        )  # fmt: skip
+    def _run(
+        self, plan: StepPlan, decodes: Decodes, chunks: Sequence[ChunkRows]
+    ) -> NDArray[np.int32]:
+        tokens, keys = decodes.tokens.astype(np.int32), decodes.keys.astype(np.int32)
+        tables = plan.global_tables, plan.local_tables
+        rows = DecodeRows(tokens, keys, *tables, decodes.slots)
+        step = Step(rows, [self._chunk(plan, c) for c in chunks])
+        staged = self.runner.stage(step, draws_of(decodes, chunks))
+        begin = time.perf_counter_ns()
+        self.runner.launch(staged)
+        tokens = self.runner.finish(staged).tokens
+        self.device_ns += time.perf_counter_ns() - begin
+        return tokens
 
     def _chunk(self, plan: StepPlan, rows: ChunkRows) -> Chunk:
         tables = plan.global_tables[rows.slot], plan.local_tables[rows.slot]
         return Chunk(rows.tokens, rows.start, *tables, rows.draw is not None)
 
 
-class Span(NamedTuple):
-    """Tokens of a sequence that a step computes."""
-
-    slot: int
-    first: int
-    end: int
-
-
 def seen_pages(
-    tables: NDArray[np.int32], spans: Sequence[Span], window: int | None
+    tables: NDArray[np.int32], spans: NDArray[np.int64], window: int | None
 ) -> NDArray[np.int32]:
-    """Pages that these tokens see, or their own."""
-    slots, first, end = np.array(spans, np.int64).reshape(-1, 3).T
+    """Pages that some tokens see, or their own. `spans`: `[n, 3]`, slot, first token, end."""
+    slots, first, end = spans.T
     begin = np.zeros_like(first) if window is None else np.maximum(0, first + 1 - window)
     place = np.arange(tables.shape[1])
     seen = (place >= begin[:, None] // PAGE) & (place <= (end[:, None] - 1) // PAGE)
-    return tables[slots][seen]
+    pages: NDArray[np.int32] = tables[slots][seen]
+    return pages
 
 
 def pieces(chunks: Sequence[ChunkRows]) -> Iterator[Sequence[ChunkRows]]:
@@ -111,12 +109,13 @@ def pieces(chunks: Sequence[ChunkRows]) -> Iterator[Sequence[ChunkRows]]:
         yield chunks[at : at + MOST_CHUNKS]
 
 
-def draws_of(rows: Sequence[Draw]) -> Draws:
+def draws_of(decodes: Decodes, chunks: Sequence[ChunkRows]) -> Draws:
     """How the tokens of a step are drawn."""
+    ends = [chunk.draw for chunk in chunks if chunk.draw is not None]
     return Draws(
-        np.array([draw.temperature for draw in rows], np.float32),
-        np.array([draw.seed for draw in rows], np.int64),
-        np.array([draw.made for draw in rows], np.int32),
+        np.append(decodes.temperatures, [end.temperature for end in ends]).astype(np.float32),
+        np.append(decodes.seeds, [end.seed for end in ends]).astype(np.int64),
+        np.append(decodes.made, [end.made for end in ends]).astype(np.int32),
     )
 
 

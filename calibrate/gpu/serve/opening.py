@@ -2,6 +2,7 @@
 
 from calibrate.engine.clock import Clock
 from calibrate.engine.engine import Engine, Journal, Sizes
+from calibrate.engine.executor import Executor
 from calibrate.engine.memory.free import Pool
 from calibrate.engine.memory.host_tier import NO_HOST, Host, reserve_of, ring_pages
 from calibrate.engine.memory.rings import reserve_pages
@@ -54,10 +55,12 @@ def host_memory(
 
 def open_engine(
     runner: Runner, limits: Limits, curves: Curves, clock: Clock, inside: int,
-    journal: Journal | None = None, host: Host = NO_HOST, told: Told | None = None,
+    journal: Journal | None = None, executor: Executor | None = None, host: Host = NO_HOST,
+    told: Told | None = None,
 ) -> Engine:  # fmt: skip
-    """An empty engine whose steps the runner runs. `inside`: requests that it takes at most; `told`
-    of each transfer to or from host memory.
+    """An empty engine whose steps the runner runs. `inside`: requests that it takes at most;
+    `executor`: one around a `ModelExecutor` of that runner, if not that alone (without host
+    memory); `told` of each transfer to or from host memory.
 
     ValueError where the largest step of these limits has more rows than the runner's.
     """
@@ -67,7 +70,8 @@ def open_engine(
     config, plan = runner.model.config, runner.cache.plan
     limits = fitted(limits, config, plan, host)
     sizes = sizes_of(config, plan, limits, inside, host)
-    memory = None
     if any(host):
+        assert executor is None, "an executor around another one has no host memory"
         memory = host_memory(runner, limits, sizes, clock, told or (lambda transfer: None))
-    return Engine(limits, curves, sizes, ModelExecutor(runner, memory), clock, journal)
+        executor = ModelExecutor(runner, memory)
+    return Engine(limits, curves, sizes, executor or ModelExecutor(runner), clock, journal)

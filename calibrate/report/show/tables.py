@@ -62,6 +62,8 @@ def tables_of(profile: Line) -> Iterator[Table]:
         for step in profile["steps"]:
             if step["step"] in DETAILED:
                 yield operator_table(step)
+    if profile["engine"] is not None:
+        yield engine_table(profile["engine"])
     if profile["heldout"] is not None:
         yield error_table(profile["heldout"])
         yield worst_table(profile["heldout"]["steps"])
@@ -131,6 +133,28 @@ def error_table(heldout: Line) -> Table:
 def _errors(name: str, found: Line) -> list[str]:
     sizes = [percent(found[key], ".2f") for key in ("median_abs_rel_error", "p95_abs_rel_error")]
     return [name, str(found["n"]), *sizes, percent(found["bias"], "+.2f")]
+
+
+def engine_table(engine: Line) -> Table:
+    """What the serving engine takes on the host between two steps."""
+    heads = ["requests", "steps", "with prompts", "decode only, us", "with prompts, us", "mean, us",
+             "fitted, us", "share of the loop"]  # fmt: skip
+    lines = [_engine(line) for line in engine["lines"]]
+    note, fit = "The profile has none of it.", engine["fit"]
+    if fit is not None:
+        step, seq, prefill = (fit[name] * 1e6 for name in ("step_s", "seq_s", "prefill_s"))
+        note = (
+            f"In the profile: {step:.1f} us a step, {seq:.2f} a sequence, {prefill:.1f} more with "
+            f"prompts ({fit['n']} steps, median error {percent(fit['median_abs_rel_error'])})."
+        )
+    return Table("The serving engine's own time", heads, lines, 1, note)
+
+
+def _engine(line: Line) -> list[str]:
+    counts = [str(line[key]) for key in ("requests", "steps", "with_prompts")]
+    keys = ("decode_us", "prompts_us", "mean_us", "fitted_us")
+    times = [figure(line[key], ".0f") for key in keys]
+    return [*counts, *times, percent(line["share"], ".2f")]
 
 
 def worst_table(steps: Sequence[Line]) -> Table:
@@ -209,6 +233,8 @@ def head(profile: Line) -> str:
         f"{known['gpu_name']}, driver {known['driver']}, {known['date']}, commit {known['commit']}"
     )
     lack = f" No profile: {profile['no_profile']}." if profile["no_profile"] else ""
+    if profile["engine"] is None and profile["variant"] is None:
+        lack += " The serving engine's own time was not measured: simulated steps have none of it."
     return f"{profile['id']}: measured on {where}.{lack}\n"
 
 

@@ -143,9 +143,9 @@ def decode_rows(config: ModelConfig, sequences: Sequence[SequenceKV], tokens: In
     """Rows for the next token of each; their pages have been extended."""
     if not sequences:
         return no_decodes(config)
-    tables = (np.stack([s.tables[kind] for s in sequences]) for kind in KINDS)
+    far, near = (np.stack([s.tables[kind] for s in sequences]) for kind in KINDS)
     limit = np.array([s.length + 1 for s in sequences], np.int32)
-    return DecodeRows(np.asarray(tokens, np.int32), limit, *tables)
+    return DecodeRows(np.asarray(tokens, np.int32), limit, far, near)
 
 
 def chunk(sequence: SequenceKV, tokens: Ints, *, samples: bool = True) -> Chunk:

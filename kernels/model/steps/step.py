@@ -37,6 +37,9 @@ class DecodeRows:
     local_table: Ints
     """`[n, entries]`, pages of the local pool, at the same index; only those that the window sees
     are looked at."""
+    at: NDArray[np.int64] | None = None
+    """`[n]`, their rows of the tables, if not the first, the second and so on: an engine need
+    not gather them."""
 
 
 @dataclass(frozen=True)
@@ -206,17 +209,19 @@ class StepInputs:
     def _load_decodes(self, rows: DecodeRows) -> None:
         host, count = self._on_host, len(rows.tokens)
         position = rows.limit - 1
-        page, row, offset = position // PAGE, np.arange(count), position % PAGE
+        page, offset = position // PAGE, position % PAGE
+        at = np.arange(count) if rows.at is None else rows.at
         host["tokens"][:count] = rows.tokens
         host["positions"][:count] = position
         host["decode_limit"][:count] = rows.limit
         host["decode_limit"][count:] = 0
         for kind in self.kinds:
             table = rows.global_table if kind == "global" else rows.local_table
-            host[f"decode_{kind}_table"][:count] = table
+            # The mode spares a second copy; the rows are there.
+            np.take(table, at, axis=0, out=host[f"decode_{kind}_table"][:count], mode="clip")
             host[f"decode_{kind}_start"][:count] = self._start(kind, rows.limit)
             host[f"decode_{kind}_start"][count:] = 0
-            host[f"{kind}_slots"][:count] = table[row, page] * PAGE + offset
+            host[f"{kind}_slots"][:count] = table[at, page] * PAGE + offset
 
     def _load_chunks(self, step: Step) -> None:
         host, at = self._on_host, len(step.decodes.tokens)

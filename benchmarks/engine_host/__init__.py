@@ -1,0 +1,1 @@
+"""What the serving engine costs on the host, beside the GPU."""

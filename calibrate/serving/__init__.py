@@ -1,0 +1,1 @@
+"""`python -m calibrate serve`: the serving engine on a model, over HTTP."""

@@ -1,0 +1,98 @@
+"""From a scenario, or from options, to the limits that policy obeys on one engine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kaiju_sim.engine.layout import NEVER
+from kaiju_sim.engine.limits import Limits
+from kaiju_sim.errors import UserError
+from kaiju_sim.fleet.setup.build import RETAIN, ns_or_never
+from kaiju_sim.scenario.loader import load_scenario
+from kaiju_sim.scenario.schema import Engine, KvCache, Objectives
+from kaiju_sim.steptime.convert import curves_from_profile
+from kaiju_sim.steptime.curves import CONSTANT, CONTEXT_CURVES, Curves
+from kaiju_sim.steptime.profile import load_profile
+
+POLICIES = ("decode_first", "prefill_first", "ttft_aware")
+PRIORITIES = ("none", "paid_first", "deadline")
+STRIDE = 8
+"""Streams that a prompt's blocks may lie in: texts that part from one another so often."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The parts of a scenario that one engine obeys."""
+
+    engine: Engine = Engine()
+    kv: KvCache = KvCache()
+    slo: Objectives = Objectives()
+
+
+def rules_of(scenario: Path | None, **options: Any) -> Rules:
+    """A scenario's rules (the usual ones without a scenario), with those options that are not None:
+    fields of its `engine` part, and `prefix_cache`. UserError for what cannot be served."""
+    found = Rules()
+    if scenario is not None:
+        read = load_scenario(str(scenario)).scenario
+        found = Rules(read.engine, read.kv, read.slo)
+    given = {name: value for name, value in options.items() if value is not None}
+    kv = {name: given.pop(name) for name in ("prefix_cache",) if name in given}
+    changed = Rules(_with(found.engine, given), _with(found.kv, kv), found.slo)
+    _check(changed)
+    return changed
+
+
+def _with(part: Any, changes: dict[str, Any]) -> Any:
+    """The part with other values, checked as a scenario is."""
+    try:
+        return type(part)(**(part.model_dump() | changes))
+    except ValueError as error:
+        raise UserError(f"{', '.join(changes)}: {error}") from error
+
+
+def _check(rules: Rules) -> None:
+    if rules.engine.candidates > 1:
+        raise UserError("engine.candidates: candidates are not served, must be 1")
+    if rules.kv.host_memory > 0:
+        raise UserError("kv.host_memory: there is no tier in host memory, must be 0")
+    predicts = rules.slo.ttft is not None or rules.slo.tpot is not None
+    if rules.engine.policy == "ttft_aware" and not predicts:
+        raise UserError(
+            "engine.policy: ttft_aware needs a scenario (--rules) with slo.ttft or tpot"
+        )
+
+
+def limits_of(rules: Rules) -> Limits:
+    """For an engine whose page, window and memory are still to be known."""
+    engine, kv, slo = rules.engine, rules.kv, rules.slo
+    priority = PRIORITIES.index(engine.priority)
+    if engine.policy == "ttft_aware" and engine.priority == "none":
+        priority = PRIORITIES.index("deadline")
+    retain = RETAIN[kv.local_retention] if kv.prefix_cache else 0
+    return Limits(
+        replicas=1, seed=0, policy=POLICIES.index(engine.policy),
+        token_budget=engine.token_budget, max_seqs=engine.max_seqs, shift=7, window=0,
+        windows=int(kv.local_retention != "all"), retain=retain,
+        prefix_cache=int(kv.prefix_cache), cache_generated=int(kv.cache_generated), stride=STRIDE,
+        ring=64, warm_ns=0, horizon_ns=NEVER, segments=1, segment_ns=0,
+        ttft_ns=ns_or_never(slo.ttft), paid_ttft_ns=ns_or_never(slo.paid_ttft or slo.ttft),
+        tpot_ns=ns_or_never(slo.tpot), e2e_ns=ns_or_never(slo.e2e), priority=priority,
+        queue_limit=NEVER if engine.queue_limit is None else engine.queue_limit,
+        shed_late=int(engine.shed == "late"), candidates=1, chunk=1, extra=0,
+    )  # fmt: skip
+
+
+def curves_of(rules: Rules, profile: str | None) -> Curves:
+    """Step times that policy predicts with; UserError where it does and no profile is given."""
+    engine = rules.engine
+    if profile is not None:
+        rows = engine.token_budget + engine.max_seqs
+        return curves_from_profile(load_profile(profile), rows, engine.max_seqs)
+    if engine.policy == "ttft_aware" or engine.shed == "late":
+        raise UserError("these rules predict step times: give --profile, an id or a file")
+    none, context = np.zeros(1), np.zeros((CONTEXT_CURVES, 1))
+    rounds = np.zeros(1, np.int64)
+    return Curves(CONSTANT, 1e7, 0.0, none, none, context, context.copy(), rounds, each=False)
