@@ -65,6 +65,10 @@ class Options:
         return profile_id(self.gpu, self.catalog_model, self.tensor_parallel, self.variant)
 
 
+WHOLE = ("complete", "planned", "done", "dropped", "left_out", "anchors", "drift")
+"""What `job.json` says of the whole plan: not changed by a job that has a part of it only."""
+
+
 @dataclass
 class Job:
     """A job under way."""
@@ -78,6 +82,8 @@ class Job:
     store: Store
     pace: Pace
     record: dict[str, Any] = field(default_factory=dict)
+    earlier: Mapping[str, Any] = field(default_factory=dict)
+    """What `job.json` said at the beginning."""
 
 
 def measure(job: Job) -> dict[str, Any]:
@@ -140,7 +146,7 @@ def _begin(job: Job, loop: StepLoop) -> None:
     if job.options.fresh:
         _check_budget(job)  # before anything is lost
         job.store.clear()
-    earlier = read_job(job.options.folder)
+    job.earlier = earlier = read_job(job.options.folder)
     now = _session(job)
     if earlier and not earlier.get("sessions"):
         raise UserError("job.json names no session (--fresh begins anew)", job.options.folder)
@@ -257,6 +263,8 @@ def _end(job: Job, loop: StepLoop) -> None:
         now["card"], now["versions"], clocks, job.clock.date(), job.options.folder
     )
     record["complete"] = "drift" in record and not job.options.only
+    if job.options.only and job.earlier.get("complete"):  # a few more of what was whole already
+        record |= {key: job.earlier[key] for key in WHOLE if key in job.earlier}
     write_job(job.options.folder, record)
 
 

@@ -14,6 +14,7 @@ from fake_rig import FakeCard, FakeClock, FakeRig
 
 from calibrate import publish, run
 from calibrate.__main__ import main
+from calibrate.job import WHOLE
 from calibrate.measure.talk import Talk
 from calibrate.samples import read_job, read_steps
 from calibrate.shapes import StepShape, shape_of
@@ -260,6 +261,17 @@ def test_slower_than_expected_still_measures_the_minimum(tmp_path: Path) -> None
 def test_a_budget_below_the_minimum_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--budget: .*300 held-out steps"):
         go(tmp_path, *fresh_rig(), budget_s=10.0)
+
+
+def test_only_leaves_a_whole_job_whole(whole: Whole, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(whole.out, tmp_path / "copy"))
+    before = read_job(out / ID)
+    result = go(out, *fresh_rig(), only=("edge-decode",))
+    after = read_job(out / ID)
+    assert result["complete"]
+    assert after["repetitions"] > 0
+    assert {key: after[key] for key in WHOLE} == {key: before[key] for key in WHOLE}
+    assert len(after["sessions"]) == len(before["sessions"]) + 1
 
 
 def test_only_measures_what_is_named_and_fits_nothing(tmp_path: Path) -> None:

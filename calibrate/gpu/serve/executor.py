@@ -79,6 +79,7 @@ class ModelExecutor:
         rows = DecodeRows(tokens, keys, *tables, decodes.slots)
         step = Step(rows, [self._chunk(plan, c) for c in chunks])
         staged = self.runner.stage(step, draws_of(decodes, chunks))
+        self.runner.arrived(staged)
         begin = time.perf_counter_ns()
         self.runner.launch(staged)
         tokens = self.runner.finish(staged).tokens

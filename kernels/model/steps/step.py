@@ -198,6 +198,10 @@ class StepInputs:
         mine.bring()
         return self._turn
 
+    def arrived(self, turn: int) -> None:
+        """Wait until a set has been brought to the device."""
+        self._sets[turn].wait()
+
     def send(self, turn: int) -> None:
         """Put a set in place, in the order of the stream."""
         self._sets[turn].copy_to(self._device)
@@ -266,7 +270,7 @@ class _Set:
             self._read.record()  # after the zeros
 
     def wait(self) -> None:
-        """Until the host's side may be written again."""
+        """Until it has been brought to the device, and the host's side may be written again."""
         if self._is_gpu:
             self._arrived.synchronize()
 
