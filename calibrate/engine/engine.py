@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from calibrate.engine.clock import Clock
 from calibrate.engine.executor import ChunkRows, Executor, StepPlan, Tokens, no_decodes
+from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.mirror import Mirror
 from calibrate.engine.requests import Door, State, bounds_of
 from calibrate.engine.running import Running
@@ -63,6 +64,8 @@ class Sizes(NamedTuple):
     """Tokens of a sequence."""
     inside: int
     """Requests that are in the engine or before its door."""
+    host: Host = NO_HOST
+    """Of host memory."""
 
 
 class Engine:
@@ -75,8 +78,9 @@ class Engine:
         """An empty engine. `curves`: step times that policy may predict with."""
         assert limits.replicas == 1, "an engine is one replica"
         limits = limits._replace(timeout_ns=0)  # patience is the clients': they cancel
+        nodes = sizes.blocks + sizes.host.blocks + 64
         arrays = make_engine(
-            limits, curves, sizes.blocks, requests=sizes.inside, nodes=sizes.blocks + 64
+            limits, curves, sizes.blocks, requests=sizes.inside, nodes=nodes, host=sizes.host
         )
         entries = blocks_of(sizes.context, limits.shift)
         self.mirror = Mirror(arrays, sizes.reserve, entries)
@@ -163,6 +167,8 @@ class Engine:
         hand_over_shed(w, r, t)
         self._part()
         if batch.rows + batch.decodes == 0:
+            if r.pre >= 0:  # all of these wait for host memory
+                self._executor.copy(self.mirror.take_copies())
             r.end = NEVER
             r.pending = wake_time(e, 0)
             return

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.engine.clock import Clock, FakeClock
-from calibrate.engine.memory.rings import Copy
+from calibrate.engine.memory.free import Copy
+from calibrate.engine.memory.host_tier import ring_pages
+from kaiju_sim.engine.limits import Limits
 from kaiju_sim.engine.policy.pacing import Batch, attention_ns
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
 
@@ -82,7 +84,7 @@ class StepPlan:
     decodes: Decodes
     chunks: Sequence[ChunkRows]
     copies: Sequence[Copy]
-    """Local pages to copy first, in this order."""
+    """Pages to copy first, as if one after the other in this order."""
     global_tables: NDArray[np.int32]
     """`[slots, entries]`; read while the step is run, not kept."""
     local_tables: NDArray[np.int32]
@@ -104,6 +106,10 @@ class Executor(Protocol):
 
     def run(self, plan: StepPlan) -> Tokens:
         """Run a step to its end: a token of each decode, then of each prompt that ends."""
+
+    def copy(self, copies: Sequence[Copy]) -> None:
+        """Copy pages while there is no step to run: those that come from host memory are waited
+        for. It may go on beside what follows, but whatever reads the pages finds them there."""
 
 
 def predicted_ns(curves: Curves, plan: StepPlan) -> int:
@@ -133,6 +139,29 @@ class StepTime(NamedTuple):
     copies: int
 
 
+class TransferTime(NamedTuple):
+    """Pages that went to host memory or came from there, together."""
+
+    begin: int
+    """When they were handed over, in ns of the engine's clock."""
+    took: int
+    """ns from the moment at which the way was free for them."""
+    load: bool
+    """Into HBM; else out of it."""
+    blocks: int
+    """Pages of the global pool."""
+    local_pages: int
+
+
+def link_ns(limits: Limits, transfer: TransferTime) -> float:
+    """How long the same takes on the link that policy reckons with. A window is all the pages of
+    its ring there, of which all but one hold something and are copied."""
+    windows = transfer.local_pages / ring_pages(limits)
+    if transfer.load:
+        return transfer.blocks * limits.load_ns + windows * limits.window_load_ns
+    return transfer.blocks * limits.store_ns + windows * limits.window_store_ns
+
+
 class TimedExecutor:
     """Another executor, with what each step took beside what the curves say. What is between one
     step's end and the next one's begin, while there is work, is the engine's own."""
@@ -151,6 +180,10 @@ class TimedExecutor:
         self.steps.append(StepTime(begin, took, predicted, *counts, pairs, copies))
         return tokens
 
+    def copy(self, copies: Sequence[Copy]) -> None:
+        """The inner one's."""
+        self._inner.copy(copies)
+
 
 @dataclass
 class FakeExecutor:
@@ -167,3 +200,6 @@ class FakeExecutor:
         rows = [(row.slot, row.draw.made) for row in plan.decodes]
         rows += [(c.slot, c.draw.made) for c in plan.chunks if c.draw is not None]
         return [self.token(slot, made) for slot, made in rows]
+
+    def copy(self, copies: Sequence[Copy]) -> None:
+        """There is nothing to copy."""

@@ -10,6 +10,7 @@ no time is taken.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from calibrate.engine.engine import Engine
 from calibrate.engine.executor import Executor, StepPlan, Tokens
+from calibrate.engine.memory.free import Copy
 from calibrate.engine.memory.pages import Piece
 from calibrate.engine.requests import Answer, Request, State
 from calibrate.shapes import EngineStep
@@ -50,6 +52,10 @@ class Watched:
         """The inner one's tokens."""
         self.plan = plan
         return self.inner.run(plan)
+
+    def copy(self, copies: Sequence[Copy]) -> None:
+        """The inner one's."""
+        self.inner.copy(copies)
 
 
 @dataclass

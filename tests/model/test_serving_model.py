@@ -10,8 +10,9 @@ from serving_limits import constant_curves, limits_with
 
 from calibrate.engine.clock import FakeClock
 from calibrate.engine.engine import Event
+from calibrate.engine.memory.free import Copy
 from calibrate.engine.memory.pages import Piece
-from calibrate.engine.memory.rings import Copy, reserve_pages
+from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import Request
 from calibrate.gpu.serve.bench import TorchServing
 from calibrate.gpu.serve.executor import batches, copy_pages, sizes_of

@@ -4,13 +4,17 @@ The model is one that a wrong page cannot deceive: the value that it stores for 
 every value that the token sees, in both pools, and its next token on that value.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrate.engine.engine import Engine
 from calibrate.engine.executor import FakeExecutor, StepPlan
+from calibrate.engine.memory.free import Copy, Pool
 from calibrate.engine.memory.pages import Piece
 from calibrate.engine.requests import Request
 
@@ -60,19 +64,45 @@ class Text:
 class PagedExecutor(FakeExecutor):
     """The model on the engine's pages: takes a fake step's time, and computes the step."""
 
-    def prepare(self, pages: int, local_pages: int, shift: int, window: int) -> None:
-        """Memory for so many pages."""
-        self.shift, self.window = shift, window
-        self.far = np.zeros(pages << shift, np.uint64)
-        self.near = np.zeros(max(pages, local_pages) << shift, np.uint64)
-        self.copied = 0
+    def prepare(self, engine: Engine) -> None:
+        """Memory for the engine's pages. What was never written there is not zero."""
+        limits, mirror = engine.world.engine.limits, engine.mirror
+        self.shift, self.window = limits.shift, limits.window
+        pages, host = mirror.pages.free.total, mirror.pages.host.free.total
+        self.far, far_host = self._memory(pages, 1), self._memory(host, 2)
+        if mirror.rings is None:  # local KV lives with the global blocks
+            self.near = self._memory(pages, 3)
+            self.pools = {
+                Pool.GLOBAL: [self.far, self.near], Pool.HOST: [far_host, self._memory(host, 4)]
+            }  # fmt: skip
+        else:
+            rings = mirror.rings
+            self.near = self._memory(rings.free.total, 3)
+            near_host = self._memory(rings.host.free.total * (rings.ring - 1), 4)
+            self.pools = {
+                Pool.GLOBAL: [self.far], Pool.HOST: [far_host],
+                Pool.LOCAL: [self.near], Pool.HOST_LOCAL: [near_host],
+            }  # fmt: skip
+        self.copied: Counter[tuple[Pool, Pool]] = Counter()
+        self.loaded_at: set[int] = set()
+
+    def _memory(self, pages: int, seed: int) -> NDArray[np.uint64]:
+        size = (pages, 1 << self.shift)
+        return np.random.default_rng(seed).integers(1, 1 << 63, size).astype(np.uint64).ravel()
+
+    def copy(self, copies: Sequence[Copy]) -> None:
+        size = 1 << self.shift
+        for source, target, of, to in copies:
+            for origin, goal in zip(self.pools[of], self.pools[to], strict=True):
+                content = origin.reshape(-1, size)[source].copy()
+                goal.reshape(-1, size)[target] = content
+            self.copied[of, to] += 1
+            if of in (Pool.HOST, Pool.HOST_LOCAL):
+                self.loaded_at.add(self.clock.now_ns())
 
     def run(self, plan: StepPlan) -> list[int]:
         super().run(plan)
-        size = 1 << self.shift
-        for source, target in plan.copies:
-            self.near[target * size : (target + 1) * size] = self._page(source)
-            self.copied += 1
+        self.copy(plan.copies)
         tokens = [self._row(plan, d.slot, d.token, d.keys - 1) for d in plan.decodes]
         for chunk in plan.chunks:
             for i, token in enumerate(chunk.tokens):
@@ -80,9 +110,6 @@ class PagedExecutor(FakeExecutor):
             if chunk.draw is not None:
                 tokens.append(last)
         return tokens
-
-    def _page(self, page: int) -> NDArray[np.uint64]:
-        return self.near[page << self.shift : (page + 1) << self.shift].copy()
 
     def _row(self, plan: StepPlan, slot: int, token: int, at: int) -> int:
         """Compute the token at place `at` of a sequence: what follows it."""

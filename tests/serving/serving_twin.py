@@ -1,5 +1,7 @@
 """Random dialogues, through the simulator's reference loop and through the engine: two logs."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -9,6 +11,8 @@ from serving_limits import STRIDE
 from calibrate.engine.clock import FakeClock
 from calibrate.engine.engine import Engine, Event, Sizes
 from calibrate.engine.executor import StepPlan
+from calibrate.engine.memory.free import Copy, Pool
+from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import Answer
 from kaiju_sim.engine.intake import enqueue
@@ -25,11 +29,22 @@ CONTEXT = 1024
 RESERVE = 40
 
 
+MemoryState = tuple[int, ...]
+"""Of all memory: what is free, idle, kept, evicted, demoted, loaded, dropped so far, in both tiers,
+and when the link is free."""
+
+
+def state_of(e: Any) -> MemoryState:
+    """Policy's record of the cache, and that of its link."""
+    return (*e.caches.array[0].tolist(), *e.links.array[0].tolist())
+
+
 class LoggedLoop(ReferenceLoop):
     """The reference loop, with a log of what it does; nothing of it is changed."""
 
     def prepare(self) -> "LoggedLoop":
         self.log: list[Event] = []
+        self.states: list[MemoryState] = []
         self.admitted: dict[int, int] = {}
         self.done = 0
         return self
@@ -58,6 +73,7 @@ class LoggedLoop(ReferenceLoop):
         self.note_done()
         e = self.world.engine
         self._note(t, "step", int(e.replicas[0].steps), int(e.caches[0].evicted))
+        self.states.append(state_of(e))
 
     def _preempt(self, k: int, r: Any) -> None:
         before = {s.request for s in self.running[k]}
@@ -83,11 +99,21 @@ class LoggedLoop(ReferenceLoop):
         self.done = int(w.done_count[0])
 
 
+class Expected(NamedTuple):
+    """What the simulator makes of messages."""
+
+    log: list[Event]
+    states: list[MemoryState]
+    """After each step."""
+    world: World
+
+
 def reference_log(
-    limits: Limits, curves: Curves, blocks: int, messages: list[Message]
-) -> tuple[list[Event], World]:
+    limits: Limits, curves: Curves, blocks: int, messages: list[Message], host: Host = NO_HOST
+) -> Expected:
     """The simulator's reference loop on these messages; request i has record i."""
-    arrays = make_engine(limits, curves, blocks, requests=len(messages), nodes=blocks + 64)
+    nodes = blocks + host.blocks + 64
+    arrays = make_engine(limits, curves, blocks, requests=len(messages), nodes=nodes, host=host)
     w: World = viewed(make_world(arrays))
     loop = LoggedLoop(w).prepare()
     for q, message in enumerate(messages):
@@ -97,7 +123,7 @@ def reference_log(
         loop.note_done()
     loop.advance_unit(0, 1, NEVER - 1)
     loop.note_done()
-    return loop.log, w
+    return Expected(loop.log, loop.states, w)
 
 
 def _write(w: World, q: int, message: Message) -> None:
@@ -124,12 +150,19 @@ class CheckedExecutor(PagedExecutor):
 
     engine: Engine | None = None
     spoil: str = ""
-    """The tables of which one entry is to be wrong."""
+    """The tables of which one entry is to be wrong; `host`: what comes from there is."""
 
-    def run(self, plan: StepPlan) -> list[int]:
+    def copy(self, copies: Sequence[Copy]) -> None:
         assert self.engine is not None
         self.engine.mirror.check()
-        if self.spoil and len(plan.decodes):
+        if self.spoil == "host":
+            for pool in self.pools.keys() & {Pool.HOST, Pool.HOST_LOCAL}:
+                pages = [content.size >> self.shift for content in self.pools[pool]]
+                self.pools[pool] = [self._memory(count, 9) for count in pages]
+        super().copy(copies)
+
+    def run(self, plan: StepPlan) -> list[int]:
+        if self.spoil.endswith("tables") and len(plan.decodes):
             tables = getattr(plan, self.spoil).copy()
             row = next(iter(plan.decodes))
             entry = row.slot, (row.keys - 2) >> self.shift
@@ -142,28 +175,38 @@ class Served(NamedTuple):
     """What came of messages on the engine."""
 
     log: list[Event]
+    states: list[MemoryState]
     engine: Engine
     answers: list[Answer]
-    copied: int
-    """Local pages."""
+    copied: Counter[tuple[Pool, Pool]]
+    """Pages, by where they lay and where they went."""
+    loaded_at: set[int]
+    """When pages came from host memory: while nothing runs, or at the end of a fake step."""
 
 
 def serve(
-    limits: Limits, curves: Curves, blocks: int, messages: list[Message], spoil: str = ""
-) -> Served:
+    limits: Limits, curves: Curves, blocks: int, messages: list[Message], spoil: str = "",
+    host: Host = NO_HOST,
+) -> Served:  # fmt: skip
     """The engine on these messages, with a fake clock and a made-up model."""
-    clock, log = FakeClock(), list[Event]()
+    clock, log, states = FakeClock(), list[Event](), list[MemoryState]()
+
+    def note(event: Event) -> None:
+        log.append(event)
+        if event.what == "step":
+            states.append(state_of(engine.world.engine))
+
     executor = CheckedExecutor(clock, curves)
-    sizes = Sizes(blocks, reserve_pages(limits), CONTEXT, len(messages))
-    engine = Engine(limits, curves, sizes, executor, clock, log.append)
+    reserve = reserve_pages(limits, host=any(host))
+    sizes = Sizes(blocks, reserve, CONTEXT, len(messages), host)
+    engine = Engine(limits, curves, sizes, executor, clock, note)
     executor.engine, executor.spoil = engine, spoil
-    local = engine.mirror.rings.free.total if engine.mirror.rings else 0
-    executor.prepare(blocks, local, limits.shift, limits.window)
+    executor.prepare(engine)
     answers = [engine.door.submit(message.request, at=message.at) for message in messages]
     engine.door.close()
     engine.run()
     engine.mirror.check()
-    return Served(log, engine, answers, executor.copied)
+    return Served(log, states, engine, answers, executor.copied, executor.loaded_at)
 
 
 def largest(messages: list[Message], shift: int) -> int:

@@ -14,8 +14,10 @@ from serving_twin import CONTEXT, RESERVE, CheckedExecutor, largest
 from calibrate.engine.clock import FakeClock, WallClock
 from calibrate.engine.engine import Engine, Event, Sizes
 from calibrate.engine.executor import FakeExecutor, StepPlan, TimedExecutor
+from calibrate.engine.memory.free import NoPagesError
+from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.mirror import Mirror
-from calibrate.engine.memory.pages import NoPagesError, Piece
+from calibrate.engine.memory.pages import Piece
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import Answer, FullError, RefusedError, Request, State
 from kaiju_sim.engine.make import make_engine
@@ -53,20 +55,19 @@ class Fickle(CheckedExecutor):
         return tokens
 
 
-@pytest.mark.parametrize("policy", [0, 1])
-def test_who_is_cancelled_leaves_nothing_behind(policy: int) -> None:
-    """While waiting, being prefilled, decoding, preempted: pages are checked before each step, and
-    those who stay get the same answers."""
-    limits = limits_with(policy=policy, token_budget=12)
+@pytest.mark.parametrize(("policy", "host"), [(0, NO_HOST), (1, NO_HOST), (0, Host(60, 9))])
+def test_who_is_cancelled_leaves_nothing_behind(policy: int, host: Host) -> None:
+    """While waiting, loading, being prefilled, decoding, preempted: pages are checked before each
+    step, and those who stay get the same answers."""
+    limits = limits_with(policy=policy, token_budget=12, load_ns=9.0 * MS, window_load_ns=50.0 * MS)
     crowd = Crowd(11, limits.shift, limits.window, dialogues=40, span_ns=8000 * MS)
     blocks = largest(crowd.messages, limits.shift) + 20
     clock, log = FakeClock(), list[Event]()
     executor = Fickle(clock, constant_curves())
-    sizes = Sizes(blocks, RESERVE, CONTEXT, len(crowd.messages))
+    sizes = Sizes(blocks, reserve_pages(limits, host=any(host)), CONTEXT, len(crowd.messages), host)
     engine = Engine(limits, constant_curves(), sizes, executor, clock, log.append)
-    assert engine.mirror.rings is not None
     executor.engine, executor.draw = engine, Random(8)
-    executor.prepare(blocks, engine.mirror.rings.free.total, limits.shift, limits.window)
+    executor.prepare(engine)
     executor.answers = [engine.door.submit(m.request, at=m.at) for m in crowd.messages]
     engine.door.close()
     engine.run()
@@ -81,6 +82,7 @@ def test_who_is_cancelled_leaves_nothing_behind(policy: int) -> None:
             seen.add((answer.admitted >= 0, bool(answer.tokens), bool(answer.preempted)))
     assert seen >= {(False, False, False), (True, False, False), (True, True, False)}
     assert engine.world.engine.replicas[0].load == 0
+    assert (engine.world.engine.caches[0].loaded > 20) == any(host)
 
 
 def test_whoever_is_cancelled_twice_ends_once() -> None:
@@ -215,9 +217,7 @@ def test_the_reserve_is_what_chunks_and_points_need() -> None:
 
 
 def test_what_is_not_mirrored_is_refused() -> None:
-    for changes, host in (({"candidates": 2, "chunk": 4}, (0, 0)), ({}, (9, 0)), ({}, (0, 9))):
-        arrays = make_engine(
-            limits_with(**changes), constant_curves(), 20, requests=4, nodes=64, host=host
-        )
-        with pytest.raises(ValueError, match="not mirrored"):
-            Mirror(arrays, 0, 16)
+    limits = limits_with(candidates=2, chunk=4)
+    arrays = make_engine(limits, constant_curves(), 20, requests=4, nodes=64)
+    with pytest.raises(ValueError, match="not mirrored"):
+        Mirror(arrays, 0, 16)

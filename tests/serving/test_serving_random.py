@@ -8,6 +8,7 @@ from serving_crowd import MS, Crowd
 from serving_limits import constant_curves, limits_with
 from serving_twin import largest, reference_log, serve
 
+from calibrate.engine.memory.host_tier import Host
 from calibrate.engine.requests import State
 from kaiju_sim.engine.layout import NEVER
 
@@ -18,7 +19,12 @@ def rules_of(draw: Random) -> dict[str, Any]:
     """Any limits that the engine takes, small."""
     cached = draw.random() < 0.9
     windows = draw.choice([0, 4, 6, 10, 16])
+    block_ns, window_ns = (draw.choice([0, 0.2, 2, 30]) * MS for _ in range(2))
     return {
+        "load_ns": block_ns,
+        "store_ns": block_ns * draw.choice([0.5, 1, 2]),
+        "window_load_ns": window_ns,
+        "window_store_ns": window_ns,
         "policy": draw.randrange(3),
         "priority": draw.randrange(3),
         "queue_limit": draw.choice([2, 5, NEVER]),
@@ -44,8 +50,10 @@ def test_random_rules(part: int) -> None:
         dialogues = draw.choice([6, 15])
         crowd = Crowd(seed, limits.shift, limits.window, dialogues, span_ns=3000 * MS)
         blocks = largest(crowd.messages, limits.shift) + draw.choice([2, 20, 60])
-        expected, _ = reference_log(limits, constant_curves(), blocks, crowd.messages)
-        served = serve(limits, constant_curves(), blocks, crowd.messages)
-        assert served.log == expected, f"seed {seed}"
+        host = Host(draw.choice([0, 3, 40, 600]), draw.choice([0, 1, 5, 60]))
+        expected = reference_log(limits, constant_curves(), blocks, crowd.messages, host)
+        served = serve(limits, constant_curves(), blocks, crowd.messages, host=host)
+        assert served.log == expected.log, f"seed {seed}"
+        assert served.states == expected.states, f"seed {seed}"
         for answer, message in zip(served.answers, crowd.messages, strict=True):
             assert answer.tokens == (message.answer if answer.state is State.DONE else [])

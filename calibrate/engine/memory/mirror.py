@@ -2,9 +2,9 @@
 
 Policy is followed, not repeated. Three kinds of record are watched: nodes and retained windows say
 which streams and points were touched, and a request's `number` is written at the moment it is
-admitted. What became of a touched stream or window is read from policy's own tables, by policy's
-own look-ups. The engine tells the rest: whose prompt is computed, who grew, who left. After each of
-these, free pages are as many as policy counts.
+admitted. What became of a touched stream or window, and in which tier it lies, is read from
+policy's own tables, by policy's own look-ups. The engine tells the rest: whose prompt is computed,
+who grew, who left. After each of these, free pages are as many as policy counts.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrate.engine.memory.free import Copy
+from calibrate.engine.memory.host_tier import (
+    Host,
+    HostBlocks,
+    HostWindows,
+    Point,
+    reserve_of,
+    ring_pages,
+)
 from calibrate.engine.memory.pages import GlobalPages, Path, Piece
-from calibrate.engine.memory.rings import Copy, LocalPages, Point
+from calibrate.engine.memory.rings import Change, LocalPages
 from calibrate.engine.memory.watch import watched
 from kaiju_sim.engine.layout import Engine
 from kaiju_sim.engine.policy.kv.index import find
@@ -29,16 +38,20 @@ class Mirror:
     def __init__(self, engine: Engine, reserve: int, entries: int) -> None:
         """For an empty engine of plain arrays. `reserve`: pages of the local pool beside the
         windows; `entries`: pages of the longest sequence. ValueError for what is not mirrored."""
-        limits, cache = engine.limits, engine.caches
-        if limits.candidates > 1 or int(cache["host"][0]) + int(cache["host_windows"][0]) > 0:
-            raise ValueError("pages are not mirrored for candidates or for a host-memory tier")
-        slots = engine.requests.size
-        self.pages = GlobalPages(int(cache["free"][0]), slots, entries)
+        limits, cache, slots = engine.limits, engine.caches, engine.requests.size
+        if limits.candidates > 1:
+            raise ValueError("pages are not mirrored for candidates")
+        self._copies: list[Copy] = []
+        host = Host(int(cache["host"][0]), int(cache["host_windows"][0]))
+        beside = reserve_of(host, limits, entries)
+        blocks = HostBlocks(host.blocks, beside.blocks, self._copies)
+        self.pages = GlobalPages(int(cache["free"][0]), slots, entries, blocks, self._copies)
         self.rings: LocalPages | None = None
         if limits.windows:
             tables = np.zeros((slots, entries), np.int32)
-            block = 1 << limits.shift
-            self.rings = LocalPages(limits.windows, reserve, tables, limits.window, block)
+            width = ring_pages(limits) - 1
+            windows = HostWindows(host.windows, beside.windows, width, self._copies)
+            self.rings = LocalPages(limits, reserve, tables, windows, self._copies)
         self._streams: set[int] = set()
         self._points: set[int] = set()
         self.on_admit: Callable[[int], None] = lambda q: None
@@ -67,9 +80,9 @@ class Mirror:
         if self.engine.limits.prefix_cache:
             self.pages.commit(q, self.path(q))
         if self.rings is not None:
-            gone, new = self._windows()
-            self.rings.forget(gone)
-            self.rings.retain(q, int(self.engine.requests[q].prompt), new)
+            change = self._windows()
+            self.rings.settle(change)
+            self.rings.retain(q, int(self.engine.requests[q].prompt), change)
 
     def grew(self, q: int) -> None:
         """Policy has taken one block more for request q (evictions have been settled)."""
@@ -82,15 +95,14 @@ class Mirror:
             self.pages.commit(q, path)
         self.pages.release(q)
         if self.rings is not None:
-            gone, new = self._windows()
-            self.rings.forget(gone)
-            self.rings.leave(q, sum(piece.blocks for piece in path), new)
+            change = self._windows()
+            self.rings.settle(change)
+            self.rings.leave(q, sum(piece.blocks for piece in path), change.new)
 
     def settle(self) -> None:
-        """Blocks that policy has evicted are free pages."""
-        for stream in self._streams:
-            self.pages.shorten(stream, self._length(stream))
-        self._streams.clear()
+        """Blocks that policy has evicted are free pages, and in host memory if it says so."""
+        self._shorten()
+        self.pages.host.settle()
 
     def begin(self, q: int, start: int, count: int) -> None:
         """The next step computes tokens [start, start + count) of request q."""
@@ -104,16 +116,17 @@ class Mirror:
 
     def take_copies(self) -> list[Copy]:
         """What to copy before the next step, from now on the caller's."""
-        if self.rings is None:
-            return []
-        copies, self.rings.copies = self.rings.copies, []
+        copies = self._copies.copy()
+        self._copies.clear()
         return copies
 
     def conserve(self) -> None:
-        """Free, cached and held pages are all pages, of both pools, as policy counts them."""
+        """Free, cached and held pages are all pages, of all pools, as policy counts them."""
         c = self.engine.caches[0]
         assert len(self.pages.free) == c.free, "global pages and policy's count differ"
+        assert self.pages.host.room == c.host_free, "host pages and policy's count differ"
         if self.rings is not None:
+            assert self.rings.host.room == c.host_windows_free, "host windows and policy's differ"
             assert len(self.rings.kept) == c.windows_kept, "kept windows and policy's count differ"
             spare = len(self.rings.free) + self.rings.borrowed - self.rings.reserve
             assert spare == c.windows_free * self.rings.ring, "local pages and policy's differ"
@@ -122,16 +135,20 @@ class Mirror:
         """Each page has one owner, names are those of policy's tree. Linear in the pools."""
         self.conserve()
         self.pages.check()
-        for stream, pages in self.pages.streams.items():
-            assert len(pages) == self._length(stream), "a stream's length and policy's differ"
+        near, far = self.pages.streams, self.pages.host.streams
+        for stream in near.keys() | far.keys():
+            blocks = len(near.get(stream, [])), len(far.get(stream, []))
+            assert self._lengths(stream) == (blocks[0], sum(blocks)), "a stream and policy's differ"
         if self.rings is not None:
             self.rings.check()
-            assert all(self._point(x) == kept.point for x, kept in self.rings.kept.items())
+            assert all(self._held(x) == self._point(x) for x in range(self.engine.windows.size))
 
     def _watch(self, engine: Engine) -> Engine:
         told: dict[str, Any] = {
-            "nodes": watched(engine.nodes, {"n": self._touch_node}),
-            "windows": watched(engine.windows, {"newer": self._touch_window}),
+            "nodes": watched(engine.nodes, {"hbm": self._touch_node}),
+            "windows": watched(
+                engine.windows, dict.fromkeys(("newer", "host"), self._touch_window)
+            ),
             "requests": watched(engine.requests, {"number": self._numbered}),
         }
         seen: Engine = viewed(engine._replace(**told))
@@ -148,14 +165,13 @@ class Mirror:
         v = self.engine.requests[q]
         if v.number == 0:
             return
-        self.settle()
-        path = self.path(q)
-        self.pages.admit(q, path, int(v.named), int(v.blocks))
+        path, place = self.path(q), -(-int(v.hit) >> self.engine.limits.shift)
+        loads = self.pages.behind(path, int(v.named), place)
+        self._shorten()
+        self.pages.admit(q, path, int(v.named), int(v.blocks), loads)
+        self.pages.host.settle()
         if self.rings is not None:
-            gone, new = self._windows()
-            assert not new, "an admission retains no window"
-            place = -(-int(v.hit) >> self.engine.limits.shift)
-            self.rings.admit(q, self._resumed(path, place), place, gone)
+            self.rings.admit(q, self._resumed(path, place), place, self._windows())
             self.rings.rings[q].points = points_of(path, place)
         self.on_admit(q)
 
@@ -167,33 +183,55 @@ class Mirror:
         assert self.rings is not None
         return self.rings.record_at[wanted]
 
-    def _windows(self) -> tuple[list[int], dict[int, Point]]:
-        """Records that are no retained windows any more, and new ones, since the last call."""
-        assert self.rings is not None
-        gone: list[int] = []
-        new: dict[int, Point] = {}
-        for x in sorted(self._points):
-            was, now = self.rings.kept.get(x), self._point(x)
-            if was is not None and was.point != now:
-                gone.append(x)
-            if now is not None and (was is None or was.point != now):
-                new[x] = now
-        self._points.clear()
-        return gone, new
+    def _shorten(self) -> None:
+        for stream in self._streams:
+            self.pages.shorten(stream, *self._lengths(stream))
+        self._streams.clear()
 
-    def _point(self, x: int) -> Point | None:
-        """What record x retains now."""
+    def _windows(self) -> Change:
+        """What policy has done to windows since the last call."""
+        change = Change([], [], [], {}, {})
+        for x in sorted(self._points):
+            was, now = self._held(x), self._point(x)
+            if was == now:
+                continue
+            if was is not None and now == (was[0], True):
+                change.demoted.append(x)
+                continue
+            if was is not None:
+                (change.lost if was[1] else change.gone).append(x)
+            if now is not None:
+                (change.stored if now[1] else change.new)[x] = now[0]
+        self._points.clear()
+        return change
+
+    def _held(self, x: int) -> tuple[Point, bool] | None:
+        """What record x retains by the pages, and whether in host memory."""
+        assert self.rings is not None
+        kept = self.rings.kept.get(x)
+        if kept is not None:
+            return kept.point, False
+        far = self.rings.host.kept.get(x)
+        return None if far is None else (far.point, True)
+
+    def _point(self, x: int) -> tuple[Point, bool] | None:
+        """What record x retains by policy, and whether in host memory."""
         e = self.engine
         v = e.windows[x]
         stream, end = int(v.stream), int(v.end)
-        return (stream, end) if window_find(e.windows, e.window_index, stream, end) == x else None
+        if window_find(e.windows, e.window_index, stream, end) != x:
+            return None
+        return (stream, end), bool(v.host)
 
-    def _length(self, stream: int) -> int:
-        """Blocks of a stream in the cache."""
-        e, at = self.engine, 0
+    def _lengths(self, stream: int) -> tuple[int, int]:
+        """Blocks of a stream in HBM, and in both tiers."""
+        e, near, at = self.engine, 0, 0
         while (x := find(e.nodes, e.node_index, stream, at)) >= 0:
-            at += int(e.nodes[x].n)
-        return at
+            v = e.nodes[x]
+            assert near == at or v.hbm == 0, "blocks in HBM behind some in host memory"
+            near += int(v.hbm)
+            at += int(v.n)
+        return near, at
 
 
 def ends_of(path: Path, most: int) -> list[tuple[Point, int]]:

@@ -2,22 +2,22 @@
 
 Policy's cache names blocks (stream, position) and counts them. Of each stream it has the first so
 many blocks, since a prefix cache evicts leaves first. So the pages of a stream are a list, and all
-that has to be known of an eviction is how long each touched stream still is.
+that has to be known of an eviction is how long each touched stream still is. Where there is host
+memory the list goes on there (`host_tier.py`).
 
 A request's table is its pages in order: first those of blocks that it holds by name, which others
 may hold too, then its own. Own pages get names when its prompt is computed; where another request
 has named the same blocks meanwhile, its pages take their place and the own ones are free again.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-class NoPagesError(RuntimeError):
-    """A pool has no page left: policy and mirror disagree, or a reserve is too small."""
+from calibrate.engine.memory.free import Copy, FreePages, Pool
+from calibrate.engine.memory.host_tier import HostBlocks
 
 
 class Piece(NamedTuple):
@@ -30,36 +30,16 @@ class Piece(NamedTuple):
 Path = Sequence[Piece]
 
 
-class FreePages:
-    """Pages of a pool that nobody has."""
-
-    def __init__(self, count: int) -> None:
-        self.total = count
-        self._pages = list(range(count - 1, -1, -1))
-
-    def __len__(self) -> int:
-        return len(self._pages)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._pages)
-
-    def take(self) -> int:
-        """One of them."""
-        if not self._pages:
-            raise NoPagesError(f"all {self.total} pages are in use")
-        return self._pages.pop()
-
-    def give_back(self, pages: Iterable[int]) -> None:
-        """Nobody has these any more."""
-        self._pages.extend(pages)
-
-
 class GlobalPages:
     """Pages of the streams in the cache and of the requests in the engine."""
 
-    def __init__(self, pages: int, slots: int, entries: int) -> None:
-        """`slots`: requests at once; `entries`: pages of the longest."""
-        self.free = FreePages(pages)
+    def __init__(
+        self, pages: int, slots: int, entries: int, host: HostBlocks, copies: list[Copy]
+    ) -> None:
+        """`slots`: requests at once; `entries`: pages of the longest; `copies`: where loads from
+        host memory are noted."""
+        self.free, self.host = FreePages(pages), host
+        self._copies = copies
         self.streams: dict[int, list[int]] = {}
         self.named: dict[int, int] = {}
         """Leading blocks of each request in the engine that it holds by name."""
@@ -67,22 +47,37 @@ class GlobalPages:
         """Blocks of each, own ones included."""
         self.tables: NDArray[np.int32] = np.zeros((slots, entries), np.int32)
 
-    def shorten(self, stream: int, length: int) -> None:
-        """Of a stream only the first `length` blocks are left."""
+    def shorten(self, stream: int, near: int, whole: int) -> None:
+        """Of a stream only the first `whole` blocks are left, the first `near` of them in HBM."""
         pages = self.streams.get(stream, [])
-        if length < len(pages):
-            self.free.give_back(pages[length:])
-            del pages[length:]
+        out = pages[near:]
+        del pages[near:]
+        self.host.take_over(stream, out, whole - len(pages))
+        self.free.give_back(out)
         if not pages:
             self.streams.pop(stream, None)
 
-    def admit(self, q: int, path: Path, named: int, blocks: int) -> None:
-        """Request q holds the first `named` blocks of its path, and new pages up to `blocks`."""
+    def behind(self, path: Path, named: int, usable: int) -> list[int]:
+        """Pages of host memory of a path's blocks from `named` to `usable`: those to load."""
+        found: list[int] = []
+        at = 0
+        for stream, blocks in path:
+            first, last = max(named - at, 0), min(usable - at, blocks)
+            if first < last:
+                found += self.host.of(stream, len(self.streams.get(stream, [])), first, last)
+            at += blocks
+        return found
+
+    def admit(self, q: int, path: Path, named: int, blocks: int, loads: Sequence[int]) -> None:
+        """Request q holds the first `named` blocks of its path, and new pages up to `blocks`, into
+        the first of which pages of host memory are loaded."""
         found = self._found(path, named)
         assert len(found) == named, "policy hits blocks that have no pages"
         self.tables[q, :named] = found
         self.named[q], self.blocks[q] = named, named
         self.grow(q, blocks - named)
+        for page, target in zip(loads, self.tables[q, named:blocks].tolist(), strict=False):
+            self._copies.append(Copy(page, target, Pool.HOST, Pool.GLOBAL))
 
     def grow(self, q: int, count: int = 1) -> None:
         """So many pages more for request q."""
@@ -122,6 +117,7 @@ class GlobalPages:
                 table[i] = pages[i]
             else:
                 pages.append(int(table[i]))
+                self.host.give_way(stream)
 
     def in_use(self) -> list[int]:
         """Every page that somebody has, each once if all is well (for checks)."""
@@ -134,3 +130,4 @@ class GlobalPages:
         """Each page is free or has one owner, and none is lost. Linear in the pool."""
         pages = sorted([*self.in_use(), *self.free])
         assert pages == list(range(self.free.total)), "global pages are lost or held twice"
+        self.host.check()

@@ -11,35 +11,31 @@ policy will retain a window (a definition's end) keeps that point's pages until 
 its prompt is computed; they are handed over then, not copied, unless its ring still needs them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.engine.memory.pages import FreePages
+from calibrate.engine.memory.free import Copy, FreePages
+from calibrate.engine.memory.host_tier import HostWindow, HostWindows, Point, ring_pages
 from kaiju_sim.engine.limits import Limits
-
-Point = tuple[int, int]
-"""Where a window is retained: (stream, end in blocks of it)."""
-
-
-class Copy(NamedTuple):
-    """A local page whose content is to be copied before the next step runs."""
-
-    source: int
-    target: int
-
 
 PARTIAL = (1, 1, 8)
 """Prompts that may stand beyond a point and not be through, by batching policy. In the order of
 admission only the last one of a step is cut short; by deadline an earlier one may come before it,
 which takes a higher tier or a preempted message each time."""
+PARTIAL_WITH_HOST = (3, 3, 10)
+"""The same where prompts wait for host memory, and others go before them meanwhile. Who is to stand
+beyond a point beside another one that came later must have waited longer. Each way of the link is
+first come, first served, so there are two more at most: who waits for what goes out, then who waits
+for what comes in, then who does not wait."""
 
 
-def reserve_pages(limits: Limits) -> int:
-    """Local pages beside the windows that an engine with these limits needs at most.
+def reserve_pages(limits: Limits, *, host: bool = False) -> int:
+    """Local pages beside the windows that an engine with these limits needs at most. `host`: with
+    a host-memory tier.
 
     A chunk of n tokens needs ceil((n - 1) / block) pages beside its ring; the pages before a point
     are those of a ring but one, and a prompt has two points.
@@ -49,7 +45,8 @@ def reserve_pages(limits: Limits) -> int:
     block = 1 << limits.shift
     chunks = min(limits.max_seqs, limits.token_budget // 2)
     before = -(-limits.window // block)
-    return limits.token_budget // block + chunks + 2 * before * PARTIAL[limits.policy]
+    partial = (PARTIAL_WITH_HOST if host else PARTIAL)[limits.policy]
+    return limits.token_budget // block + chunks + 2 * before * partial
 
 
 @dataclass
@@ -75,24 +72,39 @@ class Kept(NamedTuple):
     spare: list[int]
 
 
+class Change(NamedTuple):
+    """What policy has done to retained windows since the last look: their records."""
+
+    gone: list[int]
+    """Were in HBM, are retained no more."""
+    lost: list[int]
+    """Were in host memory, are there no more."""
+    demoted: list[int]
+    """Went from HBM to host memory."""
+    new: dict[int, Point]
+    """Are retained in HBM."""
+    stored: dict[int, Point]
+    """Are retained, and went to host memory at once."""
+
+
 class LocalPages:
     """Rings of requests and retained windows, over one pool."""
 
     def __init__(
-        self, windows: int, reserve: int, tables: NDArray[np.int32], window: int, block: int
-    ) -> None:
-        """`window` and `block`: tokens of the attention window and of a page."""
-        self.ring = -(-window // block) + 1
-        self.window, self.block, self.reserve = window, block, reserve
-        self.free = FreePages(windows * self.ring + reserve)
+        self, limits: Limits, reserve: int, tables: NDArray[np.int32], host: HostWindows,
+        copies: list[Copy],
+    ) -> None:  # fmt: skip
+        """`reserve`: pages beside the windows of the limits; copies are noted in `copies`."""
+        self.ring = ring_pages(limits)
+        self.window, self.block, self.reserve = limits.window, 1 << limits.shift, reserve
+        self.free, self.host = FreePages(limits.windows * self.ring + reserve), host
         self.rings: dict[int, Ring] = {}
         self.kept: dict[int, Kept] = {}
-        """By policy's record."""
+        """By policy's record, those in HBM."""
         self.record_at: dict[Point, int] = {}
-        """The record of each point that is retained."""
-        self.copies: list[Copy] = []
-        """To be made before the next step, in this order."""
+        """The record of each point that is retained, in HBM or host memory."""
         self.tables = tables
+        self._copies = copies
         self._lent = 0
         """Pages of all rings, counted as they come and go."""
 
@@ -101,28 +113,51 @@ class LocalPages:
         """Pages of the reserve that are in use."""
         return self._lent - len(self.rings) * self.ring
 
-    def forget(self, records: Iterable[int]) -> None:
-        """These records are no retained windows any more."""
-        for x in records:
-            kept = self._drop(x)
+    def settle(self, change: Change) -> None:
+        """What policy has dropped or moved to host memory leaves its pages."""
+        self.host.settle([self._lose(x) for x in change.lost])
+        for x in (*change.gone, *change.demoted):
+            kept = self._out(x, change)
             self.free.give_back([*kept.pages, *kept.spare])
 
-    def admit(self, q: int, source: int, place: int, gone: list[int]) -> None:
+    def admit(self, q: int, source: int, place: int, change: Change) -> None:
         """Request q gets its ring; it resumes at `place` blocks from the window in record `source`
-        (-1: it begins anew). `gone`: records that policy has dropped for it."""
+        (-1: it begins anew). `change`: what policy has done for it."""
         ring = self.rings[q] = Ring()
-        if source in gone:  # handed over
-            kept = self._drop(source)
-            self._put(q, ring, place, kept.pages)
-            ring.spare = kept.spare
-            self._lent += len(ring)
-        self.forget(x for x in gone if x != source)
+        lost = {x: self._lose(x) for x in change.lost}
+        for x in (*change.gone, *change.demoted):
+            kept = self._out(x, change)
+            if x == source:  # handed over
+                self._put(q, ring, place, kept.pages)
+                ring.spare = kept.spare
+                self._lent += len(ring)
+            else:
+                self.free.give_back([*kept.pages, *kept.spare])
         self._fill(ring)
-        if source >= 0 and source not in gone:
-            pages = self.kept[source].pages
-            targets = [ring.spare.pop() for _ in pages]
-            self.copies += map(Copy, pages, targets)
-            self._put(q, ring, place, targets)
+        if source in lost:
+            self._load(q, ring, place, lost[source], change.new)
+        elif source in self.kept:
+            self._put(q, ring, place, self._copied(ring, self.kept[source].pages))
+        self.host.settle(lost.values())
+
+    def _load(
+        self, q: int, ring: Ring, place: int, window: HostWindow, new: Mapping[int, Point]
+    ) -> None:
+        """Request q resumes from a window in host memory. If it is shared policy retains it in HBM
+        too: it is copied twice then, so that the second does not wait for the first."""
+        targets = [ring.spare.pop() for _ in range(window.used)]
+        self.host.load(window, targets)
+        self._put(q, ring, place, targets)
+        for x, point in new.items():
+            assert point == window.point, "an admission retains no other window"
+            pages = [self.free.take() for _ in range(self.ring)]
+            self.host.load(window, pages[: window.used])
+            self._keep(x, Kept(point, pages[: window.used], pages[window.used :]))
+
+    def _copied(self, ring: Ring, pages: list[int]) -> list[int]:
+        targets = [ring.spare.pop() for _ in pages]
+        self._copies += map(Copy, pages, targets)
+        return targets
 
     def begin(self, q: int, start: int, count: int) -> None:
         """Pages for tokens [start, start + count) of request q, which the next step computes."""
@@ -142,9 +177,11 @@ class LocalPages:
             self._lent -= 1
             self.free.give_back([ring.spare.pop()])
 
-    def retain(self, q: int, computed: int, new: Mapping[int, Point]) -> None:
-        """The prompt of request q is computed, and policy has retained these points of it."""
-        ring = self.rings[q]
+    def retain(self, q: int, computed: int, change: Change) -> None:
+        """The prompt of request q is computed, and policy has retained points of it."""
+        ring, new = self.rings[q], change.new
+        for x, point in change.stored.items():
+            self._store(x, point, [ring.held[i] for i in self._before(ring.points[point])])
         wanted = {x: self._before(ring.points[point]) for x, point in new.items()}
         ring.points = {}
         last = (computed - 1) // self.block
@@ -183,9 +220,23 @@ class LocalPages:
         self.kept[x] = kept
         self.record_at[kept.point] = x
 
-    def _drop(self, x: int) -> Kept:
+    def _store(self, x: int, point: Point, pages: list[int]) -> None:
+        self.host.store(x, point, pages)
+        self.record_at[point] = x
+
+    def _lose(self, x: int) -> HostWindow:
+        """Record x is not in host memory any more; its memory is the caller's."""
+        window = self.host.kept.pop(x)
+        del self.record_at[window.point]
+        return window
+
+    def _out(self, x: int, change: Change) -> Kept:
+        """Record x is not in HBM any more, but in host memory if policy has moved it there. Its
+        memory is the caller's."""
         kept = self.kept.pop(x)
         del self.record_at[kept.point]
+        if x in change.demoted:
+            self._store(x, kept.point, kept.pages)
         return kept
 
     def _before(self, place: int) -> range:
@@ -208,7 +259,7 @@ class LocalPages:
             self._lent -= 1
             return ring.held.pop(place)
         target = self.free.take()
-        self.copies.append(Copy(ring.held[place], target))
+        self._copies.append(Copy(ring.held[place], target))
         return target
 
     def _trim(self, ring: Ring, first: int) -> None:
@@ -227,3 +278,4 @@ class LocalPages:
         for kept in self.kept.values():
             pages += [*kept.pages, *kept.spare]
         assert sorted(pages) == list(range(self.free.total)), "local pages are lost or held twice"
+        self.host.check()

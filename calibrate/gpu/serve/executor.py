@@ -1,7 +1,9 @@
 """Runs the serving engine's steps on a model: plans become steps with page tables."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,7 +11,11 @@ from numpy.typing import NDArray
 
 from calibrate.engine.engine import Sizes
 from calibrate.engine.executor import ChunkRows, Decodes, StepPlan, no_decodes
-from calibrate.engine.memory.rings import Copy, reserve_pages
+from calibrate.engine.memory.free import Copy, Pool
+from calibrate.engine.memory.host_tier import NO_HOST, Host
+from calibrate.engine.memory.rings import reserve_pages
+from calibrate.gpu.serve.host_memory import HostMemory
+from calibrate.gpu.serve.host_pool import STAGING_PAGES, numbers
 from kaiju_sim.engine.limits import Limits
 from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
@@ -25,20 +31,45 @@ class ModelExecutor:
     differ, since sequences are independent.
     """
 
-    def __init__(self, runner: Runner) -> None:
-        self.runner, self.config = runner, runner.model.config
+    def __init__(self, runner: Runner, host: HostMemory | None = None) -> None:
+        """`host`: where there is a host-memory tier."""
+        self.runner, self.config, self.host = runner, runner.model.config, host
         self.device_ns = 0
         """Of the last step, from launch to tokens: what the calibration job measures of one."""
+
+    def copy(self, copies: Sequence[Copy]) -> None:
+        """Inside HBM in the order of the steps; to and from host memory beside them."""
+        if self.host is None:
+            copy_pages(self.runner.cache, copies)
+            return
+        for batch in batches(copies, STAGING_PAGES):
+            within = [copy for copy in batch if copy.to == Pool.LOCAL == copy.of]
+            self.host.copy(batch, partial(copy_pages, self.runner.cache, within))
+        self.host.tell()
 
     def run(self, plan: StepPlan) -> NDArray[np.int32]:
         """Copies, then the step; waits for its tokens."""
         self.device_ns = 0
-        copy_pages(self.runner.cache, plan.copies)
+        self.copy(plan.copies)
+        if self.host is not None:
+            self._await_loads(self.host, plan)
         decodes, parts = plan.decodes, list(pieces(plan.chunks))
         first = self._run(plan, decodes, parts[0])
         if len(parts) == 1:
             return first
         return np.concatenate([first, *(self._run(plan, no_decodes(), p) for p in parts[1:])])
+
+    def _await_loads(self, host: HostMemory, plan: StepPlan) -> None:
+        """Pages that the step reads or writes are there. Policy has waited as long as it takes by
+        its reckoning, so most of the time nothing is left to wait for."""
+        if not host.is_loading:
+            return
+        slots, keys = plan.decodes.slots, plan.decodes.keys
+        chunks = [(c.slot, c.start, c.start + len(c.tokens)) for c in plan.chunks]
+        rows = np.array(chunks, np.int64).reshape(-1, 3)
+        spans = np.concatenate([np.stack([slots, keys - 1, keys], 1), rows])
+        host.settle(Pool.GLOBAL, seen_pages(plan.global_tables, spans, None))
+        host.settle(Pool.LOCAL, seen_pages(plan.local_tables, spans, self.config.window))
 
     def _run(
         self, plan: StepPlan, decodes: Decodes, chunks: Sequence[ChunkRows]
@@ -60,6 +91,18 @@ class ModelExecutor:
         return Chunk(rows.tokens, rows.start, *tables, rows.draw is not None)
 
 
+def seen_pages(
+    tables: NDArray[np.int32], spans: NDArray[np.int64], window: int | None
+) -> NDArray[np.int32]:
+    """Pages that some tokens see, or their own. `spans`: `[n, 3]`, slot, first token, end."""
+    slots, first, end = spans.T
+    begin = np.zeros_like(first) if window is None else np.maximum(0, first + 1 - window)
+    place = np.arange(tables.shape[1])
+    seen = (place >= begin[:, None] // PAGE) & (place <= (end[:, None] - 1) // PAGE)
+    pages: NDArray[np.int32] = tables[slots][seen]
+    return pages
+
+
 def pieces(chunks: Sequence[ChunkRows]) -> Iterator[Sequence[ChunkRows]]:
     """The chunks, as many at a time as a step may have; at least one piece."""
     yield chunks[:MOST_CHUNKS]
@@ -77,37 +120,45 @@ def draws_of(decodes: Decodes, chunks: Sequence[ChunkRows]) -> Draws:
     )
 
 
-def batches(copies: Sequence[Copy]) -> Iterator[list[Copy]]:
-    """The copies in order, cut before each that reads what an earlier one of its batch writes. A
-    batch is read as a whole before it is written."""
+def batches(copies: Sequence[Copy], most: int = sys.maxsize) -> Iterator[list[Copy]]:
+    """The copies in order, cut before each that reads or writes what an earlier one of its batch
+    writes, and so that at most so many of a batch go to host memory. A batch is read as a whole
+    before it is written."""
     batch: list[Copy] = []
-    written: set[int] = set()
+    written: set[tuple[Pool, int]] = set()
+    stores = 0
     for copy in copies:
-        if copy.source in written or copy.target in written:
+        target, is_store = (copy.to, copy.target), copy.to >= Pool.HOST
+        if (copy.of, copy.source) in written or target in written or stores + is_store > most:
             yield batch
-            batch, written = [], set()
+            batch, written, stores = [], set(), 0
         batch.append(copy)
-        written.add(copy.target)
+        written.add(target)
+        stores += is_store
     if batch:
         yield batch
 
 
 @torch.no_grad()
 def copy_pages(cache: KVCache, copies: Sequence[Copy]) -> None:
-    """Copy pages of the local pool in all its layers, in the order of the stream."""
+    """Copy pages inside the local pool in all its layers, in the order of the stream."""
     owners = cache.config.owners(is_global=False)
     if not copies or not owners:
         return
     device = cache.of(owners[0]).k.device
     for batch in batches(copies):
-        source, target = torch.tensor(batch, device=device).T
+        source = numbers([copy.source for copy in batch], device)
+        target = numbers([copy.target for copy in batch], device)
         for layer in owners:
             for part in cache.of(layer):
                 part[target] = part[source]
 
 
-def sizes_of(config: ModelConfig, plan: CachePlan, limits: Limits, inside: int) -> Sizes:
-    """What the pools of a cache hold, for an engine with these limits and so many requests inside.
+def sizes_of(
+    config: ModelConfig, plan: CachePlan, limits: Limits, inside: int, host: Host = NO_HOST
+) -> Sizes:
+    """What the pools of a cache hold, for an engine with these limits, so many requests inside and
+    so much host memory.
 
     ValueError where the limits' blocks and windows are not the cache's.
     """
@@ -118,9 +169,10 @@ def sizes_of(config: ModelConfig, plan: CachePlan, limits: Limits, inside: int) 
     if limits.window != (config.window or 0):
         raise ValueError(f"window: is {limits.window}, the model's is {config.window}")
     reserve = max(0, plan.local_pages - limits.windows * window_pages(config))
-    if limits.windows and reserve < reserve_pages(limits):
+    wanted = reserve_pages(limits, host=any(host))
+    if limits.windows and reserve < wanted:
         raise ValueError(
             f"windows: beside {limits.windows} the cache has {reserve} pages for chunks, must have"
-            f" {reserve_pages(limits)}"
+            f" {wanted}"
         )
-    return Sizes(plan.global_pages, reserve, table_entries(config) * PAGE, inside)
+    return Sizes(plan.global_pages, reserve, table_entries(config) * PAGE, inside, host)

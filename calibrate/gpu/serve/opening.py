@@ -1,11 +1,17 @@
 """A serving engine on a model that is loaded: its limits are those of the model's cache."""
 
 from calibrate.engine.clock import Clock
-from calibrate.engine.engine import Engine, Journal
+from calibrate.engine.engine import Engine, Journal, Sizes
 from calibrate.engine.executor import Executor
+from calibrate.engine.memory.free import Pool
+from calibrate.engine.memory.host_tier import NO_HOST, Host, reserve_of, ring_pages
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.gpu.serve.executor import ModelExecutor, sizes_of
+from calibrate.gpu.serve.host_memory import HostMemory, Told
+from calibrate.gpu.serve.host_pool import HostPool
+from calibrate.gpu.serve.lanes import make_queues
 from kaiju_sim.engine.limits import Limits
+from kaiju_sim.engine.policy.kv.memory import blocks_of
 from kaiju_sim.steptime.curves import Curves
 from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
@@ -13,7 +19,7 @@ from kernels.model.steps.cache import CachePlan, window_pages
 from kernels.model.steps.runner import Runner
 
 
-def fitted(limits: Limits, config: ModelConfig, plan: CachePlan) -> Limits:
+def fitted(limits: Limits, config: ModelConfig, plan: CachePlan, host: Host = NO_HOST) -> Limits:
     """The limits with the model's page and window, and as many windows as the cache's local pool
     holds beside the reserve. A simulation that is to be compared takes the same.
 
@@ -22,18 +28,39 @@ def fitted(limits: Limits, config: ModelConfig, plan: CachePlan) -> Limits:
     fixed = limits._replace(shift=PAGE.bit_length() - 1, window=config.window or 0)
     if limits.windows == 0 or config.window is None:
         return fixed._replace(windows=0, retain=0)
-    windows = (plan.local_pages - reserve_pages(fixed)) // window_pages(config)
+    reserve = reserve_pages(fixed, host=any(host))
+    windows = (plan.local_pages - reserve) // window_pages(config)
     if windows < 1:
         raise ValueError(f"the local pool of {plan.local_pages} pages has no room for a window")
     return fixed._replace(windows=windows)
 
 
+def host_memory(
+    runner: Runner, limits: Limits, sizes: Sizes, clock: Clock, told: Told
+) -> HostMemory:
+    """Host memory for an engine of these sizes. Without windows a block is a page of all layers."""
+    cache = runner.cache
+    far, near = (
+        [part for x in cache.config.owners(is_global=kind) for part in cache.of(x)]
+        for kind in (True, False)
+    )
+    beside = reserve_of(sizes.host, limits, blocks_of(sizes.context, limits.shift))
+    pages, windows = (own + more for own, more in zip(sizes.host, beside, strict=True))
+    pools = {Pool.GLOBAL: (far if limits.windows else far + near, pages)}
+    if limits.windows:
+        pools[Pool.LOCAL] = near, windows * (ring_pages(limits) - 1)
+    kinds = {kind: HostPool(*pool) for kind, pool in pools.items() if all(pool)}
+    return HostMemory(kinds, make_queues(runner.model.device), clock, told)
+
+
 def open_engine(
     runner: Runner, limits: Limits, curves: Curves, clock: Clock, inside: int,
-    journal: Journal | None = None, executor: Executor | None = None,
+    journal: Journal | None = None, executor: Executor | None = None, host: Host = NO_HOST,
+    told: Told | None = None,
 ) -> Engine:  # fmt: skip
     """An empty engine whose steps the runner runs. `inside`: requests that it takes at most;
-    `executor`: one around a `ModelExecutor` of that runner, if not that alone.
+    `executor`: one around a `ModelExecutor` of that runner, if not that alone (without host
+    memory); `told` of each transfer to or from host memory.
 
     ValueError where the largest step of these limits has more rows than the runner's.
     """
@@ -41,6 +68,10 @@ def open_engine(
     if rows > runner.rows:
         raise ValueError(f"a step may have {rows} rows, the runner's {runner.rows} at most")
     config, plan = runner.model.config, runner.cache.plan
-    limits = fitted(limits, config, plan)
-    sizes = sizes_of(config, plan, limits, inside)
+    limits = fitted(limits, config, plan, host)
+    sizes = sizes_of(config, plan, limits, inside, host)
+    if any(host):
+        assert executor is None, "an executor around another one has no host memory"
+        memory = host_memory(runner, limits, sizes, clock, told or (lambda transfer: None))
+        executor = ModelExecutor(runner, memory)
     return Engine(limits, curves, sizes, executor or ModelExecutor(runner), clock, journal)
