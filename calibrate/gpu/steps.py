@@ -1,10 +1,10 @@
 """Whole steps behind the seam, on one GPU or on several.
 
 Each repetition does what an engine does between one step and the next: put the step's integers in
-place, launch the graphs, wait for the tokens. `wall_s` is all of that, `gpu_s` what lies between two
-GPU events after the integers. Staging, to fill the integers in and bring them to the device, is
-outside of both: an engine may do it while the step before runs; what ours takes is measured with
-its loop (`gpu.serve.bench`).
+place, launch the graphs, wait for the tokens. `wall_s` is all of that, `gpu_s` what lies between
+two GPU events after the integers. Staging, to fill the integers in and bring them to the device,
+is outside of both: an engine may do it while the step before runs; what ours takes is measured
+with its loop (`gpu.serve.bench`).
 """
 
 import time
