@@ -1,0 +1,97 @@
+"""Steps against the curves, and the engine's own time between them, by kind of step."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate.fidelity.outcome import Ints, Outcome
+from calibrate.fidelity.serve.fake import DECODE, MIXED, PREFILL, Distortion
+from calibrate.fidelity.serve.recorder import Steps, column, predicted
+from kaiju_sim.steptime.curves import Curves
+
+KINDS = (DECODE, MIXED, PREFILL)
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """All steps of a workload's runs; one element each, in ns."""
+
+    kind: NDArray[np.int64]
+    """Index into `KINDS`."""
+    took: Ints
+    device: Ints
+    """By the curves, without the engine's own host time."""
+    full: Ints
+    """By the curves as the simulator has them."""
+    gap: Ints
+    """Before the step, since the end of the one before; -1: nobody was there in between."""
+
+
+def step_times(
+    runs: Sequence[tuple[Outcome, Steps]], device: Curves, full: Curves
+) -> StepTimes:
+    """What all runs' steps took, and what the curves say."""
+    steps = np.concatenate([steps for _, steps in runs])
+    rows, decodes = column(steps, "rows"), column(steps, "decodes")
+    return StepTimes(
+        kind=np.where(rows == 0, 0, np.where(decodes > 0, 1, 2)),
+        took=column(steps, "end") - column(steps, "begin"),
+        device=predicted(device, steps),
+        full=predicted(full, steps),
+        gap=np.concatenate([gaps(outcome, steps) for outcome, steps in runs]),
+    )
+
+
+def gaps(outcome: Outcome, steps: Steps) -> Ints:
+    """Time between two steps while somebody was inside: the engine's own work."""
+    begin, end = column(steps, "begin"), column(steps, "end")
+    found = np.full(len(steps), -1, np.int64)
+    arrivals = np.sort(outcome.arrival[outcome.arrival >= 0])
+    ends = np.sort(outcome.end[outcome.end >= 0])
+    before = end[:-1]
+    inside = np.searchsorted(arrivals, before, "right") - np.searchsorted(ends, before, "right")
+    found[1:] = np.where(inside > 0, begin[1:] - before, -1)
+    return found
+
+
+def by_kind(workload: str, times: StepTimes) -> list[dict[str, Any]]:
+    """A row for each kind of step."""
+    return [
+        _row(workload, name, times, times.kind == number)
+        for number, name in enumerate(KINDS)
+        if (times.kind == number).any()
+    ]
+
+
+def _row(workload: str, kind: str, times: StepTimes, mine: NDArray[np.bool_]) -> dict[str, Any]:
+    took, device = times.took[mine], times.device[mine]
+    error = np.abs(device / took - 1)
+    gap = times.gap[mine & (times.gap >= 0)] * 1e-9
+    return {
+        "workload": workload, "kind": kind, "n": int(mine.sum()),
+        "measured_s": float(took.mean()) * 1e-9, "predicted_s": float(device.mean()) * 1e-9,
+        "bias": float(device.sum() / took.sum() - 1),
+        "median_abs_rel_error": float(np.median(error)),
+        "p95_abs_rel_error": float(np.quantile(error, 0.95)),
+        "host_s": float(gap.mean()) if gap.size else None,
+        "host_p99_s": float(np.quantile(gap, 0.99)) if gap.size else None,
+        "predicted_host_s": float((times.full[mine] - device).mean()) * 1e-9,
+    }  # fmt: skip
+
+
+def measured_steps(rows: Sequence[Mapping[str, Any]]) -> Distortion:
+    """An engine whose steps are as long as they were, on average of their kind; its own work takes
+    as long as the profile says."""
+    return Distortion(
+        {row["kind"]: 1 / (1 + row["bias"]) for row in rows},
+        {row["kind"]: row["predicted_host_s"] * 1e9 for row in rows},
+    )
+
+
+def measured_host(rows: Sequence[Mapping[str, Any]]) -> Distortion:
+    """The same, with its own work as long as it was."""
+    host = {row["kind"]: (row["host_s"] or 0.0) * 1e9 for row in rows}
+    return Distortion(measured_steps(rows).step, host)
