@@ -5,9 +5,11 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from calibrate.bench import Bench
 from calibrate.fidelity.compare.document import FORMAT, VERSION, document
 from calibrate.fidelity.measure import Measuring, Open, Print, fake_bench, with_capacity
 from calibrate.fidelity.show import plots
@@ -15,7 +17,9 @@ from calibrate.fidelity.store import Store, write_json
 from calibrate.fidelity.workload import Workload
 from calibrate.fidelity.workloads.catalogue import NAMES, Asked, check_name, make
 from calibrate.measure.talk import Talk
+from calibrate.provenance import catalog_gpu
 from calibrate.publish import ROOT, profile_file, sample_folder, shown
+from kaiju_sim.catalog.models import find_model
 from kaiju_sim.errors import UserError
 from kaiju_sim.steptime.profile import Profile, load_profile
 
@@ -58,10 +62,8 @@ def run(
     profile = load_profile(options.profile)
     if fake and options.out is None:
         raise UserError("--fake: what it writes is no measurement: give a folder with --out")
-    if fake:
-        opened = lambda: fake_bench(profile)  # noqa: E731
     if opened is None:
-        opened = _opener(profile)
+        opened = partial(fake_bench, profile) if fake else _opener(profile)
     places, measuring = _measuring(options, profile, talk, opened)
     names = _names(options)
     if options.fresh:
@@ -130,10 +132,14 @@ def _names(options: Options) -> list[str]:
 
 
 def _opener(profile: Profile) -> Open:
-    def opened() -> Any:
+    def opened() -> Bench:
         from calibrate.gpu.opening import open_bench
+        from calibrate.models import config_of
 
-        return open_bench(profile.model, profile.gpu, profile.tensor_parallel)
+        config = config_of(find_model(profile.model))
+        return open_bench(
+            config, profile.tensor_parallel, lambda name: catalog_gpu(name, profile.gpu)
+        )
 
     return opened
 

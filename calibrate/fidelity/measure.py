@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from calibrate.bench import Bench
 from calibrate.fidelity.compare.figures import CAPACITY_METRICS, MEAN, capacity, figures
-from calibrate.fidelity.serve.bench import Bench
+from calibrate.fidelity.curves import curves_for
 from calibrate.fidelity.serve.drive import drive
 from calibrate.fidelity.serve.fake import FakeBench
-from calibrate.fidelity.setting import curves_for
 from calibrate.fidelity.store import Store
 from calibrate.fidelity.workload import Workload
 from calibrate.fidelity.workloads.catalogue import (
@@ -189,4 +189,3 @@ def said(task: Task, found: Any) -> str:
         return f"{task.name}: " + ", ".join("-" if r is None else f"{r:.2f}/s" for r in rates)
     ttft = ", ".join(f"{found.get(('ttft', q), 0) * 1e3:.1f}" for q in ("p50", "p90", "p99"))
     return f"{task.name}, run {task.number}: TTFT {ttft} ms (p50, p90, p99)"
-

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from calibrate.bench import Setting
 from calibrate.fidelity.outcome import DONE, SHED, Ints, Outcome
-from calibrate.fidelity.setting import Setting
 from calibrate.fidelity.workload import Message, Workload
 from kaiju_sim.engine.layout import Engine
 from kaiju_sim.engine.make import make_engine, make_world, power_of_two

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from calibrate.bench import Setting, setting_of
 from calibrate.fidelity.outcome import Outcome
 from calibrate.fidelity.serve.drive import Run
 from calibrate.fidelity.serve.recorder import COLUMNS, Steps
-from calibrate.fidelity.setting import Setting, setting_of
 from calibrate.fidelity.workload import Workload, read_workload, write_workload
 from kaiju_sim.errors import UserError
 from kaiju_sim.report.atomic import appearing, write_file
@@ -120,7 +120,7 @@ def _parquet(table: pa.Table, growing: Sequence[str]) -> bytes:
     buffer = BytesIO()
     pq.write_table(
         table, buffer, compression="zstd", compression_level=15, use_dictionary=False,
-        column_encoding={name: "DELTA_BINARY_PACKED" for name in growing},
+        column_encoding=dict.fromkeys(growing, "DELTA_BINARY_PACKED"),
     )  # fmt: skip
     return buffer.getvalue()
 

@@ -38,7 +38,9 @@ def fidelity(
         float | None,
         typer.Option(help="Messages/s to take as the capacity instead of measuring it."),
     ] = None,
-    report: Annotated[bool, typer.Option("--report", help="Print the comparison, no more.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Print the comparison, no more.")
+    ] = False,
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Simulate and compare again; needs no GPU.")
     ] = False,

@@ -134,12 +134,13 @@ class Tokens:
         places.append(np.arange(own, dtype=np.uint64))
         at = _mixed(np.concatenate(streams), np.concatenate(places)) % np.uint64(TOKEN_POOL)
         rows = self._pool[at.astype(np.int64)[:, None] + np.arange(self._block)]
-        return rows.ravel()[: message.prompt]
+        return np.asarray(rows.ravel()[: message.prompt])
 
 
 def _mixed(stream: NDArray[np.uint64], place: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """A hash of a stream and a place in it (splitmix64's finaliser)."""
-    x = stream * np.uint64(0x9E3779B97F4A7C15) + (place + np.uint64(1)) * np.uint64(0xD1B54A32D192ED03)
+    step = (place + np.uint64(1)) * np.uint64(0xD1B54A32D192ED03)
+    x = stream * np.uint64(0x9E3779B97F4A7C15) + step
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(x ^ (x >> np.uint64(31)))
@@ -176,5 +177,6 @@ def read_workload(file: Path) -> Workload:
 
 def _message(row: Mapping[str, Any]) -> tuple[bool, Message]:
     path = tuple(Piece(s, n) for s, n in zip(row["streams"], row["blocks"], strict=True))
-    names = ("arrival_ns", "prompt", "output", "session", "turn")
-    return bool(row["warm"]), Message(*(int(row[name]) for name in names), path)
+    return bool(row["warm"]), Message(
+        row["arrival_ns"], row["prompt"], row["output"], row["session"], row["turn"], path
+    )

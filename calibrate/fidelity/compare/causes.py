@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from calibrate.bench import Setting
 from calibrate.fidelity.compare.figures import Figures, figures
 from calibrate.fidelity.compare.steps import measured_host, measured_steps
 from calibrate.fidelity.outcome import Ints, Outcome
 from calibrate.fidelity.serve.drive import drive
 from calibrate.fidelity.serve.fake import Distortion, FakeBench
-from calibrate.fidelity.setting import Setting
 from calibrate.fidelity.workload import Workload
 from kaiju_sim.steptime.curves import Curves
 
@@ -50,9 +50,7 @@ def _again(
 def shifted(workload: Workload, arrivals_ns: Ints) -> Workload:
     """The same messages at other times (in the same order)."""
     at = [max(0, int(t)) for t in arrivals_ns]
-    messages = [
-        m._replace(arrival_ns=t) for m, t in zip(workload.messages, at, strict=True)
-    ]
+    messages = [m._replace(arrival_ns=t) for m, t in zip(workload.messages, at, strict=True)]
     return replace(workload, messages=messages)
 
 

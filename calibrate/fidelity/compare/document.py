@@ -13,8 +13,8 @@ from calibrate.fidelity.compare.messages import paired
 from calibrate.fidelity.compare.rows import rows_of
 from calibrate.fidelity.compare.steps import by_kind, step_times
 from calibrate.fidelity.compare.verdict import MOST_CAPACITY, judged, worst
+from calibrate.fidelity.curves import curves_for, without_engine
 from calibrate.fidelity.outcome import Outcome
-from calibrate.fidelity.setting import curves_for, without_engine
 from calibrate.fidelity.simulate import simulate
 from calibrate.fidelity.store import Sample, Store
 from calibrate.fidelity.workload import Workload
@@ -72,7 +72,9 @@ def _compared(profile: Profile, store: Store, name: str, make: Make) -> Compared
         if run.setting != runs[0].setting:
             raise UserError(f"runs of {name} are of different engines (--fresh measures again)")
     setting = runs[0].setting
-    return Compared(workload, runs, simulate(setting, curves_for(profile, setting.limits), workload))
+    return Compared(
+        workload, runs, simulate(setting, curves_for(profile, setting.limits), workload)
+    )
 
 
 def _parts(profile: Profile, one: Compared) -> dict[str, list[Any]]:

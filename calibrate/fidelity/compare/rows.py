@@ -13,9 +13,7 @@ def rows_of(
 ) -> list[Row]:
     """A row for each metric and statistic that all runs and the simulation have."""
     keys = [key for key in simulated if all(key in one for one in measured)]
-    return [
-        _row(recipe, key, [one[key] for one in measured], simulated[key]) for key in keys
-    ]
+    return [_row(recipe, key, [one[key] for one in measured], simulated[key]) for key in keys]
 
 
 def _row(

@@ -30,9 +30,7 @@ class StepTimes:
     """Before the step, since the end of the one before; -1: nobody was there in between."""
 
 
-def step_times(
-    runs: Sequence[tuple[Outcome, Steps]], device: Curves, full: Curves
-) -> StepTimes:
+def step_times(runs: Sequence[tuple[Outcome, Steps]], device: Curves, full: Curves) -> StepTimes:
     """What all runs' steps took, and what the curves say."""
     steps = np.concatenate([steps for _, steps in runs])
     rows, decodes = column(steps, "rows"), column(steps, "decodes")

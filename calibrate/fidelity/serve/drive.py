@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from calibrate.bench import Bench, Served, Setting
 from calibrate.engine.clock import Clock
 from calibrate.engine.executor import Executor
 from calibrate.engine.requests import Answer, Request, State
 from calibrate.fidelity.outcome import DONE, REFUSED, SHED, Ints, Outcome, gaps_of
-from calibrate.fidelity.serve.bench import Bench, Served
 from calibrate.fidelity.serve.generator import LoadGenerator, hand_in_ahead
 from calibrate.fidelity.serve.recorder import Recorder, Steps
 from calibrate.fidelity.serve.warm import warm_up
-from calibrate.fidelity.setting import Setting
 from calibrate.fidelity.workload import Tokens, Workload
 from kaiju_sim.steptime.curves import Curves
 

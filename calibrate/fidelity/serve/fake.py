@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from calibrate.bench import Served, Setting, Wrap
 from calibrate.engine.clock import Clock, FakeClock, WallClock
 from calibrate.engine.engine import Engine
 from calibrate.engine.executor import Executor, FakeExecutor, StepPlan, predicted_ns
 from calibrate.engine.memory.rings import reserve_pages
-from calibrate.fidelity.serve.bench import Served, Wrap
-from calibrate.fidelity.setting import Setting
+from calibrate.measure.seam import Card
 from kaiju_sim.engine.limits import Limits
 from kaiju_sim.steptime.curves import Curves
 
@@ -103,7 +103,7 @@ class FakeBench:
     distortion: Distortion = field(default_factory=Distortion)
     is_timed: bool = False
     """Under the wall clock: steps sleep, as the curves say."""
-    card: FakeCard = field(default_factory=FakeCard)
+    card: Card = field(default_factory=FakeCard)
     vocab: int = 1000
 
     def fit(self, limits: Limits, context: int) -> Setting:
@@ -121,9 +121,7 @@ class FakeBench:
             clock = fake = FakeClock()
             distorted = wrap(Distorted(fake, curves, self.distortion), fake)
             executor = Delayed(distorted, fake, self.distortion)
-        return Served(
-            Engine(setting.limits, curves, setting.sizes(inside), executor, clock), clock
-        )
+        return Served(Engine(setting.limits, curves, setting.sizes(inside), executor, clock), clock)
 
     def versions(self) -> dict[str, Any]:
         """None."""

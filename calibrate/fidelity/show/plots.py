@@ -100,7 +100,7 @@ def _steps(line: Cdf, low: float, high: float, x: float, y: float) -> str:
     values, shares = line
     chosen = np.unique(np.searchsorted(shares, np.linspace(0, 1, POINTS)).clip(0, len(shares) - 1))
     scale = WIDE / math.log(high / low)
-    parts = []
+    parts: list[str] = []
     for i in chosen:
         at = x + max(0.0, math.log(max(values[i], low) / low)) * scale
         parts.append(f"{'L' if parts else 'M'}{at:.1f} {y + HIGH * (1 - shares[i]):.1f}")

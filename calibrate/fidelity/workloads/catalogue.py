@@ -19,6 +19,9 @@ SPIKE = (0.4, 0.4 + 1 / 6, 3.0)
 NAMES = (CAPACITY, *LOADS, BURST, *SOURCES)
 SECONDS = {CAPACITY: 45.0, "poisson-95": 180.0, "mooncake": 120.0}
 USUAL_S = 60.0
+CAPACITY_RATE = 75.0
+"""Messages/s at which the capacity's messages are drawn, before all are handed in at once: near the
+capacity, so that a dialogue's turns are as far apart as they are at such a rate."""
 NEEDS_CAPACITY = (*LOADS, BURST)
 
 CapacityOf = Callable[[Workload], float]
@@ -54,14 +57,14 @@ def recipe_of(
     """The recipe of a workload. `capacity`: measured messages/s of the published shape;
     `simulated`: what a trace's own capacity is taken from."""
     seconds = seconds_of(name, asked)
-    recipe = {
+    recipe: dict[str, Any] = {
         "name": check_name(name), "seed": asked.seed, "seconds": seconds,
         "warm_s": warm_s(name, seconds), "one_pool": name == "mooncake", "left_out": 0,
         "is_trace": name in SOURCES, "block_tokens": rules.BLOCK_TOKENS,
         "context": rules.LONGEST if name in SOURCES else rules.published_context(),
     }  # fmt: skip
     if name == CAPACITY:
-        return {**recipe, "load": None, "rate": rules.published_rate()}
+        return {**recipe, "load": None, "rate": CAPACITY_RATE}
     load = LOADS.get(name, BURST_LOAD if name == BURST else TRACE_LOAD)
     if name in SOURCES:
         sample = sample_of(name, asked.data, recipe["context"], rules.BLOCK_TOKENS)
@@ -85,9 +88,7 @@ def make(recipe: dict[str, Any], data: Path) -> Workload:
         return trace_slice(recipe, data)
     if name == BURST:
         spike = SPIKE[0] * seconds, SPIKE[1] * seconds, SPIKE[2]
-        return warped(
-            dialogues(rate, drawn_seconds(seconds, spike), seed, recipe), seconds, spike
-        )
+        return warped(dialogues(rate, drawn_seconds(seconds, spike), seed, recipe), seconds, spike)
     found = dialogues(rate, seconds, seed, recipe)
     if name == CAPACITY:
         return Workload([m._replace(arrival_ns=0) for m in found.messages], found.warm, recipe)

@@ -35,10 +35,3 @@ def limits_of(model: str, pieces: int, *, one_pool: bool, is_trace: bool) -> Lim
 def published_context() -> int:
     """Tokens of prompt and answer at most, in the published scenario."""
     return load_scenario(PUBLISHED).scenario.engine.max_context
-
-
-def published_rate() -> float:
-    """Messages/s of one GPU of the published scenario."""
-    scenario = load_scenario(PUBLISHED).scenario
-    assert scenario.traffic.messages_per_s is not None
-    return scenario.traffic.messages_per_s / scenario.fleet.replicas

@@ -3,9 +3,12 @@
 In the simulator a user replies some time after the answer's end. Here every answer is taken to be
 as long under way as `ANSWER_S` and `TOKEN_S` say, so that arrivals do not hang on who serves them:
 an open loop, in which both engines meet the same messages at the same times.
+
+How many dialogues are under way is the same at every rate: they take turns more often instead. So
+what is cached, and with it the capacity, does not hang on the rate, and the knee is one of step
+times, not of memory that runs out.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +24,17 @@ from kaiju_sim.fleet.records import Cell
 from kaiju_sim.fleet.reference import viewed
 from kaiju_sim.scenario.loader import load_scenario
 from kaiju_sim.simulation import build_plant
+from kaiju_sim.workload.laws import mean_of
 
 PUBLISHED = ROOT / "scenarios" / "published.yaml"
-ANSWER_S, TOKEN_S = 0.2, 0.02
-"""How long an answer is taken to be under way: so long, and so long for each token."""
+ANSWER_S, TOKEN_S = 0.2, 0.03
+"""How long an answer is taken to be under way: so long, and so long for each token. That is what it
+takes near the capacity: a next turn hardly ever comes before the answer is there."""
+DIALOGUES = 2000
+"""Under way at any time. With their characters' definitions they keep 3,600 windows of local KV."""
+LEAST_THINK_S = 1.0
+SPARE = 1.3
+"""So much more is drawn: the time of the messages is then rescaled, to have the rate exactly."""
 
 
 class Drawing:
@@ -84,20 +94,27 @@ class Drawing:
 
 
 def dialogues(rate: float, seconds: float, seed: int, recipe: dict[str, Any]) -> Workload:
-    """Messages of the published shape at `rate` messages/s on one engine, for so many seconds; the
+    """Messages of the published shape, `rate` x `seconds` of them in that time, on one engine; the
     dialogues that are under way at the beginning are warm."""
-    loaded = load_scenario(PUBLISHED, sets=_sets(rate, seconds, seed))
+    loaded = load_scenario(PUBLISHED, sets=_sets(rate, seconds * SPARE + 1, seed))
     drawing = Drawing()
     CellRun(build_plant(loaded.scenario, loaded.base_dir), 0, drawing).run()
-    return Workload(sorted(drawing.messages), drawing.warm, recipe)
+    drawn, count = sorted(drawing.messages), max(1, round(rate * seconds))
+    assert len(drawn) > count, "the generator's rate is near the one that it was asked for"
+    factor = seconds * 1e9 / drawn[count].arrival_ns
+    messages = [m._replace(arrival_ns=int(m.arrival_ns * factor)) for m in drawn[:count]]
+    return Workload(messages, drawing.warm, recipe)
 
 
 def _sets(rate: float, seconds: float, seed: int) -> list[str]:
     """What of the published scenario is another one: its size, its times, and the model's page."""
-    cycle_s = load_scenario(PUBLISHED).scenario.traffic.turn_cycle or 45.0
+    output = load_scenario(PUBLISHED).scenario.traffic.output_tokens
+    cycle_s = DIALOGUES / rate
+    think_s = max(LEAST_THINK_S, cycle_s - ANSWER_S - TOKEN_S * mean_of(output))
     return [
         f"seed={seed}", "fleet.replicas=1", "fleet.cells=1", "steptime.kind=roofline",
-        f"traffic.messages_per_s={rate!r}", f"traffic.sessions.live={round(rate * cycle_s)}",
+        f"traffic.messages_per_s={rate!r}", f"traffic.sessions.live={DIALOGUES}",
+        f"traffic.turn_cycle={cycle_s!r}s", f"traffic.sessions.think.mean={think_s!r}s",
         "run.warm_up=0s", f"run.horizon={seconds!r}s", "run.drain=0s", "run.epoch=0.1s",
         "kv.block_tokens=128", "router.policy=round_robin",
     ]  # fmt: skip
@@ -119,5 +136,3 @@ def drawn_seconds(seconds: float, spike: tuple[float, float, float]) -> float:
     """How much of the generator's time `warped` needs."""
     begin, end, times = spike
     return seconds + (end - begin) * (times - 1)
-
-

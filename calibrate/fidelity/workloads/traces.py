@@ -37,9 +37,7 @@ SOURCES = {
     "mooncake": Source(
         "mooncake/conversation_trace.t0-2400s.jsonl.zst", 3_000_000_000, 600.0, 300.0
     ),
-    "azure": Source(
-        "azure-llm-2023/AzureLLMInferenceTrace_conv.before-1855.csv.zst", 0, 60.0, 0.0
-    ),
+    "azure": Source("azure-llm-2023/AzureLLMInferenceTrace_conv.before-1855.csv.zst", 0, 60.0, 0.0),
 }
 SAMPLE = 400
 """Messages from which a trace's capacity is estimated, to choose its rate."""
@@ -77,9 +75,7 @@ def trace_slice(recipe: dict[str, Any], data: Path) -> Workload:
         _message(trace, paths, i, int(t), block, names)
         for i, t in zip(here[:count], at, strict=True)
     ]
-    passed = np.flatnonzero(
-        (trace.arrival_ns >= begin) & (trace.arrival_ns < end)
-    )
+    passed = np.flatnonzero((trace.arrival_ns >= begin) & (trace.arrival_ns < end))
     known = {
         "left_out": int((~kept[passed]).sum()), "trace_messages": len(passed),
         "trace_seconds": float(end - begin) / 1e9, "trace_sha256": trace.sha256,
