@@ -12,7 +12,7 @@ from typing import Any
 from calibrate.bench import Setting
 from calibrate.fidelity.compare.figures import Figures, figures
 from calibrate.fidelity.compare.steps import measured_host, measured_steps
-from calibrate.fidelity.outcome import Ints, Outcome
+from calibrate.fidelity.outcome import Ints
 from calibrate.fidelity.serve.drive import drive
 from calibrate.fidelity.serve.fake import Distortion, FakeBench
 from calibrate.fidelity.workload import Workload
@@ -24,18 +24,20 @@ EXPLAINED = ("ttft", "tpot", "itl", "e2e", "throughput", "capacity_messages_per_
 
 
 def stages(
-    setting: Setting, device: Curves, workload: Workload, measured: Outcome,
-    nominal: Figures, jittered: Figures, steps: Sequence[Mapping[str, Any]],
+    setting: Setting, device: Curves, workload: Workload, handed_in: Ints,
+    known: Sequence[Figures], steps: Sequence[Mapping[str, Any]],
 ) -> list[Figures]:  # fmt: skip
     """Figures as simulated, then with one cause more taken from the measurement each time, and as
-    measured. `nominal`, `jittered`: the simulator's with messages when due, and when handed in."""
-    moved = shifted(workload, measured.arrival)
+    measured. `known`: the simulator's with messages when they were due, the same with messages when
+    they were handed in, the measured ones."""
+    moved = shifted(workload, handed_in)
+    nominal, jittered, measured = known
     return [
         nominal,
         jittered,
         _again(setting, device, moved, workload, measured_steps(steps)),
         _again(setting, device, moved, workload, measured_host(steps)),
-        figures(measured, workload),
+        measured,
     ]
 
 

@@ -1,7 +1,6 @@
 """`fidelity.json`: everything that the samples of a profile say about its error."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,98 +8,93 @@ import numpy as np
 
 from calibrate.fidelity.compare.causes import stages, table
 from calibrate.fidelity.compare.figures import CAPACITY_METRICS, Figures, figures
+from calibrate.fidelity.compare.gather import Compared, Make, by_card
 from calibrate.fidelity.compare.messages import paired
 from calibrate.fidelity.compare.rows import rows_of
 from calibrate.fidelity.compare.steps import by_kind, step_times
 from calibrate.fidelity.compare.verdict import MOST_CAPACITY, judged, worst
 from calibrate.fidelity.curves import curves_for, without_engine
-from calibrate.fidelity.outcome import Outcome
 from calibrate.fidelity.simulate import simulate
-from calibrate.fidelity.store import Sample, Store
-from calibrate.fidelity.workload import Workload
+from calibrate.fidelity.store import Store
 from calibrate.samples import read_job
-from kaiju_sim.errors import UserError
 from kaiju_sim.steptime.curves import Curves
 from kaiju_sim.steptime.profile import Profile
 
 FORMAT, VERSION = "kaiju-fidelity", 1
+PARTS = ("workloads", "rows", "paired", "steps", "causes", "bands")
 Say = Callable[[str], None]
-Make = Callable[[Mapping[str, Any]], Workload]
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One workload's samples beside its simulation."""
-
-    workload: Workload
-    runs: Sequence[Sample]
-    simulated: Outcome
 
 
 def document(
     profile: Profile, store: Store, make: Make, samples: Path, say: Say
 ) -> tuple[dict[str, Any], list[Compared]]:
     """Simulate and compare every workload that has samples. `make`: a workload that is not saved,
-    from its recipe; `samples`: those that the profile was fitted to."""
-    names = store.workloads()
-    if not names:
-        raise UserError(f"there are no runs in {store.folder}")
-    parts: dict[str, list[Any]] = {
-        key: [] for key in ("workloads", "rows", "paired", "steps", "causes", "bands")
-    }
+    from its recipe; `samples`: those that the profile was fitted to.
+
+    What is said is of one card: the profile's, if it has served. Runs of other cards of the type
+    are compared apart (`other_cards`)."""
+    session = (read_job(samples).get("sessions") or [{}])[-1]
+    main, others = by_card(store, make, session.get("card", {}).get("uuid"))
+    parts: dict[str, list[Any]] = {key: [] for key in PARTS}
     compared = []
-    for name in names:
-        say(f"simulating {name}")
-        one = _compared(profile, store, name, make)
+    for one in main:
+        say(f"simulating {one.workload.name}")
+        one = one.simulated_with(profile)
         compared.append(one)
         for key, found in _parts(profile, one).items():
             parts[key] += found
     parts["rows"] = judged(parts["rows"])
+    apart = [row for one in others for row in _other(one.simulated_with(profile))]
     return {
         "format": FORMAT, "version": VERSION, "id": profile.id,
-        "profile": _profile(profile), "provenance": _provenance(compared, samples),
+        "profile": _profile(profile), "provenance": _provenance(compared, session),
         "worst": worst(parts["rows"]), "verdict": _verdict(parts["rows"]), **parts,
+        "other_cards": apart,
     }, compared  # fmt: skip
-
-
-def _compared(profile: Profile, store: Store, name: str, make: Make) -> Compared:
-    runs = [store.load_run(name, number) for number in store.runs(name)]
-    workload = store.load_workload(name) or make(runs[0].info["recipe"])
-    for run in runs:
-        if run.info["digest"] != workload.digest():
-            raise UserError(f"a run of {name} is of another workload (--fresh measures again)")
-        if run.setting != runs[0].setting:
-            raise UserError(f"runs of {name} are of different engines (--fresh measures again)")
-    setting = runs[0].setting
-    return Compared(
-        workload, runs, simulate(setting, curves_for(profile, setting.limits), workload)
-    )
 
 
 def _parts(profile: Profile, one: Compared) -> dict[str, list[Any]]:
     """What is said of one workload."""
     workload, setting = one.workload, one.runs[0].setting
-    outcomes = [run.outcome for run in one.runs]
-    measured = [figures(outcome, workload) for outcome in outcomes]
-    nominal = figures(one.simulated, workload)
+    measured = [figures(run.outcome, workload) for run in one.runs]
+    nominal = [figures(simulated, workload) for simulated in one.simulated]
     full = curves_for(profile, setting.limits)
     device = curves_for(without_engine(profile), setting.limits)
     times = step_times([(run.outcome, run.steps) for run in one.runs], device, full)
     steps = by_kind(workload.name, times)
-    first = outcomes[0]
-    jittered = figures(simulate(setting, full, workload, first.arrival), workload)
-    staged = stages(setting, device, workload, first, nominal, jittered, steps)
+    first = one.runs[0].outcome
+    handed_in = np.where(first.arrival < 0, workload.arrivals_ns, first.arrival)
+    jittered = figures(simulate(setting, full, workload, handed_in), workload)
+    staged = stages(
+        setting, device, workload, handed_in, [nominal[0], jittered, measured[0]], steps
+    )
     return {
         "workloads": [_about(one)], "rows": rows_of(workload.recipe, measured, nominal),
-        "paired": paired(workload, outcomes, one.simulated), "steps": steps,
+        "paired": paired(workload, one.pairs), "steps": steps,
         "causes": table(workload.name, staged), "bands": _bands(one, full, measured),
     }  # fmt: skip
+
+
+def _other(one: Compared) -> list[dict[str, Any]]:
+    """The errors on another card."""
+    measured = [figures(run.outcome, one.workload) for run in one.runs]
+    nominal = [figures(simulated, one.workload) for simulated in one.simulated]
+    rows = rows_of(one.workload.recipe, measured, nominal)
+    return [{**row, "card": one.card} for row in rows]
 
 
 def _about(one: Compared) -> dict[str, Any]:
     """A workload and its runs in a few numbers."""
     recipe, runs = one.workload.recipe, one.runs
-    late = np.concatenate([run.outcome.arrival - one.workload.arrivals_ns for run in runs]) * 1e-9
+    late = (
+        np.concatenate(
+            [
+                (run.outcome.arrival - one.workload.arrivals_ns)[run.outcome.arrival >= 0]
+                for run in runs
+            ]
+        )
+        * 1e-9
+    )
     done = [int((run.outcome.state == 0).sum()) for run in runs]
     hits = sum(int(run.outcome.cached.sum()) for run in runs)
     asked = sum(m.prompt for m in one.workload.messages) * len(runs)
@@ -156,12 +150,10 @@ def _profile(profile: Profile) -> dict[str, Any]:
     return {"id": profile.id, "source": profile.source, **{n: known.get(n) for n in names}}
 
 
-def _provenance(compared: Sequence[Compared], samples: Path) -> dict[str, Any]:
+def _provenance(compared: Sequence[Compared], session: Mapping[str, Any]) -> dict[str, Any]:
     """Of the runs; and whether the profile was measured on the same card in the same sitting."""
     runs = [run.info for one in compared for run in one.runs]
-    job = read_job(samples)
-    last = (job.get("sessions") or [{}])[-1]
-    calibrated, date = last.get("card", {}).get("uuid"), str(last.get("begin", ""))[:10]
+    calibrated, date = session.get("card", {}).get("uuid"), str(session.get("begin", ""))[:10]
     cards = sorted({run["card"]["uuid"] for run in runs})
     same = cards == [calibrated]
     return {

@@ -10,31 +10,25 @@ from calibrate.fidelity.outcome import Outcome
 from calibrate.fidelity.workload import Workload
 
 PAIRED = ("ttft", "tpot", "e2e")
+Pair = tuple[Outcome, Outcome]
 QUANTILES = {"p5": 0.05, "p50": 0.5, "p95": 0.95}
 
 
-def paired(
-    workload: Workload, measured: Sequence[Outcome], simulated: Outcome
-) -> list[dict[str, Any]]:
+def paired(workload: Workload, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     """A row for each metric: the relative error of a message, over all messages and runs, and the
-    correlation of the two."""
-    return [
-        row for metric in PAIRED if (row := _of(workload, measured, simulated, metric)) is not None
-    ]
+    correlation of the two. `pairs`: measured and simulated, of each run."""
+    return [row for metric in PAIRED if (row := _of(workload, pairs, metric)) is not None]
 
 
-def _of(
-    workload: Workload, measured: Sequence[Outcome], simulated: Outcome, metric: str
-) -> dict[str, Any] | None:
-    said = latency(simulated, metric)
-    pairs = [
-        (latency(one, metric)[chosen], said[chosen])
-        for one in measured
-        if (chosen := _both(workload, one, simulated, metric)).any()
+def _of(workload: Workload, pairs: Sequence[Pair], metric: str) -> dict[str, Any] | None:
+    sides = [
+        (latency(real, metric)[chosen], latency(made, metric)[chosen])
+        for real, made in pairs
+        if (chosen := _both(workload, real, made, metric)).any()
     ]
-    if not pairs:
+    if not sides:
         return None
-    real, made = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    real, made = (np.concatenate(side) for side in zip(*sides, strict=True))
     error = made / np.maximum(real, 1e-9) - 1
     steady = real.size < 2 or real.std() == 0 or made.std() == 0
     return {

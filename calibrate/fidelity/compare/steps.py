@@ -27,7 +27,7 @@ class StepTimes:
     full: Ints
     """By the curves as the simulator has them."""
     gap: Ints
-    """Before the step, since the end of the one before; -1: nobody was there in between."""
+    """The engine's own time before the step."""
 
 
 def step_times(runs: Sequence[tuple[Outcome, Steps]], device: Curves, full: Curves) -> StepTimes:
@@ -44,15 +44,16 @@ def step_times(runs: Sequence[tuple[Outcome, Steps]], device: Curves, full: Curv
 
 
 def gaps(outcome: Outcome, steps: Steps) -> Ints:
-    """Time between two steps while somebody was inside: the engine's own work."""
+    """The engine's own time before each step: since the step before ended, or, where nobody was
+    there any more, since somebody came."""
     begin, end = column(steps, "begin"), column(steps, "end")
-    found = np.full(len(steps), -1, np.int64)
     arrivals = np.sort(outcome.arrival[outcome.arrival >= 0])
     ends = np.sort(outcome.end[outcome.end >= 0])
-    before = end[:-1]
-    inside = np.searchsorted(arrivals, before, "right") - np.searchsorted(ends, before, "right")
-    found[1:] = np.where(inside > 0, begin[1:] - before, -1)
-    return found
+    before = np.concatenate([[-1], end[:-1]])
+    came = np.searchsorted(arrivals, before, "right")
+    is_idle = came == np.searchsorted(ends, before, "right")
+    following = np.append(arrivals, before[-1:])[np.minimum(came, arrivals.size)]
+    return np.asarray(begin - np.where(is_idle, following, before))
 
 
 def by_kind(workload: str, times: StepTimes) -> list[dict[str, Any]]:
@@ -67,15 +68,14 @@ def by_kind(workload: str, times: StepTimes) -> list[dict[str, Any]]:
 def _row(workload: str, kind: str, times: StepTimes, mine: NDArray[np.bool_]) -> dict[str, Any]:
     took, device = times.took[mine], times.device[mine]
     error = np.abs(device / took - 1)
-    gap = times.gap[mine & (times.gap >= 0)] * 1e-9
+    gap = times.gap[mine] * 1e-9
     return {
         "workload": workload, "kind": kind, "n": int(mine.sum()),
         "measured_s": float(took.mean()) * 1e-9, "predicted_s": float(device.mean()) * 1e-9,
         "bias": float(device.sum() / took.sum() - 1),
         "median_abs_rel_error": float(np.median(error)),
         "p95_abs_rel_error": float(np.quantile(error, 0.95)),
-        "host_s": float(gap.mean()) if gap.size else None,
-        "host_p99_s": float(np.quantile(gap, 0.99)) if gap.size else None,
+        "host_s": float(gap.mean()), "host_p99_s": float(np.quantile(gap, 0.99)),
         "predicted_host_s": float((times.full[mine] - device).mean()) * 1e-9,
     }  # fmt: skip
 
@@ -91,5 +91,5 @@ def measured_steps(rows: Sequence[Mapping[str, Any]]) -> Distortion:
 
 def measured_host(rows: Sequence[Mapping[str, Any]]) -> Distortion:
     """The same, with its own work as long as it was."""
-    host = {row["kind"]: (row["host_s"] or 0.0) * 1e9 for row in rows}
+    host = {row["kind"]: row["host_s"] * 1e9 for row in rows}
     return Distortion(measured_steps(rows).step, host)

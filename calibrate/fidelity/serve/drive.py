@@ -23,6 +23,7 @@ from kaiju_sim.steptime.curves import Curves
 Tell = Callable[[float], None]
 HEAD_START_NS = 100_000_000
 """Between the last preparation and the workload's beginning, under a clock that runs."""
+TELL_NS = 1_000_000_000
 SWITCH_S = 0.0005
 """How long the engine's thread may keep the interpreter's lock while the generator wants it."""
 
@@ -68,11 +69,14 @@ def drive(
 def _generated(
     served: Served, requests: Sequence[Request], due: Sequence[int], tell: Tell
 ) -> list[Answer | None]:
-    last = max(due[-1] - due[0], 1)
-    load = LoadGenerator(
-        served.engine.door, served.clock, requests, due,
-        lambda number: tell((due[number] - due[0]) / last),
-    )  # fmt: skip
+    last, told = max(due[-1] - due[0], 1), [due[0]]
+
+    def said(number: int) -> None:
+        if due[number] - told[0] > TELL_NS:  # seldom: it keeps the engine's thread waiting
+            told[0] = due[number]
+            tell((due[number] - due[0]) / last)
+
+    load = LoadGenerator(served.engine.door, served.clock, requests, due, said)
     load.start()
     try:
         served.engine.run()

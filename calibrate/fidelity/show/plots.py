@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.fidelity.compare.document import Compared
 from calibrate.fidelity.compare.figures import has, latency
+from calibrate.fidelity.compare.gather import Compared
 from calibrate.fidelity.outcome import Outcome
 from calibrate.fidelity.workload import Workload
 from calibrate.fidelity.workloads.catalogue import CAPACITY
@@ -21,7 +21,7 @@ PANELS = {
     "itl": "inter-token latency", "e2e": "end to end",
 }  # fmt: skip
 MEASURED, SIMULATED = "#0b6e99", "#d9622b"
-WIDE, HIGH, LEFT, TOP, BETWEEN, FOOT = 340, 200, 46, 64, 66, 62
+WIDE, HIGH, LEFT, TOP, BETWEEN, FOOT = 340, 200, 46, 72, 66, 62
 POINTS = 200
 
 Cdf = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -48,13 +48,14 @@ def drawing(one: Compared) -> str:
     load = one.workload.recipe["load"]
     title = f"{one.workload.name}, {load:.0%} of the capacity" if load else one.workload.name
     body = [f'<text x="{LEFT}" y="22" font-size="14" fill="{INK}">{title}</text>']
-    names = ((MEASURED, f"measured, {len(runs)} runs"), (SIMULATED, "simulated"))
+    count = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+    names = ((MEASURED, f"measured, {count}"), (SIMULATED, "simulated"))
     for i, (colour, name) in enumerate(names):
         body.append(path(f"M{LEFT + 140 * i} 38h18", colour, 3))
         body.append(words_at(LEFT + 24 + 140 * i, 42, name))
     for i, (metric, name) in enumerate(PANELS.items()):
         x, y = LEFT + (i % 2) * (WIDE + BETWEEN), TOP + (i // 2) * (HIGH + FOOT)
-        body += _panel(one.workload, runs, one.simulated, metric, name, x, y)
+        body += _panel(one.workload, runs, one.simulated[0], metric, name, x, y)
     return framed(2 * (LEFT + WIDE) + BETWEEN - LEFT + 16, TOP + 2 * (HIGH + FOOT), body)
 
 

@@ -16,6 +16,8 @@ def tables_of(found: Document) -> Iterator[Table]:
     yield _errors(found["rows"])
     if found["bands"]:
         yield _bands(found["bands"])
+    if found["other_cards"]:
+        yield _others(found["other_cards"])
     yield _paired(found["paired"])
     yield _steps(found["steps"])
     yield _causes(found["causes"])
@@ -90,6 +92,15 @@ def _errors(rows: Sequence[Row]) -> Table:
         ]
         for row in rows
     ], 2, note)  # fmt: skip
+
+
+def _others(rows: Sequence[Row]) -> Table:
+    heads = ["workload", "figure", "card", "measured", "simulated", "error"]
+    return Table("On other cards of the type", heads, [
+        [row["workload"], f"{row['metric']} {row['statistic']}", row["card"][:12],
+         seconds(row, "measured"), seconds(row, "simulated"), percent(row["rel_error"], "+.1f")]
+        for row in rows
+    ], 3)  # fmt: skip
 
 
 def _bands(rows: Sequence[Row]) -> Table:
