@@ -9,6 +9,7 @@ from typing import Any
 from calibrate.bench import Bench
 from calibrate.fidelity.compare.figures import CAPACITY_METRICS, MEAN, capacity, figures
 from calibrate.fidelity.curves import curves_for
+from calibrate.fidelity.outcome import Outcome
 from calibrate.fidelity.serve.drive import drive
 from calibrate.fidelity.serve.fake import FakeBench
 from calibrate.fidelity.store import Store
@@ -100,7 +101,7 @@ class Measuring:
     def capacity(self) -> float | None:
         """Measured messages/s of the published shape, the mean of its runs; None before that."""
         runs = [self.store.load_run(CAPACITY, n) for n in self.store.runs(CAPACITY)]
-        found = [capacity(run.outcome)[CAPACITY_METRICS[0], MEAN] for run in runs]
+        found = [_completed(run.outcome) for run in runs]
         return sum(found) / len(found) if found else None
 
     def _one(self, task: Task, done: float, total: float) -> None:
@@ -146,7 +147,7 @@ class Measuring:
         bench = fake_bench(self.profile)
         setting = bench.fit(limits, workload.recipe["context"])
         run = drive(bench, setting, curves_for(self.profile, limits), workload)
-        return capacity(run.outcome)[CAPACITY_METRICS[0], MEAN]
+        return _completed(run.outcome)
 
     def _seconds(self, task: Task) -> float:
         return seconds_of(task.name, self.asked) + AROUND_S
@@ -154,6 +155,14 @@ class Measuring:
     def _close(self) -> None:
         if self._bench is not None:
             self._bench.close()
+
+
+def _completed(outcome: Outcome) -> float:
+    """Messages/s while messages wait; UserError where hardly any did."""
+    found = capacity(outcome).get((CAPACITY_METRICS[0], MEAN))
+    if found is None:
+        raise UserError("the capacity cannot be told: too few messages had to wait (--seconds)")
+    return found
 
 
 def tasks_of(names: Sequence[str], repeats: int) -> list[Task]:

@@ -23,7 +23,7 @@ from kaiju_sim.fleet.control import CellResult, CellRun
 from kaiju_sim.fleet.messages.prompts import TRACE_STREAM, fill_request, stream_of
 from kaiju_sim.fleet.records import COMPLETED, Cell
 from kaiju_sim.fleet.reference import viewed
-from kaiju_sim.fleet.setup.build import Plant
+from kaiju_sim.fleet.setup.build import Plant, ns
 from kaiju_sim.fleet.setup.groups import build_groups
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.simulation import data_plane
@@ -32,6 +32,8 @@ from kaiju_sim.workload.replay import Rows
 
 DRAIN_S = 86_400.0
 """The run ends when the last message has."""
+LATER_NS = 1_000_000
+"""Arrivals end so long after the last one, if that is handed in after the measured time."""
 
 Pieces = list[tuple[int, int]]
 
@@ -46,7 +48,7 @@ def simulate(
     order = np.argsort(at, kind="stable")
     rows, remembered = _rows(setting, workload, at, order)
     run = CellRun(_plant(setting, curves, workload, rows), 0, data_plane(engine))
-    run.cell = _cell(run.cell, setting, curves, len(workload.warm))
+    run.cell = _cell(run.cell, setting, curves, workload)
     _remember(run.cell, workload.warm, remembered)
     return _outcome(run.run(), at, order)
 
@@ -90,12 +92,13 @@ def _plant(setting: Setting, curves: Curves, workload: Workload, rows: Rows) -> 
     """One replica that replays rows; its memory and step times are the setting's."""
     limits = setting.limits
     tokens = 1 << limits.shift
+    horizon_s = max(workload.seconds, float(rows.arrival_ns[-1] + LATER_NS) * 1e-9)
     scenario = Scenario.model_validate(
         {
             "schema_version": 1,
             "name": "fidelity",
             "run": {
-                "warm_up": workload.warm_s, "horizon": workload.seconds, "drain": DRAIN_S,
+                "warm_up": workload.warm_s, "horizon": horizon_s, "drain": DRAIN_S,
                 "start": "cold", "epoch": min(0.1, workload.seconds),
             },
             "traffic": {"kind": "replay", "trace": {"file": "-"}},
@@ -126,14 +129,17 @@ def _model(scenario: Scenario) -> Any:
     return find_model(scenario.model)
 
 
-def _cell(cell: Cell, setting: Setting, curves: Curves, warm: int) -> Cell:
-    """The cell with records of the setting's limits; what only the simulated world has stays."""
+def _cell(cell: Cell, setting: Setting, curves: Curves, workload: Workload) -> Cell:
+    """The cell with records of the setting's limits; what only the simulated world has stays. Its
+    totals are noted where the measured time begins and where it ends."""
     own = cell.world.engine
-    kept = ("ring", "warm_ns", "horizon_ns", "segments", "segment_ns", "epoch_ns", "seed")
+    kept = ("ring", "warm_ns", "horizon_ns", "epoch_ns", "seed")
+    measured_ns = ns(workload.seconds) - own.limits.warm_ns
     limits = setting.limits._replace(
-        timeout_ns=0, **{name: getattr(own.limits, name) for name in kept}
-    )
-    requests = own.requests.size
+        timeout_ns=0, segments=-(-(own.limits.horizon_ns - own.limits.warm_ns) // measured_ns),
+        segment_ns=measured_ns, **{name: getattr(own.limits, name) for name in kept},
+    )  # fmt: skip
+    requests, warm = own.requests.size, len(workload.warm)
     engine = make_engine(
         limits, curves, np.array([setting.blocks]), windows=np.array([limits.windows]),
         requests=requests, nodes=power_of_two(16 * requests + 4 * limits.stride * warm),
@@ -165,7 +171,7 @@ def _outcome(result: CellResult, at: Ints, order: Ints) -> Outcome:
     place[order] = np.arange(order.size)
     mine = log[place]
     is_done = mine["status"] == COMPLETED
-    begin, end = result.start, result.stop
+    begin, end = result.edges[:2]
     columns = {name: mine[name].astype(np.int64) for name in ("admit", "first", "end", "cached")}
     return Outcome(
         arrival=mine["arrival"].astype(np.int64), output=mine["out"].astype(np.int64),
