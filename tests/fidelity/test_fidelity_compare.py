@@ -47,16 +47,17 @@ def test_a_perfect_engine_has_no_error_at_all(tmp_path: Path) -> None:
 
 
 def test_longer_steps_are_found_and_named(tmp_path: Path) -> None:
-    found = compared(tmp_path, Distortion({"mixed": 1.05}))
-    assert row_of(found["steps"], kind="mixed")["bias"] == pytest.approx(1 / 1.05 - 1, abs=1e-4)
+    found = compared(tmp_path, Distortion({"mixed": 1.25}))
+    assert row_of(found["steps"], kind="mixed")["bias"] == pytest.approx(-0.2, abs=1e-4)
     assert row_of(found["steps"], kind="decode")["bias"] == 0
     tpot = row_of(found["causes"], metric="tpot", statistic="mean")
-    assert tpot["rel_error"] < -0.01
+    assert tpot["rel_error"] < -0.02
     assert tpot["step_time"] == pytest.approx(tpot["rel_error"], rel=0.05)
     assert abs(tpot["engine_host"]) + abs(tpot["arrival_jitter"]) < 0.001
     assert found["worst"]["rel_error"] < -0.03
-    assert row_of(found["rows"], metric="ttft", statistic="mean")["rel_error"] < -0.01
-    assert row_of(found["paired"], metric="tpot")["p50"] < -0.005
+    assert found["verdict"]["kept"] < found["verdict"]["judged"]
+    assert row_of(found["rows"], metric="ttft", statistic="mean")["rel_error"] < -0.02
+    assert row_of(found["paired"], metric="tpot")["p50"] < -0.01
 
 
 def test_the_engines_own_time_is_found_and_named(tmp_path: Path) -> None:
@@ -109,14 +110,19 @@ def test_an_error_of_the_capacity_is_judged_by_one_percent() -> None:
 
 
 def test_near_the_capacity_ttft_is_a_band(tmp_path: Path) -> None:
-    """An engine as the profile says lies inside, one that takes a fifth longer does not."""
-    for factor, inside in ((1.0, True), (1.2, False)):
+    """An engine as the profile says is about there, one that takes a fifth longer is not."""
+    distance = []
+    for factor in (1.0, 1.2):
         distortion = Distortion(dict.fromkeys(ALL, factor))
         found = compared(tmp_path / str(factor), distortion, "poisson-95")
         assert [row["statistic"] for row in found["bands"]] == ["p50", "p90", "p99", "mean"]
-        assert all(row["low"] < row["high"] for row in found["bands"])
-        assert row_of(found["bands"], statistic="mean")["inside"] == inside
+        for row in found["bands"]:
+            assert row["low"] < row["high"]
+            assert row["inside"] == (row["low"] <= row["measured"] <= row["high"])
+        mean = row_of(found["bands"], statistic="mean")
+        distance.append(mean["measured"] / mean["high"] - 1)
         assert all(row["allowed"] is None for row in found["rows"])
+    assert distance[0] < 0.05 < distance[1]
 
 
 def test_the_spread_of_repeats_stands_beside_each_error() -> None:
@@ -162,11 +168,11 @@ def test_gaps_between_tokens_are_those_of_the_measured_time() -> None:
 
 def test_the_engines_own_time_begins_when_somebody_is_there() -> None:
     """Three steps: the first message comes at 5, is served from 8 to 20 and from 23 to 30; the next
-    one comes at 100 and is served from 107."""
+    one comes at 100 and is served from 107 to 120, its kernels run for 11 of that."""
     steps = np.zeros((3, len(COLUMNS)), np.int64)
-    steps[:, 0], steps[:, 1] = [8, 23, 107], [20, 30, 120]
+    steps[:, 0], steps[:, 1], steps[:, -1] = [8, 23, 107], [20, 30, 120], [12, 7, 11]
     outcome = outcome_of(arrival=[5, 100], end=[30, 120])
-    assert gaps(outcome, steps).tolist() == [3, 3, 7]
+    assert gaps(outcome, steps).tolist() == [3, 3, 9]
 
 
 def test_runs_of_another_card_stand_apart(tmp_path: Path) -> None:

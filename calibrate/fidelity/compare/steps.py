@@ -22,12 +22,13 @@ class StepTimes:
     kind: NDArray[np.int64]
     """Index into `KINDS`."""
     took: Ints
+    """From launch to tokens."""
     device: Ints
     """By the curves, without the engine's own host time."""
     full: Ints
     """By the curves as the simulator has them."""
     gap: Ints
-    """The engine's own time before the step."""
+    """The engine's own time beside it."""
 
 
 def step_times(runs: Sequence[tuple[Outcome, Steps]], device: Curves, full: Curves) -> StepTimes:
@@ -36,7 +37,7 @@ def step_times(runs: Sequence[tuple[Outcome, Steps]], device: Curves, full: Curv
     rows, decodes = column(steps, "rows"), column(steps, "decodes")
     return StepTimes(
         kind=np.where(rows == 0, 0, np.where(decodes > 0, 1, 2)),
-        took=column(steps, "end") - column(steps, "begin"),
+        took=column(steps, "device"),
         device=predicted(device, steps),
         full=predicted(full, steps),
         gap=np.concatenate([gaps(outcome, steps) for outcome, steps in runs]),
@@ -44,16 +45,16 @@ def step_times(runs: Sequence[tuple[Outcome, Steps]], device: Curves, full: Curv
 
 
 def gaps(outcome: Outcome, steps: Steps) -> Ints:
-    """The engine's own time before each step: since the step before ended, or, where nobody was
-    there any more, since somebody came."""
-    begin, end = column(steps, "begin"), column(steps, "end")
+    """The engine's own time for each step: since the step before ended (or, where nobody was there
+    any more, since somebody came) until its tokens were there, but for what its kernels took."""
+    end = column(steps, "end")
     arrivals = np.sort(outcome.arrival[outcome.arrival >= 0])
     ends = np.sort(outcome.end[outcome.end >= 0])
     before = np.concatenate([[-1], end[:-1]])
     came = np.searchsorted(arrivals, before, "right")
     is_idle = came == np.searchsorted(ends, before, "right")
     following = np.append(arrivals, before[-1:])[np.minimum(came, arrivals.size)]
-    return np.asarray(begin - np.where(is_idle, following, before))
+    return np.asarray(end - np.where(is_idle, following, before) - column(steps, "device"))
 
 
 def by_kind(workload: str, times: StepTimes) -> list[dict[str, Any]]:

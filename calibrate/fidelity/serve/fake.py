@@ -6,7 +6,7 @@ engine's own work, or the wall clock, then the executor sleeps.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,7 @@ class Distorted:
         self._clock, self._curves, self._step = clock, curves, distortion.step
         self._tokens = FakeExecutor(clock, curves)
 
-    def run(self, plan: StepPlan) -> Sequence[int]:
+    def run(self, plan: StepPlan) -> Any:
         """Nothing is computed."""
         kind = kind_of(plan.batch.decodes, plan.batch.rows)
         factor, predicted = self._step.get(kind, 1.0), predicted_ns(self._curves, plan)
@@ -52,18 +52,26 @@ class Distorted:
         self._clock.advance(predicted if factor == 1.0 else round(predicted * factor))
         return tokens
 
+    def copy(self, copies: Any) -> None:
+        """There is nothing to copy."""
+
 
 class Delayed:
     """The engine's own work before each step, on a fake clock."""
 
     def __init__(self, inner: Executor, clock: FakeClock, distortion: Distortion) -> None:
-        self._inner, self._clock, self._host = inner, clock, distortion.host_ns
+        self._inner: Any = inner
+        self._clock, self._host = clock, distortion.host_ns
 
-    def run(self, plan: StepPlan) -> Sequence[int]:
+    def run(self, plan: StepPlan) -> Any:
         """The inner one's tokens."""
         kind = kind_of(plan.batch.decodes, plan.batch.rows)
         self._clock.advance(round(self._host.get(kind, 0.0)))
         return self._inner.run(plan)
+
+    def copy(self, copies: Any) -> None:
+        """The inner one's."""
+        self._inner.copy(copies)
 
 
 class Sleeping:
@@ -72,12 +80,15 @@ class Sleeping:
     def __init__(self, clock: Clock, curves: Curves) -> None:
         self._clock, self._curves = clock, curves
 
-    def run(self, plan: StepPlan) -> Sequence[int]:
+    def run(self, plan: StepPlan) -> Any:
         """Nothing is computed."""
         until = self._clock.now_ns() + predicted_ns(self._curves, plan)
         tokens = FakeExecutor(FakeClock(), self._curves).run(plan)
         time.sleep(max(0.0, (until - self._clock.now_ns()) / 1e9))
         return tokens
+
+    def copy(self, copies: Any) -> None:
+        """There is nothing to copy."""
 
 
 class FakeCard:

@@ -1,6 +1,6 @@
 """Notes what each step took and all that its predicted time hangs on."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,12 @@ from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
 
 COLUMNS = (
     "begin", "end", "decodes", "chunks", "rows", "pairs", "near", "peak", "near_peak", "filling",
-    "context", "window", "copies",
+    "context", "window", "copies", "device",
 )  # fmt: skip
 """Of a step: when its plan was handed over and when its tokens were there (ns); its decodes; its
 chunks, their new tokens and query-key pairs (`pacing.Batch`); prompts under way; sums of contexts;
-local pages copied before it."""
+pages copied before it; of its time, from launch to tokens (ns), which is what the calibration job
+measures of a step. The rest is the engine's own."""
 Steps = NDArray[np.int64]
 """`[steps, columns]`."""
 
@@ -25,19 +26,25 @@ class Recorder:
     """Another executor, whose steps are noted."""
 
     def __init__(self, inner: Executor, clock: Clock) -> None:
-        self._inner, self._clock = inner, clock
+        self._inner: Any = inner
+        self._clock = clock
         self._rows: list[tuple[int, ...]] = []
 
-    def run(self, plan: StepPlan) -> Sequence[int]:
+    def run(self, plan: StepPlan) -> Any:
         """The inner one's tokens."""
         begin = self._clock.now_ns()
         tokens = self._inner.run(plan)
         end, b = self._clock.now_ns(), plan.batch
+        device = getattr(self._inner, "device_ns", 0) or end - begin
         self._rows.append(
             (begin, end, b.decodes, len(plan.chunks), b.rows, b.pairs, b.near, b.peak, b.near_peak,
-             plan.filling, plan.context, plan.window, len(plan.copies))
+             plan.filling, plan.context, plan.window, len(plan.copies), device)
         )  # fmt: skip
         return tokens
+
+    def copy(self, copies: Any) -> None:
+        """The inner one's."""
+        self._inner.copy(copies)
 
     def steps(self, start_ns: int) -> Steps:
         """What was noted, times from `start_ns`."""

@@ -129,7 +129,7 @@ def _steps(rows: Sequence[Row]) -> Table:
     heads = ["workload", "step", "n", "measured ms", "predicted ms", "bias", "median", "p95",
              "host ms", "host p99", "host predicted"]  # fmt: skip
     ms: Callable[[float | None], str] = lambda s: figure(None if s is None else s * 1e3, ".3f")  # noqa: E731
-    return Table("Steps, and the engine's own time before them", heads, [
+    return Table("Steps, and the engine's own time beside them", heads, [
         [row["workload"], row["kind"], str(row["n"]), ms(row["measured_s"]),
          ms(row["predicted_s"]), percent(row["bias"], "+.2f"),
          percent(row["median_abs_rel_error"], ".2f"), percent(row["p95_abs_rel_error"], ".2f"),
