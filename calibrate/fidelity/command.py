@@ -13,6 +13,7 @@ from calibrate.bench import Bench
 from calibrate.fidelity.compare.document import FORMAT, VERSION, document
 from calibrate.fidelity.measure import Measuring, Open, Print, fake_bench, with_capacity
 from calibrate.fidelity.show import plots
+from calibrate.fidelity.show.page import fill
 from calibrate.fidelity.store import Store, write_json
 from calibrate.fidelity.workload import Workload
 from calibrate.fidelity.workloads.catalogue import NAMES, Asked, check_name, make
@@ -107,6 +108,16 @@ def read(options: Options) -> dict[str, Any]:
     ):  # fmt: skip
         raise UserError(f"is no comparison ({FORMAT}, version {VERSION})", file)
     return found
+
+
+def fill_page(options: Options, page: Path) -> list[str]:
+    """Rewrite the figures of a page from the comparison as it was written; the files written."""
+    found = read(options)
+    folder = Places(found["id"], options.out).plots
+    names = (one["workload"] for one in found["workloads"])
+    drawn = [file for name in names if (file := folder / f"{name}.svg").is_file()]
+    fill(page, found, drawn)
+    return [shown(page)]
 
 
 def data_folder(given: Path | None) -> Path:

@@ -14,49 +14,56 @@ from kaiju_sim import units
 from kaiju_sim.errors import UserError
 
 Format = Literal["text", "json", "markdown"]
+_Workload = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="Workload; several times (all).")
+]
+_Seconds = Annotated[
+    str | None, typer.Option(help="How long arrivals come (60 s; 95 % of capacity: 180 s).")
+]
+_Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the workloads.")]
+_Out = Annotated[Path | None, typer.Option(help="Folder for all files (default: in the checkout).")]
+_Data = Annotated[
+    Path | None, typer.Option(help="Folder of public traces (default: beside the checkout).")
+]
+_Capacity = Annotated[
+    float | None, typer.Option(help="Messages/s to take as the capacity instead of measuring it.")
+]
+_Report = Annotated[bool, typer.Option("--report", help="Print the comparison as it was written.")]
+_Recompute = Annotated[
+    bool, typer.Option("--recompute", help="Simulate and compare again; needs no GPU.")
+]
+_Prepare = Annotated[bool, typer.Option("--prepare", help="Only make the workloads; needs no GPU.")]
+_OnlyMeasure = Annotated[bool, typer.Option("--only-measure", help="Measure and do not compare.")]
+_Page = Annotated[Path | None, typer.Option(metavar="FILE", help="Rewrite the figures of a page.")]
+_Fake = Annotated[
+    bool, typer.Option("--fake", help="Without a GPU: an engine as the profile says.")
+]
+_Fresh = Annotated[bool, typer.Option("--fresh", help="Forget earlier runs first.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr.")]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 
 
 def fidelity(
     profile: Annotated[str, typer.Option(help="Profile: its id or file.")] = (
         "h100-80gb-kaiju-13b-tp1"
     ),
-    workload: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Workload; several times (all).")
-    ] = None,
+    workload: _Workload = None,
     repeats: Annotated[int, typer.Option(help="Runs of each workload.")] = 1,
-    seconds: Annotated[
-        str | None, typer.Option(help="How long arrivals come (60 s; 95 % of capacity: 180 s).")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the workloads.")] = 1,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for all files (default: in the checkout).")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of public traces (default: beside the checkout).")
-    ] = None,
-    capacity: Annotated[
-        float | None,
-        typer.Option(help="Messages/s to take as the capacity instead of measuring it."),
-    ] = None,
-    report: Annotated[
-        bool, typer.Option("--report", help="Print the comparison, no more.")
-    ] = False,
-    recompute: Annotated[
-        bool, typer.Option("--recompute", help="Simulate and compare again; needs no GPU.")
-    ] = False,
-    prepare: Annotated[
-        bool, typer.Option("--prepare", help="Only make the workloads; needs no GPU.")
-    ] = False,
-    only_measure: Annotated[
-        bool, typer.Option("--only-measure", help="Measure and do not compare.")
-    ] = False,
+    seconds: _Seconds = None,
+    seed: _Seed = 1,
+    out: _Out = None,
+    data: _Data = None,
+    capacity: _Capacity = None,
+    report: _Report = False,
+    recompute: _Recompute = False,
+    prepare: _Prepare = False,
+    only_measure: _OnlyMeasure = False,
+    page: _Page = None,
     form: Annotated[Format, typer.Option("--format", help="How --report prints.")] = "text",
-    fake: Annotated[
-        bool, typer.Option("--fake", help="Without a GPU: an engine as the profile says.")
-    ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier runs first.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    fake: _Fake = False,
+    fresh: _Fresh = False,
+    quiet: _Quiet = False,
+    debug: _Debug = False,
 ) -> None:
     """Serve workloads on the engine, simulate them with a profile, and report the error."""
     from calibrate.fidelity import command
@@ -67,7 +74,9 @@ def fidelity(
         _positive(capacity), fresh, only_measure,
     )  # fmt: skip
     talk = Talk(quiet=quiet)
-    if report:
+    if page is not None:
+        _print({"wrote": command.fill_page(options, page)})
+    elif report:
         _show(command.read(options), form)
     elif recompute:
         _print(command.recompute(options, talk))

@@ -57,6 +57,20 @@ def test_it_measures_compares_and_reports(
     names = {"workload", "load", "metric", "statistic", "measured", "simulated", "rel_error"}
     assert all(names | {"repeat_spread"} <= set(row) for row in rows)
 
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Page\n<!-- fidelity figures: begin -->\n<!-- fidelity figures: end -->\nEnd\n"
+    )
+    assert main(["fidelity", "--page", str(page), *out]) == 0
+    filled = page.read_text()
+    assert "| poisson-70 | 70 % | +0.0 % |" in filled
+    assert f"({PROFILE}/img/poisson-70.svg)" in filled
+    assert filled.startswith("# Page\n")
+    assert filled.endswith("-->\nEnd\n")
+    page.write_text("none")
+    assert main(["fidelity", "--page", str(page), *out]) == 2
+    capsys.readouterr()
+
     written = (tmp_path / PROFILE / "fidelity.json").read_bytes()
     assert main(["fidelity", "--recompute", "-q", *out]) == 0
     assert (tmp_path / PROFILE / "fidelity.json").read_bytes() == written

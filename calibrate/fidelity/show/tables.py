@@ -25,13 +25,51 @@ def tables_of(found: Document) -> Iterator[Table]:
 
 def text(found: Document) -> str:
     """For people."""
-    return f"{head(found)}\n" + "".join(map(plain, tables_of(found))) + worst_line(found)
+    parts = [*tables_of(found), glance(found["rows"])]
+    return f"{head(found)}\n" + "".join(map(plain, parts)) + worst_line(found)
 
 
 def markdown_all(found: Document) -> str:
     """For a page."""
-    parts = (f"#### {table.title}\n\n{markdown(table)}" for table in tables_of(found))
-    return f"{head(found)}\n" + "".join(parts) + worst_line(found)
+    return f"{head(found)}\n" + "".join(map(markdown_of, tables_of(found))) + worst_line(found)
+
+
+def markdown_of(table: Table) -> str:
+    """A table under its title."""
+    return f"#### {table.title}\n\n{markdown(table)}"
+
+
+def glance(rows: Sequence[Row]) -> Table:
+    """The errors of the figures that count, a line for each workload, each with the repeats' spread
+    behind it."""
+    wanted = [(m, q) for m in ("ttft", "tpot") for q in ("p50", "p90", "p99")]
+    wanted.append(("throughput", "mean"))
+    heads = ["workload", "load", *(f"{m.upper()} {q}" for m, q in wanted[:-1]), "throughput"]
+    known = {(row["workload"], row["metric"], row["statistic"]): row for row in rows}
+    names = dict.fromkeys(row["workload"] for row in rows if row["metric"] == "ttft")
+    loads = {row["workload"]: row["load"] for row in rows}
+    lines = [
+        [name, percent(loads[name], ".0f"), *(_short(known.get((name, *key))) for key in wanted)]
+        for name in names
+    ]
+    capacity = [_short(row) for row in rows if row["metric"] in RATES[1:]]
+    note = "Error (spread of repeated runs); bold: more than it may be."
+    if capacity:
+        note += f" Capacity: {capacity[0]} in messages/s, {capacity[-1]} in tokens/s."
+    return Table("Errors at a glance", heads, lines, 1, note)
+
+
+def _short(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    error = percent(row["rel_error"], "+.1f")
+    shown = f"**{error}**" if row["ok"] is False else error
+    return shown if row["repeat_spread"] is None else f"{shown} ({percent(row['repeat_spread'])})"
+
+
+def short_causes(rows: Sequence[Row]) -> Table:
+    """The causes of the errors of means."""
+    return _causes([row for row in rows if row["statistic"] == "mean"])
 
 
 def head(found: Document) -> str:
