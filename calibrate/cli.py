@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from calibrate.serving.command import serve
 from calibrate.fidelity.verb import fidelity
+from calibrate.serving.command import serve
 from kaiju_sim import units
 from kaiju_sim.errors import UserError
 

@@ -13,6 +13,4 @@ def curves_for(profile: Profile, limits: Limits) -> Curves:
 
 def without_engine(profile: Profile) -> Profile:
     """The profile without the engine's own host time between two steps, where it states one."""
-    if "engine_host" not in type(profile).model_fields:
-        return profile
     return profile.model_copy(update={"engine_host": None})

@@ -188,7 +188,7 @@ def fake_bench(profile: Profile) -> FakeBench:
     kv = profile.kv_blocks
     if kv is None:
         raise UserError(f"profile {profile.id} does not say what pools its engine had")
-    return FakeBench(kv.global_blocks, max(1, kv.local_windows - 40))
+    return FakeBench(kv.global_blocks, max(1, kv.local_windows - 40), profile=profile)
 
 
 def said(task: Task, found: Any) -> str:

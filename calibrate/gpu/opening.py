@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from kaiju_sim.errors import UserError
 
 if TYPE_CHECKING:
-    from calibrate.engine.opened import Opened, Wanted
     from calibrate.bench import Bench
+    from calibrate.engine.opened import Opened, Wanted
     from calibrate.measure.seam import Request, Rig
     from kernels.model.config import ModelConfig
 

@@ -57,7 +57,7 @@ def setting(
     is_trace: bool = False,
 ) -> tuple[FakeBench, Setting, Curves]:  # fmt: skip
     """A bench, what it makes of the published rules, and the profile's curves."""
-    bench = FakeBench(blocks, windows)
+    bench = FakeBench(blocks, windows, profile=profile())
     limits = limits_of("kaiju-13b", workload.pieces, one_pool=one_pool, is_trace=is_trace)
     found = bench.fit(limits, 32_768)
     return bench, found, curves_for(profile(), found.limits)
@@ -65,7 +65,7 @@ def setting(
 
 def distorted(distortion: Distortion) -> Open:
     """An engine that differs from the profile in a known way."""
-    return lambda: FakeBench(BLOCKS, WINDOWS, distortion)
+    return lambda: FakeBench(BLOCKS, WINDOWS, distortion, profile=profile())
 
 
 def options(out: Path, *names: str, repeats: int = 1, seconds: float = 3.0) -> command.Options:

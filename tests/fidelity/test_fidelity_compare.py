@@ -1,12 +1,23 @@
 """What differs is found, and named: distortions of a known size, one after the other."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fidelity_small import BLOCKS, WINDOWS, chat, crowd, distorted, options, quiet, setting
+from fidelity_small import (
+    BLOCKS,
+    WINDOWS,
+    chat,
+    crowd,
+    distorted,
+    options,
+    profile,
+    quiet,
+    setting,
+)
 
 from calibrate.fidelity import command
 from calibrate.fidelity.compare.causes import shifted
@@ -20,6 +31,8 @@ from calibrate.fidelity.serve.fake import Distortion, FakeBench
 from calibrate.fidelity.serve.recorder import COLUMNS
 from calibrate.fidelity.simulate import simulate
 from calibrate.fidelity.workload import Workload
+from kaiju_sim.steptime.part import EngineHost
+from kaiju_sim.steptime.profile import Profile, profile_json
 
 pytestmark = pytest.mark.usefixtures("few_dialogues")
 ALL = ("decode", "mixed", "prefill")
@@ -41,7 +54,8 @@ def test_a_perfect_engine_has_no_error_at_all(tmp_path: Path) -> None:
     assert len(found["rows"]) == 21
     assert {row["rel_error"] for row in found["rows"]} == {0.0}
     assert all(row["mean_abs"] == 0 for row in found["paired"])
-    assert all(row["bias"] == row["host_s"] == 0 for row in found["steps"])
+    assert all(row["bias"] == 0 for row in found["steps"])
+    assert all(row["host_s"] == row["predicted_host_s"] for row in found["steps"])
     assert all(row["rest"] == row["step_time"] == 0 for row in found["causes"])
     assert found["verdict"] == {"judged": 7, "kept": 7, "missed": [], "capacity_errors": []}
 
@@ -61,14 +75,48 @@ def test_longer_steps_are_found_and_named(tmp_path: Path) -> None:
 
 
 def test_the_engines_own_time_is_found_and_named(tmp_path: Path) -> None:
-    found = compared(tmp_path, Distortion({}, dict.fromkeys(ALL, 300_000.0)))
+    found = compared(tmp_path, Distortion({}, {}, dict.fromkeys(ALL, 300_000.0)))
     for row in found["steps"]:
         assert row["bias"] == 0
-        assert row["host_s"] == pytest.approx(300e-6)
+        assert row["host_s"] == pytest.approx(row["predicted_host_s"] + 300e-6)
     tpot = row_of(found["causes"], metric="tpot", statistic="p50")
     assert tpot["engine_host"] == pytest.approx(tpot["rel_error"])
     assert tpot["rel_error"] < -0.015
-    assert all(abs(row["rest"]) < 1e-9 for row in found["causes"])
+    assert all(abs(row["rest"]) < 0.01 for row in found["causes"])
+
+
+def with_engine(folder: Path, **times: float) -> tuple[Path, Profile]:
+    """The profile, as if it had this host time of the engine."""
+    host = EngineHost(**times, n=100, median_abs_rel_error=0.0, p95_abs_rel_error=0.0)
+    made = profile().model_copy(update={"engine_host": host})
+    file = folder / "with-engine.json"
+    file.write_text(profile_json(made))
+    return file, made
+
+
+def test_the_engines_own_time_that_a_profile_has_is_simulated(tmp_path: Path) -> None:
+    """An engine as such a profile says has no error; one whose own work takes half as long is told
+    from one whose steps are shorter."""
+    file, made = with_engine(tmp_path, step_s=3e-4, seq_s=4e-6, prefill_s=1e-4)
+    half = Distortion({}, dict.fromkeys(ALL, 0.5))
+    for name, distortion in (("same", Distortion()), ("half", half)):
+        asked = replace(options(tmp_path / name, "poisson-70"), profile=str(file))
+        bench = FakeBench(BLOCKS, WINDOWS, distortion, profile=made)
+        command.run(asked, quiet(), lambda line: None, partial(as_it_is, bench))
+        found = command.read(asked)
+        assert all(row["predicted_host_s"] > 3e-4 for row in found["steps"])
+        assert all(row["bias"] == 0 for row in found["steps"])
+        tpot = row_of(found["causes"], metric="tpot", statistic="mean")
+        if name == "same":
+            assert {row["rel_error"] for row in found["rows"]} == {0.0}
+            assert all(row["rest"] == row["engine_host"] == 0 for row in found["causes"])
+        else:
+            assert tpot["rel_error"] > 0.01
+            assert tpot["engine_host"] == pytest.approx(tpot["rel_error"], rel=0.02)
+
+
+def as_it_is(bench: FakeBench) -> FakeBench:
+    return bench
 
 
 def test_the_generators_lateness_is_found_and_named() -> None:
@@ -85,7 +133,7 @@ def test_the_generators_lateness_is_found_and_named() -> None:
 
 
 def test_parts_of_an_error_add_up(tmp_path: Path) -> None:
-    mixture = Distortion({"decode": 0.98, "mixed": 1.03}, {"decode": 1e5, "mixed": 2e5})
+    mixture = Distortion({"decode": 0.98, "mixed": 1.03}, {}, {"decode": 1e5, "mixed": 2e5})
     found = compared(tmp_path, mixture, "poisson-85")
     parts = ("arrival_jitter", "step_time", "engine_host", "rest")
     for row in found["causes"]:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from fidelity_small import chat, crowd, setting
+from fidelity_small import chat, crowd, profile, setting
 
 from calibrate.bench import Setting, setting_of
 from calibrate.fidelity.compare.figures import figures
+from calibrate.fidelity.curves import curves_for, without_engine
 from calibrate.fidelity.outcome import DONE, Outcome
 from calibrate.fidelity.serve.drive import drive
 from calibrate.fidelity.serve.recorder import column, predicted
@@ -32,8 +33,8 @@ def test_dialogues_come_out_the_same_to_the_nanosecond() -> None:
     assert figures(run.outcome, workload) == figures(simulated, workload)
     hits = run.outcome.cached.sum() / sum(m.prompt for m in workload.messages)
     assert 0.85 < hits < 0.99  # the warm prompts are there
-    took = column(run.steps, "end") - column(run.steps, "begin")
-    assert (took == predicted(curves, run.steps)).all()
+    device = curves_for(without_engine(profile()), fit.limits)
+    assert (column(run.steps, "device") == predicted(device, run.steps)).all()
 
 
 @pytest.mark.parametrize(

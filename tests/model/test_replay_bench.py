@@ -2,20 +2,16 @@
 
 from typing import Any
 
-import numpy as np
 from model_bench import make_bench, two_layers
 from serving_limits import constant_curves, limits_with
 
-from calibrate.design.buckets import bucket_of
 from calibrate.engine.memory.pages import Piece
 from calibrate.fidelity.outcome import DONE
 from calibrate.fidelity.serve.drive import drive
 from calibrate.fidelity.serve.recorder import column
 from calibrate.fidelity.workload import Message, Workload
-from calibrate.gpu.serve.replay import ModelBench, one_pool, shapes_of
+from calibrate.gpu.serve.replay import ModelBench, one_pool
 from kernels.model.steps.cache import page_bytes
-from kernels.model.steps.runner import shape_of
-from kernels.model.steps.step import Chunk, DecodeRows, Step
 
 CONFIG = two_layers(128)
 
@@ -31,24 +27,6 @@ class NoCard:
 def replay_bench() -> ModelBench:
     bench = make_bench(CONFIG, rows=64, kv_bytes=6_000_000)
     return ModelBench(bench.model, bench.runner, NoCard())
-
-
-def test_every_shape_that_an_engine_comes_to_is_captured_before() -> None:
-    """All pairs of decodes and prompt rows within the budget have the shape of one in the list."""
-    limits = limits_with(token_budget=700, max_seqs=150)
-
-    def shape(decodes: int, new: int) -> tuple[int, int, bool]:
-        none, tables = np.zeros(decodes, np.int32), np.zeros((decodes, 1), np.int32)
-        chunk = Chunk(np.zeros(new, np.int32), 0, tables, tables)
-        found = shape_of(Step(DecodeRows(none, none, tables, tables), [chunk] if new else []))
-        return found.rows, found.decodes, found.chunks > 0
-
-    known = {shape(len(s.decodes), sum(c.new for c in s.chunks)) for s in shapes_of(limits, 4096)}
-    for decodes in range(151):
-        for new in (0, 1, 2, 15, 16, 47, 48, 63, 64, 100, 127, 200, 255, 300, 400, 549, 550):
-            if 0 < decodes + new <= 700:
-                assert shape(decodes, new) in known, (decodes, new)
-    assert max(rows for rows, _, _ in known) == bucket_of(700)
 
 
 def test_one_pool_takes_the_memory_of_two() -> None:

@@ -12,11 +12,12 @@ from typing import Any
 from calibrate.bench import Setting
 from calibrate.fidelity.compare.figures import Figures, figures
 from calibrate.fidelity.compare.steps import measured_host, measured_steps
+from calibrate.fidelity.curves import curves_for
 from calibrate.fidelity.outcome import Ints
 from calibrate.fidelity.serve.drive import drive
 from calibrate.fidelity.serve.fake import Distortion, FakeBench
 from calibrate.fidelity.workload import Workload
-from kaiju_sim.steptime.curves import Curves
+from kaiju_sim.steptime.profile import Profile
 
 CAUSES = ("arrival_jitter", "step_time", "engine_host", "rest")
 EXPLAINED = ("ttft", "tpot", "itl", "e2e", "throughput", "capacity_messages_per_s",
@@ -24,7 +25,7 @@ EXPLAINED = ("ttft", "tpot", "itl", "e2e", "throughput", "capacity_messages_per_
 
 
 def stages(
-    setting: Setting, device: Curves, workload: Workload, handed_in: Ints,
+    setting: Setting, profile: Profile, workload: Workload, handed_in: Ints,
     known: Sequence[Figures], steps: Sequence[Mapping[str, Any]],
 ) -> list[Figures]:  # fmt: skip
     """Figures as simulated, then with one cause more taken from the measurement each time, and as
@@ -35,18 +36,19 @@ def stages(
     return [
         nominal,
         jittered,
-        _again(setting, device, moved, workload, measured_steps(steps)),
-        _again(setting, device, moved, workload, measured_host(steps)),
+        _again(setting, profile, moved, workload, measured_steps(steps)),
+        _again(setting, profile, moved, workload, measured_host(steps)),
         measured,
     ]
 
 
 def _again(
-    setting: Setting, device: Curves, moved: Workload, workload: Workload, changed: Distortion
+    setting: Setting, profile: Profile, moved: Workload, workload: Workload, changed: Distortion
 ) -> Figures:
     """On the engine itself, under a fake clock: it decides as the simulator does."""
-    bench = FakeBench(setting.blocks, setting.limits.windows, changed)
-    return figures(drive(bench, setting, device, moved).outcome, workload)
+    bench = FakeBench(setting.blocks, setting.limits.windows, changed, profile=profile)
+    curves = curves_for(profile, setting.limits)
+    return figures(drive(bench, setting, curves, moved).outcome, workload)
 
 
 def shifted(workload: Workload, arrivals_ns: Ints) -> Workload:

@@ -65,9 +65,8 @@ def _parts(profile: Profile, one: Compared) -> dict[str, list[Any]]:
     first = one.runs[0].outcome
     handed_in = np.where(first.arrival < 0, workload.arrivals_ns, first.arrival)
     jittered = figures(simulate(setting, full, workload, handed_in), workload)
-    staged = stages(
-        setting, device, workload, handed_in, [nominal[0], jittered, measured[0]], steps
-    )
+    known = [nominal[0], jittered, measured[0]]
+    staged = stages(setting, profile, workload, handed_in, known, steps)
     return {
         "workloads": [_about(one)], "rows": rows_of(workload.recipe, measured, nominal),
         "paired": paired(workload, one.pairs), "steps": steps,

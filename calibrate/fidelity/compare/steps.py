@@ -84,13 +84,13 @@ def _row(workload: str, kind: str, times: StepTimes, mine: NDArray[np.bool_]) ->
 def measured_steps(rows: Sequence[Mapping[str, Any]]) -> Distortion:
     """An engine whose steps are as long as they were, on average of their kind; its own work takes
     as long as the profile says."""
-    return Distortion(
-        {row["kind"]: 1 / (1 + row["bias"]) for row in rows},
-        {row["kind"]: row["predicted_host_s"] * 1e9 for row in rows},
-    )
+    return Distortion({row["kind"]: 1 / (1 + row["bias"]) for row in rows})
 
 
 def measured_host(rows: Sequence[Mapping[str, Any]]) -> Distortion:
-    """The same, with its own work as long as it was."""
-    host = {row["kind"]: row["host_s"] * 1e9 for row in rows}
-    return Distortion(measured_steps(rows).step, host)
+    """The same, with its own work as long as it was on average: by a factor on what the profile
+    says, or, where that says none, the same for each step."""
+    known = {row["kind"]: row["predicted_host_s"] for row in rows}
+    factors = {row["kind"]: row["host_s"] / s for row in rows if (s := known[row["kind"]]) > 0}
+    more = {row["kind"]: row["host_s"] * 1e9 for row in rows if not known[row["kind"]] > 0}
+    return Distortion(measured_steps(rows).step, factors, more)

@@ -6,7 +6,7 @@ engine's own work, or the wall clock, then the executor sleeps.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,11 @@ from calibrate.engine.clock import Clock, FakeClock, WallClock
 from calibrate.engine.engine import Engine
 from calibrate.engine.executor import Executor, FakeExecutor, StepPlan, predicted_ns
 from calibrate.engine.memory.rings import reserve_pages
+from calibrate.fidelity.curves import curves_for, without_engine
 from calibrate.measure.seam import Card
 from kaiju_sim.engine.limits import Limits
 from kaiju_sim.steptime.curves import Curves
+from kaiju_sim.steptime.profile import Profile
 
 DECODE, MIXED, PREFILL = "decode", "mixed", "prefill"
 
@@ -33,8 +35,10 @@ class Distortion:
 
     step: Mapping[str, float] = field(default_factory=dict)
     """Factor on a step's time, by kind."""
+    host: Mapping[str, float] = field(default_factory=dict)
+    """Factor on the engine's own time beside a step, as the profile has it, by kind."""
     host_ns: Mapping[str, float] = field(default_factory=dict)
-    """Time before a step in which the engine is at its own work, by kind."""
+    """More of its own time, by kind."""
 
 
 class Distorted:
@@ -59,14 +63,20 @@ class Distorted:
 class Delayed:
     """The engine's own work before each step, on a fake clock."""
 
-    def __init__(self, inner: Executor, clock: FakeClock, distortion: Distortion) -> None:
+    def __init__(
+        self, inner: Executor, clock: FakeClock, curves: Sequence[Curves], distortion: Distortion
+    ) -> None:
+        """`curves`: with the engine's own time, and without."""
         self._inner: Any = inner
-        self._clock, self._host = clock, distortion.host_ns
+        self._clock, self._changed = clock, distortion
+        self._full, self._device = curves
 
     def run(self, plan: StepPlan) -> Any:
         """The inner one's tokens."""
         kind = kind_of(plan.batch.decodes, plan.batch.rows)
-        self._clock.advance(round(self._host.get(kind, 0.0)))
+        own = predicted_ns(self._full, plan) - predicted_ns(self._device, plan)
+        more = self._changed.host_ns.get(kind, 0.0)
+        self._clock.advance(round(own * self._changed.host.get(kind, 1.0) + more))
         return self._inner.run(plan)
 
     def copy(self, copies: Any) -> None:
@@ -114,6 +124,8 @@ class FakeBench:
     distortion: Distortion = field(default_factory=Distortion)
     is_timed: bool = False
     """Under the wall clock: steps sleep, as the curves say."""
+    profile: Profile | None = None
+    """Says what of a step is the engine's own time; without it none is."""
     card: Card = field(default_factory=FakeCard)
     vocab: int = 1000
 
@@ -130,9 +142,16 @@ class FakeBench:
             executor = wrap(Sleeping(clock, curves), clock)
         else:
             clock = fake = FakeClock()
-            distorted = wrap(Distorted(fake, curves, self.distortion), fake)
-            executor = Delayed(distorted, fake, self.distortion)
+            device = self._device(curves, setting.limits)
+            distorted = wrap(Distorted(fake, device, self.distortion), fake)
+            executor = Delayed(distorted, fake, (curves, device), self.distortion)
         return Served(Engine(setting.limits, curves, setting.sizes(inside), executor, clock), clock)
+
+    def _device(self, curves: Curves, limits: Limits) -> Curves:
+        """Without the engine's own time."""
+        if self.profile is None:
+            return curves
+        return curves_for(without_engine(self.profile), limits)
 
     def versions(self) -> dict[str, Any]:
         """None."""

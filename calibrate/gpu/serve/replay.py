@@ -2,31 +2,27 @@
 steps captured before the first message."""
 
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from calibrate.bench import Served, Setting, Wrap
-from calibrate.design.buckets import row_buckets
 from calibrate.engine.clock import WallClock
 from calibrate.engine.engine import Engine
 from calibrate.gpu.card import GpuCard
 from calibrate.gpu.engine import load_engine
 from calibrate.gpu.serve.executor import ModelExecutor, sizes_of
+from calibrate.gpu.serve.live import most_rows, shapes_to_capture
 from calibrate.gpu.serve.opening import fitted
 from calibrate.gpu.tables import TableMaker
 from calibrate.measure.seam import Card
-from calibrate.shapes import Chunk, StepShape
+from calibrate.shapes import StepShape
 from kaiju_sim.engine.limits import Limits
 from kaiju_sim.steptime.curves import Curves
 from kernels.model.config import ModelConfig
 from kernels.model.model import KaijuModel
 from kernels.model.steps.cache import CachePlan, KVCache, page_bytes, window_pages
-from kernels.model.steps.runner import DECODE_SHAPES, Runner
-
-SHORT = 300
-"""Tokens of the sequences in a step that is only captured."""
+from kernels.model.steps.runner import Runner
 
 
 class ModelBench:
@@ -57,7 +53,7 @@ class ModelBench:
         fit = fitted(limits, config, plan)
         sizes = sizes_of(config, plan, fit, 1)
         assert context <= sizes.context, "the kernels take sequences of that length"
-        for shape in shapes_of(fit, self._rows):
+        for shape in shapes_to_capture(most_rows(fit), fit.max_seqs):
             if shape not in self._captured:
                 self.runner.run(TableMaker(config, plan).step(shape, 0))
                 self._captured.add(shape)
@@ -98,22 +94,6 @@ def one_pool(config: ModelConfig, plan: CachePlan) -> CachePlan:
     whole, local = page_bytes(config, is_global=True), page_bytes(config, is_global=False)
     pages = (plan.global_pages * whole + plan.local_pages * local) // (whole + local)
     return CachePlan(pages, 0, window_pages(config), pages if config.window else 0)
-
-
-def shapes_of(limits: Limits, most_rows: int) -> Iterator[StepShape]:
-    """A step of each shape that an engine with these limits can come to: by padded rows, by room
-    for decodes, with and without chunks."""
-    most = min(most_rows, max(limits.token_budget, limits.max_seqs))
-    decodes = [0, 1, *(size + 1 for size in DECODE_SHAPES)]
-    for rows in row_buckets(most):
-        if rows <= limits.max_seqs:
-            yield StepShape((SHORT,) * rows)
-        for count in decodes:
-            new = min(rows, most) - count
-            if new > 0 and count <= limits.max_seqs:
-                yield StepShape((SHORT,) * count, (Chunk(new, 0),))
-    if limits.max_seqs <= most:
-        yield StepShape((SHORT,) * limits.max_seqs)
 
 
 def make_bench(config: ModelConfig) -> ModelBench:
