@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from calibrate.fidelity.verb import fidelity
 from calibrate.serving.command import serve
 from kaiju_sim import units
 from kaiju_sim.errors import UserError
@@ -66,6 +67,7 @@ def make_app() -> typer.Typer:
     app.command()(jobs)
     app.command()(report)
     app.command()(serve)
+    app.command()(fidelity)
     return app
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from kaiju_sim.errors import UserError
 
 if TYPE_CHECKING:
+    from calibrate.bench import Bench
     from calibrate.engine.opened import Opened, Wanted
     from calibrate.measure.seam import Request, Rig
+    from kernels.model.config import ModelConfig
 
 
 def open_rig(request: "Request") -> "Rig":
@@ -47,3 +49,21 @@ def open_served(wanted: "Wanted", say: Callable[[str], None]) -> "Opened":
     say(f"opening {name}: weights, kernels, graphs")
     opened: Opened = import_module("calibrate.gpu.serve.live").open_served(wanted)
     return opened
+
+
+def open_bench(
+    config: "ModelConfig", tensor_parallel: int, accept: Callable[[str], object]
+) -> "Bench":
+    """A model on this machine's GPU, to serve workloads on; UserError where there is no torch or no
+    GPU. `accept` is told the card's name before anything is built, and raises if it is another."""
+    if find_spec("torch") is None:
+        raise UserError("serving needs torch: pip install -e '.[calibrate]' (--fake tries it)")
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("serving needs a CUDA device, this machine has none (--fake tries it)")
+    if tensor_parallel != 1:
+        raise UserError(f"the engine serves on one GPU, the profile is of {tensor_parallel}")
+    accept(torch.cuda.get_device_name(0))
+    bench: Bench = import_module("calibrate.gpu.serve.replay").make_bench(config)
+    return bench

@@ -1,0 +1,1 @@
+"""Measured against simulated: statistics, messages, steps, causes, the verdict."""

@@ -1,0 +1,1 @@
+"""Where workloads come from: the simulator's own dialogues, and public traces."""
