@@ -38,6 +38,8 @@ MOVE = 32
 HOME = 33
 TIER = 40
 REPLICATION = 60
+INCIDENT = 70
+MTTR = 71
 
 
 def mix(x: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from kaiju_sim import rng, sketch
-from kaiju_sim.engine import intake, layout, limits, loop, patience, record, sequences
+from kaiju_sim.engine import crash, intake, layout, limits, loop, patience, record, sequences
 from kaiju_sim.engine.jit import compiled
 from kaiju_sim.engine.policy import batching, pacing, queues, routing, withdraw
 from kaiju_sim.engine.policy.kv import host, index, memory, prefix, warmth, windows
@@ -27,6 +27,7 @@ OUTLINED = frozenset(
         "compose_row",
         "choose",
         "copy_out",
+        "crash",
         "demote",
         "drop",
         "drop_node",
@@ -82,6 +83,7 @@ def modules() -> tuple[ModuleType, ...]:
         record,
         sequences,
         intake,
+        crash,
         loop,
         prompts,
         log,

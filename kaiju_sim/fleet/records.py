@@ -36,7 +36,8 @@ LOG = np.dtype(
     ],
     align=True,
 )
-# `routed`: of the sessions due in the epoch in hand; totals of the cell.
+# Totals of the cell; `log` and `spare`: how many there are in hand; `crashes`: replicas that die at
+# this instant.
 DESK = np.dtype(
     [
         ("log", "i8"),
@@ -44,6 +45,7 @@ DESK = np.dtype(
         ("failed", "i8"),
         ("messages", "i8"),
         ("shadows", "i8"),
+        ("crashes", "i8"),
     ],
     align=True,
 )
