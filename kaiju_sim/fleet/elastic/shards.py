@@ -122,17 +122,16 @@ class Shards:
             if self.states[shard] == COMING:
                 self._release(shard, "cancelled")
             elif self.states[shard] in (WARMING, SERVING):
-                if self.of(SERVING) == [shard]:
+                if self.lasting() == [shard]:
                     self._tell(shard, "not drained: no other shard serves")
                 else:
                     self._drain(shard)
             else:
                 self._tell(shard, f"not drained: it is {self.states[shard]}")
 
-    def alive(self) -> list[int]:
-        """Shards that serve and compute."""
-        ends = self.control.cell.world.engine.replicas["end"]
-        return [s for s in self.of(SERVING) if not (ends[self._of(s)] == DEAD).any()]
+    def lasting(self) -> list[int]:
+        """Shards that serve and have not to be replaced."""
+        return [shard for shard in self.of(SERVING) if shard not in self.condemned]
 
     def silent(self) -> int:
         """Replicas that ought to serve and answer no health check."""

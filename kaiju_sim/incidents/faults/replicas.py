@@ -15,8 +15,8 @@ class LostReplicas(Fault[ReplicaLoss]):
     def strike(self) -> Story:
         """They die now; a little later the router knows."""
         shards = self.control.shards
-        alive = shards.alive()
-        self.lost = tuple(alive[: min(self._count(), len(alive) - 1)])
+        alive = shards.lasting()
+        self.lost = tuple(alive[: max(0, min(self._count(), len(alive) - 1))])
         shards.crash(list(self.lost), for_good=True)
         replicas = len(self.lost) * shards.size
         self.tell(f"{replicas} of {len(alive) * shards.size} replicas die")
