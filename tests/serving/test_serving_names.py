@@ -93,7 +93,7 @@ def test_one_name_one_text() -> None:
 def test_prompts_named_by_their_tokens_are_answered_right() -> None:
     """Random dialogues, named from tokens as they come: hits, and no page is mistaken."""
     limits = limits_with()
-    crowd = Crowd(5, limits.shift, limits.window, dialogues=20, span_ns=6000 * MS)
+    crowd = Crowd(5, limits, dialogues=20, span_ns=6000 * MS)
     namer, messages, under_way = Namer(BLOCK, STRIDE), [], []
     for message in crowd.messages:
         for other in [o for o in under_way if o[0] < message.at - 2000 * MS]:
@@ -103,7 +103,7 @@ def test_prompts_named_by_their_tokens_are_answered_right() -> None:
         whole = np.concatenate([message.request.tokens, np.array(message.answer[:-1], np.int32)])
         under_way.append((message.at, named, whole))
         request = Request(message.request.tokens, message.request.most, named.path)
-        messages.append(Message(message.at, request, message.answer))
+        messages.append(Message(message.at, request, message.answer, message.order))
     served = serve(limits, constant_curves(), 150, messages)
     for answer, message in zip(served.answers, messages, strict=True):
         assert answer.state is State.DONE
