@@ -38,6 +38,19 @@ def test_an_answer_that_was_said_before_has_the_names_of_the_first() -> None:
     assert namer.name(ints(*range(17))).path == (Piece(1, 4),)
 
 
+def test_nobody_goes_on_where_the_cache_has_what_the_names_do_not_know() -> None:
+    """An answer that said what another one has said, or was cancelled: its blocks are in the cache
+    by a name that another text must not get."""
+    for alike in (True, False):
+        namer, prompt = Namer(BLOCK, STRIDE), [*range(9)]
+        one, two = namer.name(ints(*prompt)), namer.name(ints(*prompt))
+        if alike:
+            namer.learn(two, ints(*prompt, *[50] * 8))
+        namer.learn(one, ints(*prompt, *[50] * (8 if alike else 1)), whole=alike)
+        other = namer.name(ints(*prompt, *[60] * 8))
+        assert other.path == (Piece(1, 2), Piece(3, 2))
+
+
 def test_a_path_that_parts_too_often_ends_in_a_stream_of_its_own() -> None:
     namer = Namer(1, 3)
     for length in range(2, 7):
