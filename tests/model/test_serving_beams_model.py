@@ -3,6 +3,7 @@ search, `kernels.model.guided`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from serving_limits import constant_curves, limits_with
 from calibrate.engine.beams import Choice, child_seed
 from calibrate.engine.clock import FakeClock
 from calibrate.engine.executor import ChunkRows, Decodes, Draw
+from calibrate.engine.memory.free import Copy, Pool
 from calibrate.engine.requests import Request
-from calibrate.gpu.serve.executor import draws_of, pieces
+from calibrate.gpu.serve.executor import copy_pages, draws_of, pieces
 from calibrate.gpu.serve.opening import Guide, open_engine
 from calibrate.gpu.serve.scoring import GuidedScorer
-from kernels.model.config import tiny
+from kernels.model.config import ModelConfig, tiny
 from kernels.model.guided import paged
 from kernels.model.guided.beam import Decoded, Reply, SearchOptions, guided_search
 from kernels.model.guided.classifier import HeadNames, numbered_heads, random_classifier
@@ -38,11 +40,11 @@ COUNT, CHUNK, MOST, HOT = 2, 3, 5, 30.0
 PROMPTS = [np.random.default_rng(n).integers(0, CONFIG.vocab, n).astype(np.int32) for n in (9, 126)]
 
 
-def runner_of() -> Runner:
-    model = KaijuModel(CONFIG, random_state(CONFIG, seed=2))
-    plan = plan_cache(CONFIG, 8_000_000, context=512, rows=160, chunks=1)
-    classifier = random_classifier(HEADS, CONFIG.hidden, device=model.device)
-    return Runner(model, KVCache(CONFIG, plan), 160, Head(model, classifier.metrics))
+def runner_of(config: ModelConfig = CONFIG, device: str = "cpu") -> Runner:
+    model = KaijuModel(config, random_state(config, 2, device))
+    plan = plan_cache(config, 60_000_000, context=512, rows=160, chunks=1)
+    classifier = random_classifier(HEADS, config.hidden, device=model.device)
+    return Runner(model, KVCache(config, plan, device), 160, Head(model, classifier.metrics))
 
 
 class Renumbered:
@@ -66,8 +68,8 @@ class Noting(PagedGenerator):
         return decoded
 
 
-def by_search(prompt: np.ndarray, seed: int) -> tuple[Reply, list[np.ndarray]]:
-    runner = runner_of()
+def by_search(prompt: np.ndarray, seed: int, *model: Any) -> tuple[Reply, list[np.ndarray]]:
+    runner = runner_of(*model)
     store = SequenceStore(runner.cache)
     generator = Noting(Renumbered(runner, len(prompt)), store, HEADS, temperature=HOT)
     options = SearchOptions(candidates=COUNT, chunk=CHUNK, max_tokens=MOST)
@@ -78,6 +80,15 @@ def by_search(prompt: np.ndarray, seed: int) -> tuple[Reply, list[np.ndarray]]:
 
 @pytest.mark.slow
 def test_the_engine_answers_as_the_models_own_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_by_search(monkeypatch, CONFIG, "cpu")
+
+
+@pytest.mark.gpu
+def test_so_it_does_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_by_search(monkeypatch, tiny(window=128), "cuda")
+
+
+def as_by_search(monkeypatch: pytest.MonkeyPatch, *model: Any) -> None:
     """Two messages side by side, one of which crosses into a second page. Prompts are computed in
     other pieces, so metrics differ by the rounding of int8 attention."""
     judged: dict[int, list[np.ndarray]] = {0: [], 1: []}
@@ -91,7 +102,7 @@ def test_the_engine_answers_as_the_models_own_search(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(GuidedScorer, "choose", noted)
     limits = limits_with(token_budget=160, max_seqs=4, candidates=COUNT, chunk=CHUNK)
     engine = open_engine(
-        runner_of(), limits, constant_curves(), FakeClock(), 4, guide=Guide(RULES, HEADS)
+        runner_of(*model), limits, constant_curves(), FakeClock(), 4, guide=Guide(RULES, HEADS)
     )
     answers = [
         engine.door.submit(Request(prompt, MOST, temperature=HOT, seed=5 + n))
@@ -102,7 +113,7 @@ def test_the_engine_answers_as_the_models_own_search(monkeypatch: pytest.MonkeyP
     engine.mirror.check()
     winners = []
     for n, (prompt, answer) in enumerate(zip(PROMPTS, answers, strict=True)):
-        reply, expected = by_search(prompt, 5 + n)
+        reply, expected = by_search(prompt, 5 + n, *model)
         assert answer.tokens == reply.tokens
         winners.append([choice.winner for choice in reply.choices])
         np.testing.assert_allclose(judged[n], expected, atol=0.03)
@@ -150,6 +161,20 @@ def test_a_step_is_cut_where_it_gives_more_tokens_than_there_is_room_for() -> No
     assert [len(piece) for piece in pieces([ends] * 9, 40)] == [4, 2, 2, 1]  # 64 samples, then 16
     assert [len(piece) for piece in pieces([goes_on] * 20, 40)] == [16, 4]
     assert [len(piece) for piece in pieces([], 40)] == [0]
+
+
+@pytest.mark.parametrize("one_pool", [False, True])
+def test_a_chunk_begins_on_copies_in_all_layers_that_its_pages_have(one_pool: bool) -> None:
+    """A global page is copied in the global layer, and in the local one if it is that one's too."""
+    cache = runner_of().cache
+    cache.fill_random(1)
+    before = [[part[:4].clone() for part in cache.of(layer)] for layer in (0, 1)]
+    copies = [Copy(0, 1, Pool.GLOBAL, Pool.GLOBAL), Copy(1, 2, Pool.GLOBAL, Pool.GLOBAL)]
+    copy_pages(cache, [*copies, Copy(0, 3)], one_pool=one_pool)
+    local = [0, 0, 0, 0] if one_pool else [0, 1, 2, 0]
+    for layer, pages in ((0, local), (1, [0, 0, 0, 3])):
+        for part, was in zip(cache.of(layer), before[layer], strict=True):
+            assert (part[:4] == was[pages]).all()
 
 
 def test_a_seed_keeps_all_its_bits() -> None:
