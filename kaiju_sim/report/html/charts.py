@@ -115,6 +115,24 @@ def heat_figure(title: str, heat: Heat, source: str) -> Figure:
     return {"data": [trace], "layout": layout}
 
 
+def factor_figure(title: str, factors: Mapping[str, float], source: str) -> Figure:
+    """A mark at each name's factor, on a logarithmic axis with a line at 1."""
+    sizes = np.array(list(factors.values()), dtype=np.float64)
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": list(factors),
+        "y": _numbers(sizes),
+        "marker": {"size": 10, "color": [PALETTE[int(size < 1)] for size in sizes]},
+        "hovertemplate": "claim %{x}: %{y:.3~g} times<extra></extra>",
+    }
+    layout = _layout(title, source, "claim", "times (log)")
+    layout["xaxis"] |= {"type": "category"}
+    layout["yaxis"] |= {"type": "log", "dtick": 1}
+    layout["shapes"] = [_mark(1.0)]
+    return {"data": [trace], "layout": layout}
+
+
 def _log_range(curves: Sequence[tuple[Floats, Floats]]) -> dict[str, Any]:
     """From the fastest 0.2 % of any curve to its end, so that a few early ones do not rule."""
     spans = [
