@@ -50,6 +50,11 @@ class Cell:
         path = scenario_folder() / f"{self.scenario}.yaml"
         return load_scenario(path, overrides=self.overrides, sets=self.sets)
 
+    def work(self) -> float:
+        """Messages that it is about, for the order of runs and the progress."""
+        scenario = self.load().scenario
+        return (scenario.traffic.messages_per_s or 1.0) * scenario.run.horizon
+
 
 @dataclass(frozen=True)
 class Task:
@@ -77,14 +82,14 @@ def figures_of(
     files = {cell: folder / f"{digest(cell, replications)}.json" for cell in dict.fromkeys(cells)}
     known = {cell: _read(path) for cell, path in files.items()}
     found = {cell: figures for cell, figures in known.items() if figures is not None}
-    missing = [cell for cell in files if cell not in found]
-    if progress is not None:
-        progress(len(found) / max(1, len(files)))
+    work = {cell: cell.work() for cell in files}
+    missing = sorted((cell for cell in files if cell not in found), key=lambda cell: -work[cell])
+    tell = progress or (lambda _: None)
+    tell(sum(work[cell] for cell in found) / sum(work.values()))
     for cell, figures in _simulated(missing, replications, workers):
         found[cell] = figures
         write_file(files[cell], json.dumps(figures, sort_keys=True).encode())
-        if progress is not None:
-            progress(len(found) / len(files))
+        tell(min(1.0, sum(work[done] for done in found) / sum(work.values())))
     return found
 
 

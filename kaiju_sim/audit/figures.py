@@ -72,27 +72,28 @@ def _crossing(loads: Sequence[float], tails: Sequence[float | None], limit: floa
     return None
 
 
-def load_gain(tight_s: float, loose_s: float) -> Measure:
-    """How much more load a GPU carries with the looser limit: how much cheaper a message is."""
+def load_ratio(first: int, limit_s: float, other_s: float) -> Measure:
+    """Load that a GPU carries in the cells after the first so many, over that in those.
+
+    Each group of cells is a fleet under rising loads, with its own limit on the p99 of TTFT. Where
+    fleets are as small as their limits allow, a message costs as much less.
+    """
 
     def measure(cells: Sequence[Figures]) -> Values:
-        tight, loose = largest_load(cells, tight_s), largest_load(cells, loose_s)
-        return [_ratio(b, a) for a, b in zip(tight, loose, strict=True)]
+        usual = largest_load(cells[:first], limit_s)
+        other = largest_load(cells[first:], other_s)
+        return [_ratio(b, a) for a, b in zip(usual, other, strict=True)]
 
     return measure
 
 
 def cost_ratio(first: int, limit_s: float) -> Measure:
-    """Cost of a message in the cells after the first so many, over that in those.
+    """Cost of a message in the cells after the first so many, over that in those: loads inverted.
 
-    Each fleet is as small as the limit allows, so costs are as the largest loads, inverted.
+    As `load_ratio`, with one limit.
     """
-
-    def measure(cells: Sequence[Figures]) -> Values:
-        usual, other = (largest_load(part, limit_s) for part in (cells[:first], cells[first:]))
-        return [_ratio(a, b) for a, b in zip(usual, other, strict=True)]
-
-    return measure
+    loads = load_ratio(first, limit_s, limit_s)
+    return lambda cells: [None if ratio is None else 1.0 / ratio for ratio in loads(cells)]
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:

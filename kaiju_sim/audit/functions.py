@@ -15,6 +15,7 @@ from kaiju_sim.catalog.models import Model, find_model, variant
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.steptime.build import build_step_time, described
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, prefill_ns, step_ns
+from kaiju_sim.steptime.memory import kv_plan
 
 
 def plain_model(
@@ -70,6 +71,12 @@ def undone_kv(name: str, context: float, kv_heads: float) -> float:
     return float(undone.kv_store_bytes(round(context)))
 
 
+def kv_room(model: str, gpu: str) -> float:
+    """Bytes for KV on one GPU, beside weights and activations (`steptime.memory.kv_plan`)."""
+    scenario = plain_scenario(model, gpu)
+    return float(kv_plan(scenario, find_gpu(gpu), find_model(model)).kv_bytes)
+
+
 def sharing(name: str) -> float:
     """Layers of a catalog model to one KV cache."""
     model = find_model(name)
@@ -92,10 +99,9 @@ def gpu_ops(name: str, kind: str) -> float:
     return {"int8": gpu.int8_ops_per_s, "bf16": gpu.bf16_ops_per_s}[kind]
 
 
-@cache
-def step_curves(model: str, gpu: str) -> tuple[Curves, str]:
-    """Step times of one replica on one GPU, and where they come from."""
-    scenario = Scenario.model_validate(
+def plain_scenario(model: str, gpu: str) -> Scenario:
+    """A scenario of one replica with that model and GPU, and all else by default."""
+    return Scenario.model_validate(
         {
             "schema_version": 1,
             "name": "audit",
@@ -104,7 +110,12 @@ def step_curves(model: str, gpu: str) -> tuple[Curves, str]:
             "traffic": {"kind": "poisson", "messages_per_s": 1.0},
         }
     )
-    found = build_step_time(scenario)
+
+
+@cache
+def step_curves(model: str, gpu: str) -> tuple[Curves, str]:
+    """Step times of one replica on one GPU, and where they come from."""
+    found = build_step_time(plain_scenario(model, gpu))
     return found.curves, described(found)
 
 
@@ -145,6 +156,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "kv_bytes": kv_bytes,
     "stored_kv": stored_kv,
     "undone_kv": undone_kv,
+    "kv_room": kv_room,
     "sharing": sharing,
     "kv_heads_of": catalog_kv_heads,
     "heads_of": catalog_heads,

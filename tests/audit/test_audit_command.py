@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
 from audit_figures import CLAIMS
 
@@ -12,6 +13,7 @@ from kaiju_sim.audit.rows import audit_rows
 from kaiju_sim.audit.words import number, shown, spread, texts, verdicts
 from kaiju_sim.cli import main
 from kaiju_sim.report.html.audit_page import audit_page, factors
+from kaiju_sim.report.html.charts import factor_figure
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,6 +128,7 @@ def test_the_report_says_it_all_and_escapes() -> None:
     assert "times &lt;less&gt;" in page
     assert "<less>" not in page
     assert "kaiju-sim run baseline --replications 2" in page
+    go.Figure(factor_figure("off", factors(rows), "here"))  # Plotly knows all its keys
     assert factors(rows)["7"] == pytest.approx(1000.0)
     assert "3" not in factors(rows)
 
