@@ -3,8 +3,10 @@
 Everything heavy is imported when it is needed: help and mistakes answer at once.
 """
 
+import contextlib
 import re
 import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kaiju_sim.cli.talk import Talk
 from kaiju_sim.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def run(
         _print_explained(loaded)
         return
     target = _target(loaded, output)
-    talk = Talk(quiet)
+    talk = _Talk(quiet)
     result = _simulate(loaded, replications, workers, engine, talk)
     options: dict[str, Any] = {
         "workers": workers,
@@ -87,6 +88,34 @@ def run(
     _write(loaded, result, target, started, options, report)
     _print(loaded, result, format)
     talk.say(f"written to {target}")
+
+
+class _Talk:
+    """What is said on stderr beside the result."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def say(self, line: str) -> None:
+        if not self.quiet:
+            sys.stderr.write(f"{line}\n")
+
+    @contextlib.contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[float], None] | None]:
+        """A bar that follows a fraction 0-1; None (nothing to call) when nobody looks."""
+        if self.quiet or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        name = TextColumn("{task.description}", markup=False)
+        columns = (name, BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+        with Progress(
+            *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        ) as bar:
+            task = bar.add_task(what, total=1.0)
+            yield lambda fraction: bar.update(task, completed=fraction)
 
 
 def _load(scenario: str, overrides: list[str], sets: list[str]) -> "Loaded":
@@ -126,7 +155,7 @@ def _target(loaded: "Loaded", output: Path | None) -> Path:
 
 
 def _simulate(
-    loaded: "Loaded", replications: int, workers: int, engine: Engine, talk: Talk
+    loaded: "Loaded", replications: int, workers: int, engine: Engine, talk: _Talk
 ) -> "RunResult":
     from kaiju_sim.simulation import replicate
 
