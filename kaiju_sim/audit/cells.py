@@ -85,11 +85,12 @@ def figures_of(
     work = {cell: cell.work() for cell in files}
     missing = sorted((cell for cell in files if cell not in found), key=lambda cell: -work[cell])
     tell = progress or (lambda _: None)
-    tell(sum(work[cell] for cell in found) / sum(work.values()))
+    total = sum(work.values()) or 1.0
+    tell(sum(work[cell] for cell in found) / total)
     for cell, figures in _simulated(missing, replications, workers):
         found[cell] = figures
         write_file(files[cell], json.dumps(figures, sort_keys=True).encode())
-        tell(min(1.0, sum(work[done] for done in found) / sum(work.values())))
+        tell(min(1.0, sum(work[done] for done in found) / total))
     return found
 
 

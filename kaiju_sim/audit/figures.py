@@ -21,6 +21,7 @@ Measure = Callable[[Sequence[Figures]], Values]
 NEVER_S = 3600.0
 """What a latency that is not reached counts as where a curve is followed through it."""
 COMMON_KV_HEADS = 8
+_OFFERED = "stated.messages_per_s"
 QUANTILE = 0.99
 
 
@@ -29,9 +30,10 @@ def of_last(key: str) -> Measure:
     return lambda cells: list(cells[-1][key])
 
 
-def ratio_of(key: str) -> Measure:
-    """A figure of the last cell over that of the first one."""
-    return lambda cells: [_ratio(b, a) for a, b in zip(cells[0][key], cells[-1][key], strict=True)]
+def share_served(cells: Sequence[Figures]) -> Values:
+    """Messages/s that the last cell completes, of those that are offered to it."""
+    done, offered = (cells[-1][key] for key in ("throughput.messages_per_s", _OFFERED))
+    return [_ratio(a, b) for a, b in zip(done, offered, strict=True)]
 
 
 def prefill_per_message(figures: Figures) -> Values:
@@ -55,7 +57,7 @@ def largest_load(cells: Sequence[Figures], limit_s: float) -> Values:
     """
     found: Values = []
     for i in range(len(cells[0]["fleet.gpus"])):
-        loads = [c["stated.messages_per_s"][i] / c["fleet.gpus"][i] for c in cells]
+        loads = [c[_OFFERED][i] / c["fleet.gpus"][i] for c in cells]
         found.append(_crossing(loads, [c["ttft_s.p99"][i] for c in cells], limit_s))
     return found
 

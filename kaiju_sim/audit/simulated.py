@@ -62,6 +62,15 @@ EDITED = Cell(
     ),
     extra="rewarm",
 )
+CASE_STUDY = Cell(
+    "case_study",
+    sets=(
+        "fleet.cells=1",
+        "fleet.replicas=150",
+        "traffic.messages_per_s=2500",
+        "results.request_rows=0",
+    ),
+)
 PUBLISHED = Cell(
     "published",
     sets=(
@@ -111,9 +120,23 @@ STUDIES = (
         figures.of_last("cost.input_share"),
     ),
     Study(
+        "13",
+        "share of 50,000 messages a second that 3,000 A100 complete (a twentieth of case_study)",
+        (CASE_STUDY,),
+        figures.share_served,
+    ),
+    Study(
         "16",
         "GPU cost of a message at baseline's peak of 904 a second (56 H100 at 2.35 USD/h)",
         (PEAK,),
+        figures.of_last("cost.usd_per_message"),
+        "USD/message",
+    ),
+    Study(
+        "16",
+        "GPU cost of a message that 3,000 A100 at 2 USD/h complete of 50,000 a second (a twentieth"
+        " of case_study)",
+        (CASE_STUDY,),
         figures.of_last("cost.usd_per_message"),
         "USD/message",
     ),
