@@ -13,7 +13,7 @@ from typing import Any
 from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.catalog.models import Model, find_model, variant
 from kaiju_sim.scenario.schema import Scenario
-from kaiju_sim.steptime.build import build_step_time, described
+from kaiju_sim.steptime.build import build_step_time
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, prefill_ns, step_ns
 from kaiju_sim.steptime.memory import kv_plan
 
@@ -113,15 +113,14 @@ def plain_scenario(model: str, gpu: str) -> Scenario:
 
 
 @cache
-def step_curves(model: str, gpu: str) -> tuple[Curves, str]:
-    """Step times of one replica on one GPU, and where they come from."""
-    found = build_step_time(plain_scenario(model, gpu))
-    return found.curves, described(found)
+def step_curves(model: str, gpu: str) -> Curves:
+    """Step times of one replica on one GPU."""
+    return build_step_time(plain_scenario(model, gpu)).curves
 
 
 def prefill_tokens_per_s(model: str, gpu: str, tokens: float) -> float:
     """Prompt tokens per second of one GPU that only prefills, one chunk of *tokens* to a step."""
-    curves, _ = step_curves(model, gpu)
+    curves = step_curves(model, gpu)
     rows, window = round(tokens), find_model(model).window or round(tokens)
     pairs = rows * (rows + 1) // 2
     beyond = max(0, rows - window)
@@ -131,7 +130,7 @@ def prefill_tokens_per_s(model: str, gpu: str, tokens: float) -> float:
 
 def decode_tokens_per_s(model: str, gpu: str, batch: float, context: float) -> float:
     """Output tokens per second of one GPU that decodes *batch* sequences of one context."""
-    curves, _ = step_curves(model, gpu)
+    curves = step_curves(model, gpu)
     sequences, tokens = round(batch), round(context)
     near = sequences * find_model(model).in_window(tokens)
     attention = decode_ns(curves, sequences * tokens, near, sequences)

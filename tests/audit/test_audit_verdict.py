@@ -6,6 +6,7 @@ from kaiju_sim.audit import functions, verdict
 from kaiju_sim.audit.formula import parsed
 from kaiju_sim.audit.verdict import Verdict
 from kaiju_sim.catalog.models import find_model
+from kaiju_sim.steptime.build import build_step_time
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,8 @@ def test_kv_bytes_are_the_products_that_textbooks_write() -> None:
 
 def test_rates_are_those_of_the_measured_steps() -> None:
     """An H100 prefills tens of thousands of tokens a second of 13B; attention costs some."""
+    scenario = functions.plain_scenario("kaiju-13b", "H100-80GB")
+    assert build_step_time(scenario).source == "measured"  # as the inputs' notes say
     prefill = functions.prefill_tokens_per_s("kaiju-13b", "H100-80GB", 2048)
     assert 20_000 < prefill < 1979e12 / 2 / 13e9
     near = functions.decode_tokens_per_s("kaiju-13b", "H100-80GB", 64, 1024)
