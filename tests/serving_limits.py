@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from calibrate.engine.memory.candidates import extra_blocks
 from kaiju_sim.engine.layout import NEVER
 from kaiju_sim.engine.limits import Limits
 from kaiju_sim.steptime.curves import Curves
@@ -28,7 +29,8 @@ def constant_curves(step_ns: int = 10_000_000) -> Curves:
 
 
 def limits_with(**changes: Any) -> Limits:
-    """Small limits of one replica with blocks of 4 tokens and a window of 12."""
+    """Small limits of one replica with blocks of 4 tokens and a window of 12. Candidates have the
+    blocks that they need."""
     limits = Limits(
         replicas=1, seed=0, policy=0, token_budget=48, max_seqs=8, shift=2, window=12, windows=14,
         retain=2, prefix_cache=1, cache_generated=1, stride=STRIDE, ring=64, warm_ns=0,
@@ -36,4 +38,5 @@ def limits_with(**changes: Any) -> Limits:
         tpot_ns=NEVER, e2e_ns=NEVER, priority=0, queue_limit=NEVER, shed_late=0, candidates=1,
         chunk=1, extra=0,
     )  # fmt: skip
-    return limits._replace(**changes)
+    changed = limits._replace(**changes)
+    return changed._replace(extra=extra_blocks(changed)) if changed.candidates > 1 else changed

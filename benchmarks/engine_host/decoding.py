@@ -49,7 +49,7 @@ class Apart:
 
 def nothing(plan: StepPlan) -> NDArray[np.int32]:
     """Computes nothing."""
-    count = len(plan.decodes) + sum(chunk.draw is not None for chunk in plan.chunks)
+    count = len(plan.decodes) + sum(len(chunk.draws) for chunk in plan.chunks)
     return np.full(count, 7, np.int32)
 
 

@@ -8,14 +8,15 @@ answer will be, here the text says when it ends.
 Order at one instant, as in the simulator: completions, then arrivals, then step starts.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrate.engine.beams import Beams, BeamSequence, Scorer
 from calibrate.engine.clock import Clock
 from calibrate.engine.executor import ChunkRows, Executor, StepPlan, Tokens, no_decodes
+from calibrate.engine.journal import Event, Journal
 from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.mirror import Mirror
 from calibrate.engine.requests import Door, State, bounds_of
@@ -34,23 +35,6 @@ from kaiju_sim.engine.policy.withdraw import leave_line, withdraw
 from kaiju_sim.engine.record import deliver, hand_over_shed, record_prompt
 from kaiju_sim.fleet.reference import viewed
 from kaiju_sim.steptime.curves import Curves
-
-
-class Event(NamedTuple):
-    """A decision or an outcome, for logs."""
-
-    at: int
-    """When, in ns."""
-    what: str
-    """admit, chunk, first, end, preempt, shed, cancel; step, at its end."""
-    request: int
-    """Number of the request; of a step, its number."""
-    value: int
-    """admit: cached tokens; chunk: its tokens; end: those of the answer; step: blocks evicted so
-    far; else 0."""
-
-
-Journal = Callable[[Event], None]
 
 
 class Sizes(NamedTuple):
@@ -73,9 +57,10 @@ class Engine:
 
     def __init__(
         self, limits: Limits, curves: Curves, sizes: Sizes, executor: Executor, clock: Clock,
-        journal: Journal | None = None,
+        journal: Journal | None = None, scorer: Scorer | None = None,
     ) -> None:  # fmt: skip
-        """An empty engine. `curves`: step times that policy may predict with."""
+        """An empty engine. `curves`: step times that policy may predict with; `scorer`: needed
+        where messages have candidates."""
         assert limits.replicas == 1, "an engine is one replica"
         limits = limits._replace(timeout_ns=0)  # patience is the clients': they cancel
         nodes = sizes.blocks + sizes.host.blocks + 64
@@ -87,7 +72,9 @@ class Engine:
         self.mirror.on_admit = self._admitted
         self.world: World = viewed(make_world(arrays)._replace(engine=self.mirror.engine))
         self.door = Door(clock, bounds_of(limits, sizes.blocks, sizes.context, sizes.inside))
-        self.running = Running(limits.max_seqs, limits.shift)
+        self._beams = Beams(self.world, self.mirror, scorer) if limits.candidates > 1 else None
+        plain = Running(limits.max_seqs, limits.shift)
+        self.running: Running | Beams = plain if self._beams is None else self._beams
         self._inside: dict[int, Sequence] = {}
         self._spare = list(range(sizes.inside - 1, -1, -1))
         self._executor, self._clock = executor, clock
@@ -126,7 +113,8 @@ class Engine:
     def _take_in(self, before: int) -> None:
         for answer in self.door.arrived(before):
             slot = self._spare.pop()
-            self._inside[slot] = new_sequence(self.world, slot, answer)
+            kind = Sequence if self._beams is None else BeamSequence
+            self._inside[slot] = new_sequence(self.world, slot, answer, kind)
             enqueue(self.world, 0, slot)
         self._part()
 
@@ -196,9 +184,9 @@ class Engine:
         """The step that policy has decided, with pages for its tokens."""
         decodes = no_decodes()
         if batch.decodes:
-            decodes = self.running.decodes()
             for q, length in self.running.turning():
                 self.mirror.begin(q, length - 1, 1)
+            decodes = self.running.decodes()
         chunks: list[ChunkRows] = []
         q = int(self._r.pre)
         while q >= 0:
@@ -216,29 +204,31 @@ class Engine:
         start, count = int(v.prompt - v.todo), int(v.chunk)
         self._log(self._now, "chunk", q, count)
         self.mirror.begin(q, start, count)
-        draw = s.draw if v.chunk == v.todo else None
-        return ChunkRows(q, s.text[start : start + count], start, draw)
+        draws = s.first_draws(self._e.limits.candidates) if v.chunk == v.todo else []
+        return ChunkRows(q, s.text[start : start + count], start, draws)
 
     def _end(self, plan: StepPlan, tokens: Tokens, t: int) -> None:
         """The step is through: tokens are handed out, and who is done leaves."""
         decodes, made = len(plan.decodes), np.asarray(tokens, np.int32)
         if decodes:
             self._end_decode(made[:decodes], t)
-        self._end_prefills(plan, made[decodes:].tolist(), t)
+        self._end_prefills(plan, made.tolist(), t)
         self._part()
         self.mirror.conserve()
         self._journal(Event(t, "step", int(self._r.steps), int(self._e.caches[0].evicted)))
 
     def _end_decode(self, tokens: NDArray[np.int32], t: int) -> None:
-        self._count_tokens(len(tokens))
+        self._count_tokens(len(self.running))
         for s in sorted(self.running.say(tokens, t), key=self._number):
             self._leave(s)
             self._done(s, t)
         self._grow()
 
-    def _count_tokens(self, count: int) -> None:
-        self._r.generated += count
-        self._r.tokens += count
+    def _count_tokens(self, messages: int) -> None:
+        """These have sampled; with candidates, tokens are counted as they are delivered."""
+        self._r.generated += messages * self._e.limits.candidates
+        if self._beams is None:
+            self._r.tokens += messages
 
     def _number(self, s: Sequence) -> int:
         return int(self._e.requests[s.slot].number)
@@ -247,7 +237,7 @@ class Engine:
         """A sequence that decodes gives up its memory."""
         self.running.remove(s)
         self._r.running -= 1
-        leave(self._e, 0, s.slot, s.length, s.blocks)
+        leave(self._e, 0, s.slot, s.length, s.blocks + self._e.limits.extra)
         self.mirror.left(s.slot)
 
     def _done(self, s: Sequence, t: int) -> None:
@@ -274,40 +264,47 @@ class Engine:
         for s in self.running:
             if victim_before(self._number(s), self._number(victim)):
                 victim = s
-        self._log(self._clock.now_ns(), "preempt", victim.slot)
+        t = self._clock.now_ns()
+        made = victim.length - int(self._e.requests[victim.slot].prompt)
+        self._log(t, "preempt", victim.slot, made)
+        if self._beams is not None:
+            self._beams.cut(victim, t)
         self._leave(victim)
+        if victim.is_over:  # none of its candidates may go on, or the best one has ended
+            self._done(victim, t)
+            return
         victim.answer.preempted += 1
         victim.begin_again()
-        made = victim.length - int(self._e.requests[victim.slot].prompt)
         requeue(self._e, 0, victim.slot, made)
 
     def _end_prefills(self, plan: StepPlan, tokens: list[int], t: int) -> None:
         """Prompts that are complete give their first token, after a preemption their next one."""
-        chunks, given = {chunk.slot: chunk for chunk in plan.chunks}, iter(tokens)
+        chunks, at = {chunk.slot: chunk for chunk in plan.chunks}, len(plan.decodes)
         previous = -1
         q = int(self._r.pre)
         while q >= 0:
             following = int(self._e.requests[q].next)
             if computed(self._e, 0, q, previous):
-                self._first_token(q, next(given), t)
+                self._first_token(q, tokens, at, t)
+                at += self._e.limits.candidates
             else:
                 if q in chunks:
                     self.mirror.end(q, chunks[q].start + len(chunks[q].tokens))
                 previous = q
             q = following
 
-    def _first_token(self, q: int, token: int, t: int) -> None:
+    def _first_token(self, q: int, tokens: list[int], at: int, t: int) -> None:
         s, v = self._inside[q], self._e.requests[q]
         end_prefill(self._e, 0, q)
         self.mirror.computed(q)
         if v.preempted == 0:
             record_prompt(self.world, self._r, q)
         self._log(t, "first", q)
-        if not s.answer.tokens:
+        if self._beams is None and not s.answer.tokens:
             self.world.fates[q].first = t
         self._count_tokens(1)
-        s.answer.say(token, t)
-        s.blocks = int(v.blocks)
+        self.running.first(s, tokens, at, t)
+        s.blocks = int(v.blocks) - self._e.limits.extra
         self.running.add(s)
         self._r.running += 1
         if s.is_over:
@@ -317,6 +314,8 @@ class Engine:
     def _cancel(self, s: Sequence, t: int) -> None:
         """Its client has gone: it ends here and now, between two steps."""
         q, r = s.slot, self._r
+        if self._beams is not None:
+            self._beams.drop(s, t)
         if s in self.running:
             self._leave(s)
             self._unload(t)

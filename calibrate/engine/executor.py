@@ -73,8 +73,8 @@ class ChunkRows(NamedTuple):
     tokens: NDArray[np.int32]
     start: int
     """Tokens before it, whose KV is there."""
-    draw: Draw | None
-    """How its token is drawn; None: its prompt goes on."""
+    draws: Sequence[Draw] = ()
+    """How its token is drawn, if it ends its prompt; with candidates, one token for each."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,12 @@ class StepPlan:
     window: int
     """Sums over running sequences: contexts, and contexts up to the window."""
 
+    @property
+    def draws(self) -> list[tuple[int, Draw]]:
+        """Of each token of the step, in order: row of the page tables, and how it is drawn."""
+        draws = [(row.slot, row.draw) for row in self.decodes]
+        return draws + [(chunk.slot, draw) for chunk in self.chunks for draw in chunk.draws]
+
 
 Tokens = Sequence[int] | NDArray[np.int32]
 """Of a step, in the order of its rows."""
@@ -105,7 +111,8 @@ class Executor(Protocol):
     """Runs steps, one at a time."""
 
     def run(self, plan: StepPlan) -> Tokens:
-        """Run a step to its end: a token of each decode, then of each prompt that ends."""
+        """Run a step to its end: a token of each decode, then of each prompt that ends (with
+        candidates: one of each of them)."""
 
     def copy(self, copies: Sequence[Copy]) -> None:
         """Copy pages while there is no step to run: those that come from host memory are waited
@@ -197,9 +204,7 @@ class FakeExecutor:
     def run(self, plan: StepPlan) -> list[int]:
         """Nothing is computed."""
         self.clock.advance(predicted_ns(self.curves, plan))
-        rows = [(row.slot, row.draw.made) for row in plan.decodes]
-        rows += [(c.slot, c.draw.made) for c in plan.chunks if c.draw is not None]
-        return [self.token(slot, made) for slot, made in rows]
+        return [self.token(slot, draw.made) for slot, draw in plan.draws]
 
     def copy(self, copies: Sequence[Copy]) -> None:
         """There is nothing to copy."""

@@ -6,7 +6,7 @@ it stands policy's own bound on the queue (`Limits.queue_limit`): who is over th
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -80,6 +80,8 @@ class Answer:
     cached: int = 0
     """Prompt tokens that were found in the cache at the first admission."""
     preempted: int = 0
+    flagged: bool = False
+    """Whether it ended since no candidate passed the rules."""
     ended: int = -1
     state: State = State.OPEN
     over: threading.Event = field(default_factory=threading.Event)
@@ -90,6 +92,13 @@ class Answer:
         self.tokens.append(token)
         self.token_at.append(at)
         if self.told is not None:
+            self.told(self)
+
+    def say_all(self, tokens: Sequence[int], at: int) -> None:
+        """Several tokens more, at once."""
+        self.tokens += tokens
+        self.token_at += [at] * len(tokens)
+        if tokens and self.told is not None:
             self.told(self)
 
     def end(self, state: State, at: int) -> None:
@@ -106,7 +115,7 @@ class Bounds(NamedTuple):
     context: int
     """Tokens of prompt and answer."""
     blocks: int
-    """Of the global pool."""
+    """Of the global pool, for prompt and answer."""
     shift: int
     """log2 of a block's tokens."""
     pieces: int
@@ -115,18 +124,25 @@ class Bounds(NamedTuple):
     """Requests that are in the engine or before its door."""
     names: bool
     """Whether prompts are cached, so that paths mean something."""
+    candidates: int = 1
+    """Sequences that a message decodes as."""
 
 
 def bounds_of(limits: Limits, blocks: int, context: int, waiting: int) -> Bounds:
-    """Of an engine with these limits and so many global blocks."""
+    """Of an engine with these limits and so many global blocks, of which candidates need some."""
     cached = limits.prefix_cache != 0
-    return Bounds(context, blocks, limits.shift, limits.stride, waiting, cached)
+    own = blocks - limits.extra
+    return Bounds(context, own, limits.shift, limits.stride, waiting, cached, limits.candidates)
 
 
 def checked(request: Request, bounds: Bounds) -> Request:
     """The request, its answer cut to the context. RefusedError if it can never
     be served."""
     prompt, block = len(request.tokens), 1 << bounds.shift
+    if bounds.candidates > 1 and request.temperature <= 0:
+        raise RefusedError(
+            f"temperature: must be more than 0: {bounds.candidates} greedy candidates are the same"
+        )
     room = bounds.context - prompt
     if prompt < 1 or request.most < 1:
         raise RefusedError("prompt and answer must have at least one token each")

@@ -61,6 +61,10 @@ class Running:
         if s.answer.request.stops:
             self._stopping.remove(s)
 
+    def first(self, s: Sequence, tokens: list[int], at: int, t: int) -> None:
+        """One that will be added has the token at place `at` of a step's, its first."""
+        s.answer.say(tokens[at], t)
+
     def contexts(self, window: int) -> tuple[int, int]:
         """Sums over all: tokens, and tokens up to the window."""
         lengths = self._lines[LENGTH]

@@ -45,13 +45,18 @@ class Sequence:
         request = self.answer.request
         return Draw(request.temperature, request.seed, self.made)
 
+    def first_draws(self, candidates: int) -> list[Draw]:
+        """Of the tokens that its prompt gives: one here."""
+        assert candidates == 1, "who has candidates draws for each"
+        return [self.draw]
+
     def begin_again(self) -> None:
         """It was preempted: what it has said is prompt."""
         said = np.array(self.answer.tokens, np.int32)
         self.text = np.concatenate([self.answer.request.tokens, said])
 
 
-def new_sequence(w: World, slot: int, answer: Answer) -> Sequence:
+def new_sequence(w: World, slot: int, answer: Answer, kind: type[Sequence] = Sequence) -> Sequence:
     """Writes a fresh record for a request that has arrived."""
     request, e = answer.request, w.engine
     prompt = len(request.tokens)
@@ -61,7 +66,7 @@ def new_sequence(w: World, slot: int, answer: Answer) -> Sequence:
     fate = w.fates[slot]
     fate.first = -1
     fate.prompt = prompt
-    return Sequence(slot, answer, request.tokens)
+    return kind(slot, answer, request.tokens)
 
 
 def _write_path(w: World, slot: int, answer: Answer) -> None:

@@ -110,11 +110,16 @@ def activation_bytes(scenario: Scenario, model: Model) -> int:
 def candidate_blocks(scenario: Scenario) -> int:
     """Blocks that a message's candidates but the first hold besides its own.
 
-    Candidates share the prompt and the chunks chosen so far, and differ in the chunk in hand. It
-    touches at most so many blocks, the first of them copied where it is shared in part.
+    Candidates share the prompt and the chunks chosen so far, and differ in the chunk in hand, whose
+    first block is copied where it is shared in part.
     """
-    engine, block = scenario.engine, scenario.kv.block_tokens
-    return (engine.candidates - 1) * ((engine.chunk_tokens + block - 2) // block + 1)
+    engine = scenario.engine
+    return (engine.candidates - 1) * chunk_blocks(engine.chunk_tokens, scenario.kv.block_tokens)
+
+
+def chunk_blocks(tokens: int, block: int) -> int:
+    """The most blocks of `block` tokens that a chunk of so many can touch."""
+    return (tokens + block - 2) // block + 1
 
 
 def one_pool(scenario: Scenario, model: Model) -> bool:

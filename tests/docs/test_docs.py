@@ -24,6 +24,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GENERATED = {
     "docs/metrics.md": "kaiju_sim.report.metrics_doc",
     "docs/scenario.md": "kaiju-sim schema",
+    "docs/audit.md": "kaiju-sim audit",
 }
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -10,8 +10,8 @@ from model_bench import distance, make_bench, prompt, two_layers
 from serving_limits import constant_curves, limits_with
 
 from calibrate.engine.clock import FakeClock
-from calibrate.engine.engine import Event
 from calibrate.engine.executor import TransferTime
+from calibrate.engine.journal import Event
 from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.pages import Piece
 from calibrate.engine.memory.rings import reserve_pages

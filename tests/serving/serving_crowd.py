@@ -1,22 +1,27 @@
 """Random dialogues with real text, and a made-up model that answers them.
 
 The model is one that a wrong page cannot deceive: the value that it stores for a token hangs on
-every value that the token sees, in both pools, and its next token on that value.
+every value that the token sees, in both pools, and its next token on that value. Drawn tokens hang
+on seed and number too, and candidates are judged by the value that the last token was drawn from.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrate.engine.beams import Choice
 from calibrate.engine.engine import Engine
-from calibrate.engine.executor import FakeExecutor, StepPlan
+from calibrate.engine.executor import Draw, FakeExecutor, StepPlan
 from calibrate.engine.memory.free import Copy, Pool
 from calibrate.engine.memory.pages import Piece
 from calibrate.engine.requests import Request
+from kaiju_sim.engine.limits import Limits
 
 MS = 1_000_000
 VOCABULARY = 97
@@ -31,9 +36,17 @@ def value_of(token: int, far: NDArray[np.uint64], near: NDArray[np.uint64]) -> n
     return np.uint64(((mixed ^ (mixed >> 29)) * 0xBF58476D1CE4E5B9) & ((1 << 64) - 1))
 
 
-def token_of(value: np.uint64) -> int:
+def token_of(value: np.uint64, draw: Draw | None = None) -> int:
     """The token that follows."""
-    return int(value >> np.uint64(20)) % VOCABULARY
+    if draw is None or draw.temperature == 0:
+        return int(value >> np.uint64(20)) % VOCABULARY
+    mixed = (int(value) ^ draw.seed * 0x9E3779B97F4A7C15 ^ draw.made * 0xBF58476D1CE4E5B9) >> 20
+    return mixed * 0x94D049BB133111EB % (1 << 64) % VOCABULARY
+
+
+def score_of(value: np.uint64) -> int:
+    """How good a candidate is whose last token was drawn from this."""
+    return int(value >> np.uint64(7)) % 1009
 
 
 class Text:
@@ -52,13 +65,62 @@ class Text:
         self.values[n] = value_of(token, self.values[:n], near)
         self.tokens.append(token)
 
+    def copy(self) -> "Text":
+        """Another one, which goes on by itself."""
+        text = Text([], self.window)
+        text.tokens, text.values = list(self.tokens), self.values.copy()
+        return text
+
+    @property
+    def last(self) -> np.uint64:
+        """What its last token stores."""
+        return np.uint64(self.values[len(self.tokens) - 1])
+
     def answer(self, count: int) -> list[int]:
         """So many tokens more."""
         answer = []
         for _ in range(count):
-            answer.append(token_of(self.values[len(self.tokens) - 1]))
+            answer.append(token_of(self.last))
             self.add(answer[-1])
         return answer
+
+
+class Branch(NamedTuple):
+    """A candidate of the search below."""
+
+    score: int
+    text: Text
+    said: list[int]
+    seed: int
+
+
+def searched(
+    request: Request, window: int, candidates: int, chunk: int, cuts: Sequence[int] = ()
+) -> list[int]:
+    """The answer by beam search on texts. `cuts`: tokens that it had when it was preempted."""
+    text, seed, said = Text(request.tokens.tolist(), window), request.seed, list[int]()
+    while len(said) < request.most and not request.stops & set(said[-1:]):
+        ends = [len(said) - len(said) % chunk + chunk, request.most, *cuts]
+        count = min(end for end in ends if end > len(said)) - len(said)
+        branches = [branch_of(text, seed, c, request, said, count) for c in range(candidates)]
+        best = max(branches, key=lambda branch: branch.score)  # of equals the first
+        text, seed, said = best.text, best.seed, best.said
+    return said
+
+
+def branch_of(
+    text: Text, parent: int, candidate: int, request: Request, said: list[int], count: int
+) -> Branch:
+    """A candidate: so many tokens more, or as many as there are to a stop."""
+    text, said = text.copy(), list(said)
+    seed = (parent * 6364136223846793005 + 2 * candidate + 1) % (1 << 63)
+    for _ in range(count):
+        score = score_of(text.last)
+        said.append(token_of(text.last, Draw(request.temperature, seed, len(said))))
+        text.add(said[-1])
+        if said[-1] in request.stops:
+            break
+    return Branch(score, text, said, seed)
 
 
 class PagedExecutor(FakeExecutor):
@@ -85,6 +147,8 @@ class PagedExecutor(FakeExecutor):
             }  # fmt: skip
         self.copied: Counter[tuple[Pool, Pool]] = Counter()
         self.loaded_at: set[int] = set()
+        self.drawn_from: list[np.uint64] = []
+        """For each token of the last step: what its row stored."""
 
     def _memory(self, pages: int, seed: int) -> NDArray[np.uint64]:
         size = (pages, 1 << self.shift)
@@ -103,16 +167,17 @@ class PagedExecutor(FakeExecutor):
     def run(self, plan: StepPlan) -> list[int]:
         super().run(plan)
         self.copy(plan.copies)
-        tokens = [self._row(plan, d.slot, d.token, d.keys - 1) for d in plan.decodes]
+        values = [self._row(plan, d.slot, d.token, d.keys - 1) for d in plan.decodes]
         for chunk in plan.chunks:
             for i, token in enumerate(chunk.tokens):
                 last = self._row(plan, chunk.slot, int(token), chunk.start + i)
-            if chunk.draw is not None:
-                tokens.append(last)
-        return tokens
+            values += [last] * len(chunk.draws)
+        self.drawn_from = values
+        pairs = zip(values, plan.draws, strict=True)
+        return [token_of(value, draw) for value, (_, draw) in pairs]
 
-    def _row(self, plan: StepPlan, slot: int, token: int, at: int) -> int:
-        """Compute the token at place `at` of a sequence: what follows it."""
+    def _row(self, plan: StepPlan, slot: int, token: int, at: int) -> np.uint64:
+        """Compute the token at place `at` of a sequence: what it stores."""
         places = np.arange(at + 1)
         offset = places & ((1 << self.shift) - 1)
         far = (plan.global_tables[slot, places >> self.shift] << self.shift) + offset
@@ -120,7 +185,20 @@ class PagedExecutor(FakeExecutor):
         first = max(0, at + 1 - self.window)
         value = value_of(token, self.far[far[:at]], self.near[near[first:at]])
         self.far[far[at]] = self.near[near[at]] = value
-        return token_of(value)
+        return value
+
+
+class ValueScorer:
+    """The candidate wins whose last token was drawn from the best value."""
+
+    def __init__(self, executor: PagedExecutor) -> None:
+        self.executor = executor
+
+    def marks(self, rows: Sequence[int]) -> list[int]:
+        return [score_of(self.executor.drawn_from[row]) for row in rows]
+
+    def choose(self, groups: Sequence[Sequence[int]]) -> list[Choice]:
+        return [Choice(scores.index(max(scores)), is_last=False) for scores in groups]
 
 
 @dataclass(frozen=True)
@@ -131,19 +209,34 @@ class Message:
     request: Request
     answer: list[int]
     """What the model will say."""
+    order: int
+    """In which it was made up."""
+
+
+Cuts = Mapping[int, Sequence[int]]
+"""By order of messages: how long answers were when they were preempted."""
 
 
 class Crowd:
     """Dialogues with a few characters: shared definitions, histories that grow, swipes, cuts."""
 
-    def __init__(self, seed: int, shift: int, window: int, dialogues: int, span_ns: int) -> None:
-        self.draw, self.shift, self.window = Random(seed), shift, window
+    def __init__(
+        self, seed: int, limits: Limits, dialogues: int, span_ns: int, cuts: Cuts | None = None
+    ) -> None:
+        """The same but for what is said, whatever `cuts` are. They matter with candidates."""
+        self.again = partial(Crowd, seed, limits, dialogues, span_ns)
+        self.draw, self.limits, self.cuts = Random(seed), limits, cuts or {}
+        self.shift = limits.shift
         self.definitions = [self._words(self.draw.randrange(3, 60)) for _ in range(3)]
         self.messages: list[Message] = []
         self.streams = 10
         for _ in range(dialogues):
             self._dialogue(self.draw.randrange(span_ns))
         self.messages.sort(key=lambda message: message.at)
+
+    def with_cuts(self, cuts: Cuts) -> "Crowd":
+        """What is said if these answers are cut there: where candidates are judged early."""
+        return self.again(cuts) if self.limits.candidates > 1 else self
 
     def _words(self, count: int) -> list[int]:
         return [self.draw.randrange(VOCABULARY) for _ in range(count)]
@@ -175,8 +268,16 @@ class Crowd:
         blocks = [ends[0], ends[1] - ends[0], ends[2] - ends[1], 0]
         path = tuple(map(Piece, names, blocks))
         most = 1 if self.draw.random() < 0.1 else self.draw.randrange(1, 50)
-        answer = Text(prompt, self.window).answer(most)
-        tier = self.draw.randrange(2)
-        request = Request(np.array(prompt, np.int32), most, path, tier=tier)
-        self.messages.append(Message(at, request, answer))
+        order, tier = len(self.messages), self.draw.randrange(2)
+        request = Request(np.array(prompt, np.int32), most, path, seed=order, tier=tier)
+        if self.limits.candidates > 1:
+            request = replace(request, temperature=1.0)
+        answer = self._answer(request, self.cuts.get(order, ()))
+        self.messages.append(Message(at, request, answer, order))
         return answer
+
+    def _answer(self, request: Request, cuts: Sequence[int]) -> list[int]:
+        p = self.limits
+        if p.candidates == 1:
+            return Text(request.tokens.tolist(), p.window).answer(request.most)
+        return searched(request, p.window, p.candidates, p.chunk, cuts)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from serving_crowd import Message, PagedExecutor
+from serving_crowd import Message, PagedExecutor, ValueScorer
 from serving_limits import STRIDE
 
 from calibrate.engine.clock import FakeClock
-from calibrate.engine.engine import Engine, Event, Sizes
+from calibrate.engine.engine import Engine, Sizes
 from calibrate.engine.executor import StepPlan
+from calibrate.engine.journal import Event
 from calibrate.engine.memory.free import Copy, Pool
 from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.rings import reserve_pages
@@ -76,11 +77,12 @@ class LoggedLoop(ReferenceLoop):
         self.states.append(state_of(e))
 
     def _preempt(self, k: int, r: Any) -> None:
-        before = {s.request for s in self.running[k]}
+        before = {s.request: s.context for s in self.running[k]}
         t = int(self.world.engine.replicas[k].end)
+        prompts = {q: int(self.world.engine.requests[q].prompt) for q in before}
         super()._preempt(k, r)
-        (victim,) = before - {s.request for s in self.running[k]}
-        self._note(t, "preempt", victim)
+        (victim,) = set(before) - {s.request for s in self.running[k]}
+        self._note(t, "preempt", victim, before[victim] - prompts[victim])
 
     def _first_token(self, k: int, r: Any, q: int, t: int) -> None:
         self._note(t, "first", q)
@@ -199,7 +201,8 @@ def serve(
     executor = CheckedExecutor(clock, curves)
     reserve = reserve_pages(limits, host=any(host))
     sizes = Sizes(blocks, reserve, CONTEXT, len(messages), host)
-    engine = Engine(limits, curves, sizes, executor, clock, note)
+    scorer = ValueScorer(executor)
+    engine = Engine(limits, curves, sizes, executor, clock, note, scorer)
     executor.engine, executor.spoil = engine, spoil
     executor.prepare(engine)
     answers = [engine.door.submit(message.request, at=message.at) for message in messages]
@@ -210,5 +213,15 @@ def serve(
 
 
 def largest(messages: list[Message], shift: int) -> int:
-    """Blocks of the largest message."""
+    """Blocks of the largest message (of one candidate)."""
     return max(blocks_of(len(m.request.tokens) + m.request.most, shift) for m in messages)
+
+
+def cuts_of(log: Sequence[Event], messages: Sequence[Message]) -> dict[int, list[int]]:
+    """How long answers were when they were preempted, by order of messages."""
+    cuts: dict[int, list[int]] = {}
+    for event in log:
+        if event.what == "preempt":
+            made = cuts.setdefault(messages[event.request].order, [0])
+            made.append(made[-1] + event.value)
+    return cuts

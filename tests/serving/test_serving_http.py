@@ -25,9 +25,7 @@ class Counting:
 
     def run(self, plan: StepPlan) -> list[int]:
         time.sleep(0.002)
-        draws = [row.draw for row in plan.decodes]
-        draws += [chunk.draw for chunk in plan.chunks if chunk.draw is not None]
-        return [draw.made + 1 for draw in draws]
+        return [draw.made + 1 for _, draw in plan.draws]
 
 
 def talk(story: Callable[[Client, Engine], Awaitable[None]], inside: int = 8, **rules: int) -> None:

@@ -12,15 +12,14 @@ from serving_limits import constant_curves, limits_with
 from serving_twin import CONTEXT, RESERVE, CheckedExecutor, largest
 
 from calibrate.engine.clock import FakeClock, WallClock
-from calibrate.engine.engine import Engine, Event, Sizes
+from calibrate.engine.engine import Engine, Sizes
 from calibrate.engine.executor import FakeExecutor, StepPlan, TimedExecutor
+from calibrate.engine.journal import Event
 from calibrate.engine.memory.free import NoPagesError
 from calibrate.engine.memory.host_tier import NO_HOST, Host
-from calibrate.engine.memory.mirror import Mirror
 from calibrate.engine.memory.pages import Piece
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import Answer, FullError, RefusedError, Request, State
-from kaiju_sim.engine.make import make_engine
 
 
 def request(prompt: int = 6, most: int = 3, **changes: object) -> Request:
@@ -31,7 +30,7 @@ class Echo:
     """Says 7, in no time."""
 
     def run(self, plan: StepPlan) -> list[int]:
-        return [7] * (len(plan.decodes) + sum(chunk.draw is not None for chunk in plan.chunks))
+        return [7] * len(plan.draws)
 
 
 def echo_engine(clock: WallClock | FakeClock | None = None, inside: int = 4) -> Engine:
@@ -60,7 +59,7 @@ def test_who_is_cancelled_leaves_nothing_behind(policy: int, host: Host) -> None
     """While waiting, loading, being prefilled, decoding, preempted: pages are checked before each
     step, and those who stay get the same answers."""
     limits = limits_with(policy=policy, token_budget=12, load_ns=9.0 * MS, window_load_ns=50.0 * MS)
-    crowd = Crowd(11, limits.shift, limits.window, dialogues=40, span_ns=8000 * MS)
+    crowd = Crowd(11, limits, dialogues=40, span_ns=8000 * MS)
     blocks = largest(crowd.messages, limits.shift) + 20
     clock, log = FakeClock(), list[Event]()
     executor = Fickle(clock, constant_curves())
@@ -214,10 +213,3 @@ def test_the_reserve_is_what_chunks_and_points_need() -> None:
     assert reserve_pages(limits_with()) == 48 // 4 + 8 + 6
     assert reserve_pages(limits_with(policy=2, token_budget=9)) == 9 // 4 + 4 + 8 * 6
     assert reserve_pages(limits_with(windows=0)) == 0
-
-
-def test_what_is_not_mirrored_is_refused() -> None:
-    limits = limits_with(candidates=2, chunk=4)
-    arrays = make_engine(limits, constant_curves(), 20, requests=4, nodes=64)
-    with pytest.raises(ValueError, match="not mirrored"):
-        Mirror(arrays, 0, 16)

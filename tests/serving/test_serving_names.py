@@ -38,6 +38,19 @@ def test_an_answer_that_was_said_before_has_the_names_of_the_first() -> None:
     assert namer.name(ints(*range(17))).path == (Piece(1, 4),)
 
 
+def test_nobody_goes_on_where_the_cache_has_what_the_names_do_not_know() -> None:
+    """An answer that said what another one has said, or was cancelled: its blocks are in the cache
+    by a name that another text must not get."""
+    for alike in (True, False):
+        namer, prompt = Namer(BLOCK, STRIDE), [*range(9)]
+        one, two = namer.name(ints(*prompt)), namer.name(ints(*prompt))
+        if alike:
+            namer.learn(two, ints(*prompt, *[50] * 8))
+        namer.learn(one, ints(*prompt, *[50] * (8 if alike else 1)), whole=alike)
+        other = namer.name(ints(*prompt, *[60] * 8))
+        assert other.path == (Piece(1, 2), Piece(3, 2))
+
+
 def test_a_path_that_parts_too_often_ends_in_a_stream_of_its_own() -> None:
     namer = Namer(1, 3)
     for length in range(2, 7):
@@ -93,7 +106,7 @@ def test_one_name_one_text() -> None:
 def test_prompts_named_by_their_tokens_are_answered_right() -> None:
     """Random dialogues, named from tokens as they come: hits, and no page is mistaken."""
     limits = limits_with()
-    crowd = Crowd(5, limits.shift, limits.window, dialogues=20, span_ns=6000 * MS)
+    crowd = Crowd(5, limits, dialogues=20, span_ns=6000 * MS)
     namer, messages, under_way = Namer(BLOCK, STRIDE), [], []
     for message in crowd.messages:
         for other in [o for o in under_way if o[0] < message.at - 2000 * MS]:
@@ -103,7 +116,7 @@ def test_prompts_named_by_their_tokens_are_answered_right() -> None:
         whole = np.concatenate([message.request.tokens, np.array(message.answer[:-1], np.int32)])
         under_way.append((message.at, named, whole))
         request = Request(message.request.tokens, message.request.most, named.path)
-        messages.append(Message(message.at, request, message.answer))
+        messages.append(Message(message.at, request, message.answer, message.order))
     served = serve(limits, constant_curves(), 150, messages)
     for answer, message in zip(served.answers, messages, strict=True):
         assert answer.state is State.DONE

@@ -42,7 +42,7 @@ def test_the_engine_decides_as_the_simulator_and_reads_the_right_pages(
     answer is what the model says to the whole prompt, so no page is ever mistaken."""
     limits = limits_with(**rules)
     for seed in (1, 2):
-        crowd = Crowd(seed, limits.shift, limits.window, dialogues=20, span_ns=4000 * MS)
+        crowd = Crowd(seed, limits, dialogues=20, span_ns=4000 * MS)
         blocks = largest(crowd.messages, limits.shift) + 30
         expected, states, world = reference_log(limits, constant_curves(), blocks, crowd.messages)
         served = serve(limits, constant_curves(), blocks, crowd.messages)
@@ -81,7 +81,7 @@ def test_with_host_memory_too(rules: dict[str, Any], host: Host) -> None:
     """What leaves HBM comes back from host memory: the same is demoted, loaded and dropped at the
     same steps, the link is busy until the same moments, and what was loaded is the right KV."""
     limits = limits_with(**SLOW_LINK | {"windows": 6} | rules)
-    crowd = Crowd(5, limits.shift, limits.window, dialogues=25, span_ns=6000 * MS)
+    crowd = Crowd(5, limits, dialogues=25, span_ns=6000 * MS)
     blocks = largest(crowd.messages, limits.shift) + 10
     expected = reference_log(limits, constant_curves(), blocks, crowd.messages, host)
     served = serve(limits, constant_curves(), blocks, crowd.messages, host=host)
@@ -101,7 +101,7 @@ def test_with_host_memory_too(rules: dict[str, Any], host: Host) -> None:
 def test_what_comes_from_host_memory_is_read(windows: int) -> None:
     """The test above can fail: other KV in host memory gives other answers."""
     limits = limits_with(windows=windows, retain=2 if windows else 0)
-    crowd = Crowd(5, limits.shift, limits.window, dialogues=25, span_ns=6000 * MS)
+    crowd = Crowd(5, limits, dialogues=25, span_ns=6000 * MS)
     blocks = largest(crowd.messages, limits.shift) + 10
     served = serve(limits, constant_curves(), blocks, crowd.messages, "host", Host(300, 30))
     pairs = zip(served.answers, crowd.messages, strict=True)
@@ -118,7 +118,8 @@ def test_who_waits_for_host_memory_lets_time_pass() -> None:
     texts = [prompt, other, np.append(prompt, prompt[:2])]
     requests = [Request(text, 1, path) for text, path in zip(texts, names, strict=True)]
     answers = [Text(text.tolist(), limits.window).answer(1) for text in texts]
-    messages = list(map(Message, (0, 1000 * MS, 2000 * MS), requests, answers))
+    times = (0, 1000 * MS, 2000 * MS)
+    messages = list(map(Message, times, requests, answers, range(3)))
     expected = reference_log(limits, constant_curves(), 12, messages, Host(50, 9))
     served = serve(limits, constant_curves(), 12, messages, host=Host(50, 9))
     assert served.log == expected.log
@@ -137,7 +138,7 @@ def test_on_the_curves_of_a_gpu_too() -> None:
     limits = limits_with(
         policy=2, priority=2, tpot_ns=8 * MS, ttft_ns=40 * MS, paid_ttft_ns=25 * MS
     )
-    crowd = Crowd(7, limits.shift, limits.window, dialogues=25, span_ns=1500 * MS)
+    crowd = Crowd(7, limits, dialogues=25, span_ns=1500 * MS)
     blocks = largest(crowd.messages, limits.shift) + 60
     expected = reference_log(limits, curves, blocks, crowd.messages).log
     served = serve(limits, curves, blocks, crowd.messages)
@@ -148,7 +149,7 @@ def test_on_the_curves_of_a_gpu_too() -> None:
 def test_a_wrong_page_deceives_nobody() -> None:
     """The test above can fail: one table entry that is off by one page, in either pool."""
     limits = limits_with()
-    crowd = Crowd(3, limits.shift, limits.window, dialogues=12, span_ns=2000 * MS)
+    crowd = Crowd(3, limits, dialogues=12, span_ns=2000 * MS)
     blocks = largest(crowd.messages, limits.shift) + 30
     for pool in ("global_tables", "local_tables"):
         served = serve(limits, constant_curves(), blocks, crowd.messages, spoil=pool)
@@ -179,7 +180,7 @@ def test_both_clocks_call_the_same_functions() -> None:
 
 def test_tokens_carry_their_times() -> None:
     limits = limits_with()
-    crowd = Crowd(4, limits.shift, limits.window, dialogues=6, span_ns=500 * MS)
+    crowd = Crowd(4, limits, dialogues=6, span_ns=500 * MS)
     served = serve(limits, constant_curves(), 200, crowd.messages)
     for answer in served.answers:
         times = np.array(answer.token_at)

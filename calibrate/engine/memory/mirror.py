@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrate.engine.memory.candidates import Candidates
 from calibrate.engine.memory.free import Copy
 from calibrate.engine.memory.host_tier import (
     Host,
@@ -38,9 +39,8 @@ class Mirror:
     def __init__(self, engine: Engine, reserve: int, entries: int) -> None:
         """For an empty engine of plain arrays. `reserve`: pages of the local pool beside the
         windows; `entries`: pages of the longest sequence. ValueError for what is not mirrored."""
-        limits, cache, slots = engine.limits, engine.caches, engine.requests.size
-        if limits.candidates > 1:
-            raise ValueError("pages are not mirrored for candidates")
+        limits, cache = engine.limits, engine.caches
+        slots = engine.requests.size * limits.candidates
         self._copies: list[Copy] = []
         host = Host(int(cache["host"][0]), int(cache["host_windows"][0]))
         beside = reserve_of(host, limits, entries)
@@ -52,6 +52,9 @@ class Mirror:
             width = ring_pages(limits) - 1
             windows = HostWindows(host.windows, beside.windows, width, self._copies)
             self.rings = LocalPages(limits, reserve, tables, windows, self._copies)
+        self.candidates: Candidates | None = None
+        if limits.candidates > 1:
+            self.candidates = Candidates(limits, self.pages, self.rings, self._copies)
         self._streams: set[int] = set()
         self._points: set[int] = set()
         self.on_admit: Callable[[int], None] = lambda q: None
@@ -60,7 +63,7 @@ class Mirror:
 
     @property
     def global_tables(self) -> NDArray[np.int32]:
-        """`[slots, entries]`."""
+        """`[slots, entries]`; behind these, as many rows for each further candidate."""
         return self.pages.tables
 
     @property
@@ -91,6 +94,8 @@ class Mirror:
     def left(self, q: int) -> None:
         """Request q has left, or has been withdrawn."""
         path = self.path(q)
+        if self.candidates is not None:
+            self.candidates.leave(q)
         if self.engine.limits.prefix_cache:
             self.pages.commit(q, path)
         self.pages.release(q)
@@ -107,7 +112,8 @@ class Mirror:
     def begin(self, q: int, start: int, count: int) -> None:
         """The next step computes tokens [start, start + count) of request q."""
         if self.rings is not None:
-            self.rings.begin(q, start, count)
+            since = None if self.candidates is None else self.candidates.start(q)
+            self.rings.begin(q, start, count, since)
 
     def end(self, q: int, computed: int) -> None:
         """So many tokens of request q are computed, more of its prompt to come."""
@@ -128,19 +134,22 @@ class Mirror:
         if self.rings is not None:
             assert self.rings.host.room == c.host_windows_free, "host windows and policy's differ"
             assert len(self.rings.kept) == c.windows_kept, "kept windows and policy's count differ"
-            spare = len(self.rings.free) + self.rings.borrowed - self.rings.reserve
+            borrowed = self.rings.borrowed - self.rings.reserve
+            borrowed += 0 if self.candidates is None else self.candidates.borrowed
+            spare = len(self.rings.free) + borrowed
             assert spare == c.windows_free * self.rings.ring, "local pages and policy's differ"
 
     def check(self) -> None:
         """Each page has one owner, names are those of policy's tree. Linear in the pools."""
         self.conserve()
-        self.pages.check()
+        tails = ([], []) if self.candidates is None else self.candidates.held()
+        self.pages.check(tails[0])
         near, far = self.pages.streams, self.pages.host.streams
         for stream in near.keys() | far.keys():
             blocks = len(near.get(stream, [])), len(far.get(stream, []))
             assert self._lengths(stream) == (blocks[0], sum(blocks)), "a stream and policy's differ"
         if self.rings is not None:
-            self.rings.check()
+            self.rings.check(tails[1])
             assert all(self._held(x) == self._point(x) for x in range(self.engine.windows.size))
 
     def _watch(self, engine: Engine) -> Engine:
@@ -168,11 +177,14 @@ class Mirror:
         path, place = self.path(q), -(-int(v.hit) >> self.engine.limits.shift)
         loads = self.pages.behind(path, int(v.named), place)
         self._shorten()
-        self.pages.admit(q, path, int(v.named), int(v.blocks), loads)
+        own = int(v.blocks) - self.engine.limits.extra
+        self.pages.admit(q, path, int(v.named), own, loads)
         self.pages.host.settle()
         if self.rings is not None:
             self.rings.admit(q, self._resumed(path, place), place, self._windows())
             self.rings.rings[q].points = points_of(path, place)
+        if self.candidates is not None:
+            self.candidates.admit(q)
         self.on_admit(q)
 
     def _resumed(self, path: Path, place: int) -> int:

@@ -126,8 +126,9 @@ class GlobalPages:
             pages += self.tables[q, self.named[q] : blocks].tolist()
         return pages
 
-    def check(self) -> None:
-        """Each page is free or has one owner, and none is lost. Linear in the pool."""
-        pages = sorted([*self.in_use(), *self.free])
+    def check(self, tails: Sequence[int]) -> None:
+        """Each page is free or has one owner, and none is lost; `tails`: those of candidates.
+        Linear in the pool."""
+        pages = sorted([*self.in_use(), *tails, *self.free])
         assert pages == list(range(self.free.total)), "global pages are lost or held twice"
         self.host.check()

@@ -11,7 +11,7 @@ policy will retain a window (a definition's end) keeps that point's pages until 
 its prompt is computed; they are handed over then, not copied, unless its ring still needs them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -38,7 +38,8 @@ def reserve_pages(limits: Limits, *, host: bool = False) -> int:
     a host-memory tier.
 
     A chunk of n tokens needs ceil((n - 1) / block) pages beside its ring; the pages before a point
-    are those of a ring but one, and a prompt has two points.
+    are those of a ring but one, and a prompt has two points. With candidates, each message has
+    their tails, and keeps what it saw at the chunk's start to the chunk's end.
     """
     if limits.windows == 0:
         return 0
@@ -46,7 +47,11 @@ def reserve_pages(limits: Limits, *, host: bool = False) -> int:
     chunks = min(limits.max_seqs, limits.token_budget // 2)
     before = -(-limits.window // block)
     partial = (PARTIAL_WITH_HOST if host else PARTIAL)[limits.policy]
-    return limits.token_budget // block + chunks + 2 * before * partial
+    room = limits.token_budget // block + chunks + 2 * before * partial
+    if limits.candidates == 1:
+        return room
+    tail = limits.extra // (limits.candidates - 1)
+    return room + limits.max_seqs * (limits.extra + tail - 1)
 
 
 @dataclass
@@ -159,13 +164,15 @@ class LocalPages:
         self._copies += map(Copy, pages, targets)
         return targets
 
-    def begin(self, q: int, start: int, count: int) -> None:
-        """Pages for tokens [start, start + count) of request q, which the next step computes."""
+    def begin(self, q: int, start: int, count: int, since: int | None = None) -> None:
+        """Pages for tokens [start, start + count) of request q, which the next step computes. What
+        is seen before token `since` stays (if that is not said: before `start`)."""
         ring = self.rings[q]
         wanted = range(start // self.block, (start + count - 1) // self.block + 1)
         missing = [i for i in wanted if i not in ring.held]
         if missing:
-            self._trim(ring, self._first(start - 1))
+            back = start if since is None else since // self.block * self.block
+            self._trim(ring, self._first(back - 1))
         for i in missing:
             self._put(q, ring, i + 1, [ring.spare.pop() if ring.spare else self._lend()])
 
@@ -201,7 +208,10 @@ class LocalPages:
         self._lent -= len(ring)
         for x, point in new.items():
             pages = [ring.held.pop(i) for i in self._before(place)]
-            self._keep(x, Kept(point, pages, [*ring.held.values(), *ring.spare]))
+            rest = [*ring.held.values(), *ring.spare]
+            room = self.ring - len(pages)
+            self.free.give_back(rest[room:])
+            self._keep(x, Kept(point, pages, rest[:room]))
             return
         self.free.give_back([*ring.held.values(), *ring.spare])
 
@@ -269,12 +279,14 @@ class LocalPages:
             points = {i for place in ring.points.values() for i in self._before(place)}
             ring.spare += [ring.held.pop(i) for i in old if i not in points]
 
-    def check(self) -> None:
-        """Each page is free or has one owner, and none is lost. Linear in the pool."""
-        pages = list(self.free)
+    def check(self, tails: Sequence[int]) -> None:
+        """Each page is free or has one owner, and none is lost; `tails`: those of candidates.
+        Linear in the pool."""
+        pages = [*self.free, *tails]
         for ring in self.rings.values():
             pages += [*ring.held.values(), *ring.spare]
-        assert self._lent + len(self.free) == len(pages), "pages of rings are miscounted"
+        held = len(pages) - len(self.free) - len(tails)
+        assert self._lent == held, "pages of rings are miscounted"
         for kept in self.kept.values():
             pages += [*kept.pages, *kept.spare]
         assert sorted(pages) == list(range(self.free.total)), "local pages are lost or held twice"

@@ -113,6 +113,8 @@ def chunk_of(
 
 def reason_of(answer: Answer) -> str:
     """Why it ended."""
+    if answer.flagged:
+        return "content_filter"
     return "stop" if answer.tokens and answer.tokens[-1] in answer.request.stops else "length"
 
 

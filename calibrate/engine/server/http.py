@@ -110,13 +110,15 @@ class Server:
             else:
                 await self._whole(answer, news, reader, writer)
         finally:
+            # looked at first: whoever is not done may have more tokens in the cache than are seen
+            whole = answer is None or (answer.state is State.DONE and not answer.flagged)
             made = [] if answer is None else answer.tokens[:-1]
             if answer is not None:
                 self._answers.discard(answer)
                 if answer.state is State.OPEN:
                     self.engine.door.cancel(answer)
             text = np.concatenate([ask.request.tokens, np.array(made, np.int32)])
-            self._namer.learn(names, text)
+            self._namer.learn(names, text, whole=whole)
 
     def _submit(self, request: Any, news: "_News") -> Answer:
         try:

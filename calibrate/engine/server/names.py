@@ -53,6 +53,10 @@ class Tree:
         self._blocks[before, tokens] = len(self.places) - 1
         return len(self.places) - 1
 
+    def close(self, stream: int) -> None:
+        """Nobody goes on in this stream: behind its last block here, the cache has others."""
+        self._lengths[stream] = -1
+
     def ends_stream(self, block: int) -> bool:
         """Whether it is the last one of its stream so far."""
         return self._lengths[self.places[block].stream] == self.places[block].blocks
@@ -98,9 +102,9 @@ class Namer:
             self._taken.add(stream)
             return Named(path, last, stream, self._trees)
 
-    def learn(self, named: Named, tokens: Tokens) -> None:
+    def learn(self, named: Named, tokens: Tokens, *, whole: bool = True) -> None:
         """An answer is over: `tokens` are prompt and answer but for the last one, whose KV was
-        never computed."""
+        never computed. `whole`: the cache has no more of it by this name."""
         with self._lock:
             self._taken.discard(named.stream)
             if named.stream < 0 or named.tree != self._trees:
@@ -108,9 +112,12 @@ class Namer:
             at = named.last
             known = sum(piece.blocks for piece in named.path)
             for text in self._texts(tokens[known * self._block :]):
-                if self._tree.find(at, text) >= 0:
-                    return  # another answer has said the same: its names stand
+                if self._tree.find(at, text) >= 0:  # another answer has said the same
+                    whole = False
+                    break
                 at = self._tree.enter(at, text, named.stream)
+            if not whole:
+                self._tree.close(named.stream)
 
     def _way(self, tokens: Tokens) -> list[int]:
         """The tree's blocks along a prompt; those that are new are entered."""

@@ -21,7 +21,10 @@ from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
 from kernels.model.steps.cache import CachePlan, KVCache, window_pages
 from kernels.model.steps.runner import MOST_CHUNKS, Runner
-from kernels.model.steps.step import Chunk, DecodeRows, Draws, Step, table_entries
+from kernels.model.steps.step import Chunk, DecodeRows, Draws, Step, padded_rows, table_entries
+
+DRAW = np.dtype([("temperature", "f8"), ("seed", "i8"), ("made", "i8")])
+"""A `Draw`. A seed has 63 bits, which no float holds."""
 
 
 class ModelExecutor:
@@ -36,24 +39,32 @@ class ModelExecutor:
         self.runner, self.config, self.host = runner, runner.model.config, host
         self.device_ns = 0
         """Of the last step, from launch to tokens: what the calibration job measures of one."""
+        self.metrics: NDArray[np.float32] | None = None
+        """Of each token of the step that ran last, as the classifier saw the row that it was drawn
+        from; None where the head has none."""
 
     def copy(self, copies: Sequence[Copy]) -> None:
         """Inside HBM in the order of the steps; to and from host memory beside them."""
+        self._copy(copies, one_pool=False)
+
+    def _copy(self, copies: Sequence[Copy], *, one_pool: bool) -> None:
         if self.host is None:
-            copy_pages(self.runner.cache, copies)
+            copy_pages(self.runner.cache, copies, one_pool=one_pool)
             return
         for batch in batches(copies, STAGING_PAGES):
-            within = [copy for copy in batch if copy.to == Pool.LOCAL == copy.of]
-            self.host.copy(batch, partial(copy_pages, self.runner.cache, within))
+            within = [copy for copy in batch if copy.to < Pool.HOST and copy.of < Pool.HOST]
+            do = partial(copy_pages, self.runner.cache, within, one_pool=one_pool)
+            self.host.copy(batch, do)
         self.host.tell()
 
     def run(self, plan: StepPlan) -> NDArray[np.int32]:
         """Copies, then the step; waits for its tokens."""
         self.device_ns = 0
-        self.copy(plan.copies)
+        self.metrics = None
+        self._copy(plan.copies, one_pool=plan.local_tables is plan.global_tables)
         if self.host is not None:
             self._await_loads(self.host, plan)
-        decodes, parts = plan.decodes, list(pieces(plan.chunks))
+        decodes, parts = plan.decodes, list(pieces(plan.chunks, len(plan.decodes)))
         first = self._run(plan, decodes, parts[0])
         if len(parts) == 1:
             return first
@@ -82,13 +93,19 @@ class ModelExecutor:
         self.runner.arrived(staged)
         begin = time.perf_counter_ns()
         self.runner.launch(staged)
-        tokens = self.runner.finish(staged).tokens
+        result = self.runner.finish(staged)
         self.device_ns += time.perf_counter_ns() - begin
-        return tokens
+        self._note(result.metrics)
+        return result.tokens
+
+    def _note(self, metrics: NDArray[np.float32] | None) -> None:
+        if metrics is not None:
+            before = [] if self.metrics is None else [self.metrics]
+            self.metrics = np.concatenate([*before, metrics])
 
     def _chunk(self, plan: StepPlan, rows: ChunkRows) -> Chunk:
         tables = plan.global_tables[rows.slot], plan.local_tables[rows.slot]
-        return Chunk(rows.tokens, rows.start, *tables, rows.draw is not None)
+        return Chunk(rows.tokens, rows.start, *tables, len(rows.draws))
 
 
 def seen_pages(
@@ -103,20 +120,27 @@ def seen_pages(
     return pages
 
 
-def pieces(chunks: Sequence[ChunkRows]) -> Iterator[Sequence[ChunkRows]]:
-    """The chunks, as many at a time as a step may have; at least one piece."""
-    yield chunks[:MOST_CHUNKS]
-    for at in range(MOST_CHUNKS, len(chunks), MOST_CHUNKS):
-        yield chunks[at : at + MOST_CHUNKS]
+def pieces(chunks: Sequence[ChunkRows], decodes: int = 0) -> Iterator[Sequence[ChunkRows]]:
+    """The chunks, as many at a time as a step may have, of which the first has so many decodes, and
+    gives tokens for; at least one piece."""
+    piece: list[ChunkRows] = []
+    given = decodes
+    for chunk in chunks:
+        given += len(chunk.draws)
+        if len(piece) == MOST_CHUNKS or given > padded_rows(decodes + MOST_CHUNKS):
+            yield piece
+            piece, decodes, given = [], 0, len(chunk.draws)
+        piece.append(chunk)
+    yield piece
 
 
 def draws_of(decodes: Decodes, chunks: Sequence[ChunkRows]) -> Draws:
     """How the tokens of a step are drawn."""
-    ends = [chunk.draw for chunk in chunks if chunk.draw is not None]
+    ends = np.array([draw for chunk in chunks for draw in chunk.draws], DRAW)
     return Draws(
-        np.append(decodes.temperatures, [end.temperature for end in ends]).astype(np.float32),
-        np.append(decodes.seeds, [end.seed for end in ends]).astype(np.int64),
-        np.append(decodes.made, [end.made for end in ends]).astype(np.int32),
+        np.append(decodes.temperatures, ends["temperature"]).astype(np.float32),
+        np.append(decodes.seeds, ends["seed"]),
+        np.append(decodes.made, ends["made"]).astype(np.int32),
     )
 
 
@@ -140,18 +164,24 @@ def batches(copies: Sequence[Copy], most: int = sys.maxsize) -> Iterator[list[Co
 
 
 @torch.no_grad()
-def copy_pages(cache: KVCache, copies: Sequence[Copy]) -> None:
-    """Copy pages inside the local pool in all its layers, in the order of the stream."""
-    owners = cache.config.owners(is_global=False)
-    if not copies or not owners:
-        return
-    device = cache.of(owners[0]).k.device
+def copy_pages(cache: KVCache, copies: Sequence[Copy], *, one_pool: bool = False) -> None:
+    """Copy pages inside each pool of HBM in all its layers, in the order of the stream. `one_pool`:
+    a global page has all layers' KV."""
+    near, far = (cache.config.owners(is_global=kind) for kind in (False, True))
+    owners = {Pool.LOCAL: near, Pool.GLOBAL: [*far, *near] if one_pool else far}
     for batch in batches(copies):
-        source = numbers([copy.source for copy in batch], device)
-        target = numbers([copy.target for copy in batch], device)
-        for layer in owners:
-            for part in cache.of(layer):
-                part[target] = part[source]
+        for pool, layers in owners.items():
+            _copy_in([part for layer in layers for part in cache.of(layer)], pool, batch)
+
+
+def _copy_in(parts: Sequence[torch.Tensor], pool: Pool, batch: Sequence[Copy]) -> None:
+    mine = [copy for copy in batch if copy.of == pool]
+    if mine and parts:
+        device = parts[0].device
+        source = numbers([copy.source for copy in mine], device)
+        target = numbers([copy.target for copy in mine], device)
+        for part in parts:
+            part[target] = part[source]
 
 
 def sizes_of(

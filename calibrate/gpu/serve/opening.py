@@ -1,8 +1,12 @@
 """A serving engine on a model that is loaded: its limits are those of the model's cache."""
 
+from typing import NamedTuple
+
 from calibrate.engine.clock import Clock
-from calibrate.engine.engine import Engine, Journal, Sizes
+from calibrate.engine.engine import Engine, Sizes
 from calibrate.engine.executor import Executor
+from calibrate.engine.journal import Journal
+from calibrate.engine.memory.candidates import extra_blocks
 from calibrate.engine.memory.free import Pool
 from calibrate.engine.memory.host_tier import NO_HOST, Host, reserve_of, ring_pages
 from calibrate.engine.memory.rings import reserve_pages
@@ -10,22 +14,40 @@ from calibrate.gpu.serve.executor import ModelExecutor, sizes_of
 from calibrate.gpu.serve.host_memory import HostMemory, Told
 from calibrate.gpu.serve.host_pool import HostPool
 from calibrate.gpu.serve.lanes import make_queues
+from calibrate.gpu.serve.scoring import GuidedScorer
 from kaiju_sim.engine.limits import Limits
 from kaiju_sim.engine.policy.kv.memory import blocks_of
 from kaiju_sim.steptime.curves import Curves
 from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
+from kernels.model.guided.beam import WhenAllFiltered
+from kernels.model.guided.classifier import HeadNames
+from kernels.model.guided.scoring import Rules
 from kernels.model.steps.cache import CachePlan, window_pages
 from kernels.model.steps.runner import Runner
+
+MOST_CANDIDATES = 16
+"""Tokens that one row of a captured step may be drawn for: it has room for as many samples."""
+
+
+class Guide(NamedTuple):
+    """How candidates are judged."""
+
+    rules: Rules
+    heads: HeadNames
+    """Names of the classifier's outputs."""
+    when_all_filtered: WhenAllFiltered = "flag"
 
 
 def fitted(limits: Limits, config: ModelConfig, plan: CachePlan, host: Host = NO_HOST) -> Limits:
     """The limits with the model's page and window, and as many windows as the cache's local pool
-    holds beside the reserve. A simulation that is to be compared takes the same.
+    holds beside the reserve; candidates hold as many of these pages as they need. A simulation that
+    is to be compared takes the same.
 
     ValueError if there is no room for one.
     """
     fixed = limits._replace(shift=PAGE.bit_length() - 1, window=config.window or 0)
+    fixed = fixed._replace(extra=extra_blocks(fixed))
     if limits.windows == 0 or config.window is None:
         return fixed._replace(windows=0, retain=0)
     reserve = reserve_pages(fixed, host=any(host))
@@ -55,23 +77,29 @@ def host_memory(
 
 def open_engine(
     runner: Runner, limits: Limits, curves: Curves, clock: Clock, inside: int,
-    journal: Journal | None = None, executor: Executor | None = None, host: Host = NO_HOST,
-    told: Told | None = None,
+    journal: Journal | None = None, host: Host = NO_HOST, told: Told | None = None,
+    executor: Executor | None = None, guide: Guide | None = None,
 ) -> Engine:  # fmt: skip
     """An empty engine whose steps the runner runs. `inside`: requests that it takes at most;
     `executor`: one around a `ModelExecutor` of that runner, if not that alone (without host
-    memory); `told` of each transfer to or from host memory.
+    memory or candidates); `told` of each transfer to or from host memory; `guide`: where messages
+    have candidates, how these are judged, by the runner's classifier.
 
     ValueError where the largest step of these limits has more rows than the runner's.
     """
-    rows = max(limits.token_budget, limits.max_seqs)  # prefill gets what decodes leave
+    decodes = limits.max_seqs * limits.candidates
+    rows = max(limits.token_budget, decodes)  # prefill gets what decodes leave
+    if limits.candidates > MOST_CANDIDATES:
+        raise ValueError(f"candidates: {limits.candidates}, must be {MOST_CANDIDATES} at most")
     if rows > runner.rows:
         raise ValueError(f"a step may have {rows} rows, the runner's {runner.rows} at most")
     config, plan = runner.model.config, runner.cache.plan
     limits = fitted(limits, config, plan, host)
     sizes = sizes_of(config, plan, limits, inside, host)
+    assert executor is None or not (any(host) or guide), "an executor around another one is plain"
+    memory = None
     if any(host):
-        assert executor is None, "an executor around another one has no host memory"
         memory = host_memory(runner, limits, sizes, clock, told or (lambda transfer: None))
-        executor = ModelExecutor(runner, memory)
-    return Engine(limits, curves, sizes, executor or ModelExecutor(runner), clock, journal)
+    own = ModelExecutor(runner, memory)
+    scorer = None if guide is None else GuidedScorer(own, *guide)
+    return Engine(limits, curves, sizes, executor or own, clock, journal, scorer)

@@ -77,6 +77,24 @@ def curve_figure(
     return {"data": data, "layout": layout}
 
 
+def factor_figure(title: str, factors: Mapping[str, float], source: str) -> Figure:
+    """A mark at each name's factor, on a logarithmic axis with a line at 1."""
+    sizes = np.array(list(factors.values()), dtype=np.float64)
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": list(factors),
+        "y": _numbers(sizes),
+        "marker": {"size": 10, "color": [PALETTE[int(size < 1)] for size in sizes]},
+        "hovertemplate": "claim %{x}: %{y:.3~g} times<extra></extra>",
+    }
+    layout = _layout(title, source, "claim", "times (log)")
+    layout["xaxis"] |= {"type": "category"}
+    layout["yaxis"] |= {"type": "log", "dtick": 1}
+    layout["shapes"] = [_mark(1.0)]
+    return {"data": [trace], "layout": layout}
+
+
 def band_figure(
     title: str,
     spread: Spread,

@@ -174,7 +174,7 @@ def _round(held: _Held, live: Sequence[Reply], judge: Judge, options: SearchOpti
     losers: list[int] = []
     for number, (reply, group) in enumerate(zip(live, groups, strict=True)):
         first = number * options.candidates
-        choice = _choose(verdict, range(first, first + options.candidates), options)
+        choice = choose(verdict, range(first, first + options.candidates), options)
         reply.choices.append(choice)
         if choice.winner is not None:
             _append(reply, decoded, first + choice.winner, options.max_tokens)
@@ -191,7 +191,7 @@ def _check(decoded: Decoded, count: int, steps: int) -> None:
             raise ValueError(f"decode: gave {len(tokens)} tokens, must be {steps} or reach an end")
 
 
-def _choose(verdict: Verdict, candidates: range, options: SearchOptions) -> Choice:
+def choose(verdict: Verdict, candidates: range, options: SearchOptions) -> Choice:
     """The winner of one sequence's candidates (rows of the verdict)."""
     scores = tuple(verdict.scores[row] for row in candidates)
     broken = tuple(verdict.broken[row] for row in candidates)

@@ -83,7 +83,7 @@ class PagedGenerator:
         try:
             for parent in (self._live[s] for s in sequences):
                 for candidate in range(count):
-                    seed = _child_seed(parent.seed, candidate)
+                    seed = child_seed(parent.seed, candidate)
                     children.append(Live(parent.kv.fork(), parent.newest, seed))
         except BaseException:
             for child in children:
@@ -141,6 +141,6 @@ def _pieces(tokens: Ints, most: int) -> list[Ints]:
     return [tokens[i : i + most] for i in range(0, len(tokens), most)]
 
 
-def _child_seed(seed: int, candidate: int) -> int:
+def child_seed(seed: int, candidate: int) -> int:
     """Another seed for each candidate of each parent (Knuth's multiplier, mod 2^63)."""
     return (seed * 6364136223846793005 + 2 * candidate + 1) % (1 << 63)

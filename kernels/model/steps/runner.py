@@ -33,7 +33,10 @@ def shape_of(step: Step) -> Shape:
             f"{DECODE_SHAPES[-1]} and {MOST_CHUNKS} at most"
         )
     room = min(n for n in DECODE_SHAPES if n >= decodes) if decodes else 0
-    return Shape(rows, min(room, rows), MOST_CHUNKS if step.chunks else 0)
+    shape = Shape(rows, min(room, rows), MOST_CHUNKS if step.chunks else 0)
+    if step.samples > shape.samples:
+        raise ValueError(f"step: gives {step.samples} tokens, must give {shape.samples} at most")
+    return shape
 
 
 class Result(NamedTuple):

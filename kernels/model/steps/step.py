@@ -54,8 +54,9 @@ class Chunk:
     """`[entries]`."""
     local_table: Ints
     """`[entries]`."""
-    samples: bool = True
-    """Does it end its prompt, so that its last row gives a token?"""
+    samples: int = 1
+    """Tokens that are drawn from its last row: none where its prompt goes on, several where several
+    candidates begin."""
 
 
 def no_decodes(config: ModelConfig) -> DecodeRows:
@@ -78,15 +79,15 @@ class Step:
 
     @property
     def samples(self) -> int:
-        """Sequences that get a token."""
+        """Tokens that it gives."""
         return len(self.decodes.tokens) + sum(c.samples for c in self.chunks)
 
     @property
     def sampled_rows(self) -> Ints:
-        """The rows that give a token: decodes in order, then ends of prompts."""
+        """The row of each token that it gives: decodes in order, then ends of prompts."""
         decodes = len(self.decodes.tokens)
         ends = decodes + np.cumsum([len(c.tokens) for c in self.chunks], dtype=np.int32) - 1
-        own = np.array([end for end, c in zip(ends, self.chunks, strict=True) if c.samples])
+        own = np.repeat(ends, np.array([c.samples for c in self.chunks], np.int64))
         return np.concatenate([np.arange(decodes), own]).astype(np.int32)
 
 
@@ -136,7 +137,7 @@ class Shape(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """Sequences that get a token."""
+        """Tokens that it may give."""
         return padded_rows(self.decodes + self.chunks)
 
 

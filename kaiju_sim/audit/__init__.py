@@ -1,0 +1,1 @@
+"""The audit: closed-form claims recomputed from their inputs, judged, where possible simulated."""
