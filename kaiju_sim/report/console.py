@@ -17,6 +17,7 @@ from rich.text import Text
 from kaiju_sim.report import headline
 from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Metric
+from kaiju_sim.report.safety.tables import Words, safety_tables
 
 PLAIN_WIDTH = 100
 Values = Mapping[str, Any]
@@ -72,6 +73,7 @@ def render(
         Padding(_latencies(summary, intervals), (1, 0, 0, 0)),
         Padding(_groups(summary, width, intervals), (1, 0, 0, 0)),
         Padding(_pairs(summary, intervals), (1, 0, 0, 0)),
+        *(Padding(_words(words), (1, 0, 0, 0)) for words in safety_tables(summary)),
     )
 
 
@@ -150,6 +152,14 @@ def _pairs(summary: Values, intervals: Values) -> Table:
         label = metric.label.removesuffix(", stated")
         cells = (_with_unit(summary.get(key), metric, intervals, key) for key in keys)
         table.add_row(label, *cells)
+    return table
+
+
+def _words(words: Words) -> Table:
+    """A table that has its words already."""
+    table = _table(*words.heads)
+    for row in words.rows:
+        table.add_row(*row)
     return table
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from kaiju_sim.report import definitions
+from kaiju_sim.report.safety.definitions import SAFETY
 
 Kind = Literal["duration", "fraction", "count", "rate", "usd", "number", "text"]
 
@@ -48,7 +49,7 @@ def _kind(word: str) -> Kind:
 _LATENCIES = {
     "ttft_s": (
         "Time to first token",
-        "From the message's arrival at the router to its first token, queueing included.",
+        "From the message's arrival (before the safety gate) to its first token, with queueing.",
     ),
     "tpot_s": (
         "Time per output token",
@@ -108,6 +109,7 @@ METRICS: tuple[Metric, ...] = (
     *_parse(definitions.BEFORE_LATENCY),
     *_latency_metrics(),
     *_parse(definitions.AFTER_LATENCY),
+    *_parse(SAFETY),
     *_pair_metrics(),
     *_parse(definitions.LAST),
 )
