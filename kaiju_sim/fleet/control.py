@@ -26,6 +26,7 @@ from kaiju_sim.fleet.setup.grow import grown
 from kaiju_sim.metrics.collect import Series, Totals, in_flight_rows, take_totals
 from kaiju_sim.workload.popularity import pick
 
+GATE_COUNTS = ("sums", "counts", "scores", "sketch")
 Plane = Callable[[Cell, int], int]
 """Advances a cell to a time: the compiled loop or the reference."""
 Plot = Callable[["CellRun"], list[Any]]
@@ -57,6 +58,8 @@ class CellResult:
     """What was paid for, shard by shard."""
     notes: list[Any] = field(default_factory=list)
     """What the plot has noted."""
+    gate: dict[str, Arr] = field(default_factory=dict)
+    """What the safety gate counted, by segment."""
 
     @property
     def logged_all(self) -> bool:
@@ -151,7 +154,8 @@ class CellRun:
 
     def _idle(self) -> bool:
         e = self.cell.world.engine
-        return int(e.replicas["load"].sum() + e.hub["length"].sum()) == 0
+        at_gate = self.cell.gate.state["inside"][0]
+        return int(e.replicas["load"].sum() + e.hub["length"].sum() + at_gate) == 0
 
     def _advance(self, until: int) -> None:
         """Run the data plane, growing its arrays and emptying its log as needed."""
@@ -253,4 +257,5 @@ class CellRun:
             },
             billed=self.shards.billed,
             notes=self.notes,
+            gate={name: getattr(self.cell.gate, name) for name in GATE_COUNTS},
         )

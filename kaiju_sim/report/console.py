@@ -17,6 +17,7 @@ from rich.text import Text
 from kaiju_sim.report import headline, incidents
 from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Metric
+from kaiju_sim.report.safety.tables import Words, safety_tables
 
 PLAIN_WIDTH = 100
 Values = Mapping[str, Any]
@@ -78,6 +79,7 @@ def render(
         _groups(summary, width, intervals),
         _pairs(summary, intervals),
         *_incidents(summary),
+        *(_words(words) for words in safety_tables(summary)),
     ]
     if summary.get("cost.full.usd_per_month") is not None:
         parts.append(_groups(summary, width, intervals, _MONEY))
@@ -180,6 +182,14 @@ def _incidents(summary: Values) -> list[Table]:
                 curve.add_row(*line)
             found.append(curve)
     return found
+
+
+def _words(words: Words) -> Table:
+    """A table that has its words already."""
+    table = _table(*words.heads)
+    for row in words.rows:
+        table.add_row(*row)
+    return table
 
 
 def _table(first: str, *columns: str) -> Table:

@@ -13,6 +13,7 @@ from kaiju_sim.scenario.base import Part
 from kaiju_sim.scenario.parts.economics import Economics
 from kaiju_sim.scenario.parts.fleet import Fleet
 from kaiju_sim.scenario.parts.incidents import Incident, check_incident
+from kaiju_sim.scenario.parts.safety import Safety
 from kaiju_sim.scenario.quantities import (
     Bytes,
     BytesPerSecond,
@@ -252,6 +253,8 @@ class Scenario(Part):
     """Step time."""
     slo: Objectives = Objectives()
     """Objectives."""
+    safety: Safety = Safety()
+    """Safety gate."""
     economics: Economics = Economics()
     """Money."""
     results: Results = Results()
