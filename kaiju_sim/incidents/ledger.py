@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
     late: int
     """Completed, but not within the objectives."""
     refused: int
-    """Refused although there was nothing wrong with them."""
+    """Messages and answers blocked by the safety gate although they do not violate."""
     hurt: Arr
     """Dialogues with a message that did not go well, of those in the log."""
     share: float
@@ -54,7 +54,7 @@ def outcome(plant: Plant, cells: Sequence[CellResult]) -> Outcome:
         lost=tally["failed"],
         given_up=pool.tally("cancelled"),
         late=tally["completed"] - tally["goodput"],
-        refused=0,
+        refused=sum(int(cell.gate["sums"]["wrongly"].sum()) for cell in cells),
         hurt=hurt_dialogues(plant.scenario, pool.log),
         share=cells[0].sample / ALL,
     )

@@ -18,6 +18,7 @@ from kaiju_sim.incidents.faults.fault import Fault
 from kaiju_sim.incidents.faults.replicas import LostReplicas, Restart
 from kaiju_sim.incidents.faults.rollout import Rollout
 from kaiju_sim.incidents.faults.routing import LostTable
+from kaiju_sim.incidents.faults.safety import Overblocking
 from kaiju_sim.incidents.watch import Watch
 from kaiju_sim.scenario.parts.incidents import Incident
 
@@ -29,6 +30,7 @@ KINDS: dict[str, type[Fault[Any]]] = {
     "edit_storm": Storm,
     "bad_rollout": Rollout,
     "midnight": Rollover,
+    "false_positives": Overblocking,
 }
 
 

@@ -31,6 +31,8 @@ class Reading(NamedTuple):
     shed: int
     lost: int
     """Failed and given up."""
+    blocked: int
+    """Refused by the safety gate."""
     histogram: Arr
     """Latencies so far, where the signal is a quantile; else empty."""
     waiting: int
@@ -54,6 +56,7 @@ def read(control: CellRun, signal: Signal) -> Reading:
         arrived=counts["arrived"],
         shed=counts["shed"],
         lost=counts["failed"] + counts["cancelled"],
+        blocked=int(control.cell.gate.sums["blocked"].sum()),
         histogram=histogram,
         waiting=int(waiting_of(r).sum() + w.engine.hub["length"].sum()),
         serving=int((r["active"] > SHADOW).sum()),
@@ -70,6 +73,8 @@ def value(signal: Signal, old: Reading, new: Reading) -> float | None:
     if signal == "error_share":
         bad = new.shed - old.shed + new.lost - old.lost
         return _ratio(bad, new.arrived - old.arrived)
+    if signal == "block_share":
+        return _ratio(new.blocked - old.blocked, new.arrived - old.arrived)
     if signal == "waiting_per_replica":
         return _ratio(new.waiting, new.serving)
     if signal == "silent_replicas":

@@ -27,6 +27,7 @@ FAULTS: dict[str, Tree] = {
     "edit_storm": {"edits_per_minute": 600.0},
     "bad_rollout": {"slowdown": 3.0, "wave_interval": 1.0, "waves": 2},
     "midnight": {},
+    "false_positives": {"shift": 3.0, "ages": "all"},
 }
 """Every kind of fault, for tiny fleets."""
 
@@ -81,6 +82,11 @@ def incident(kind: str, at: float = 6.05, **more: Any) -> dict[str, Any]:
     }
 
 
+def gated(tree: Tree) -> bool:
+    """Whether an incident is one of the safety gate."""
+    return bool(tree["fault"]["kind"] == "false_positives")
+
+
 def tiny(*incidents: Tree, replicas: int = 4, **parts: Any) -> Scenario:
     """Twenty seconds of dialogues on a few replicas, with these incidents."""
     fleet = {**DELAYS, "replicas": replicas, **parts.pop("fleet", {})}
@@ -89,6 +95,7 @@ def tiny(*incidents: Tree, replicas: int = 4, **parts: Any) -> Scenario:
         "traffic": {"client": {"timeout": 2.0, "retries": 2}},
         "prompt": {"date_tokens": 8},
         "fleet": fleet,
+        "safety": {"pre": "before"} if any(map(gated, incidents)) else {},
         "incidents": list(incidents),
     }
     return scenario_of(DIALOGUES, base, parts)

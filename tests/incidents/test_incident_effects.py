@@ -135,3 +135,13 @@ def test_a_fixed_fleet_costs_the_same(name: str) -> None:
     assert found["fleet"] == "fixed"
     assert found["ledger"]["gpu_usd"] == 0.0
     assert found["ledger"]["total_usd"] == found["ledger"]["churn_usd"] > 0
+
+
+def test_a_classifier_that_rates_too_high_refuses_the_harmless() -> None:
+    result = run("false_positives")
+    found = entry(result)
+    wrongly = found["intervals"]["ledger.wrongly_refused_messages"]
+    assert found["detected_s"] is not None
+    assert 0.005 < wrongly["low"] / result.summary["requests.arrived"] < 0.1
+    assert found["intervals"]["ledger.affected_users"]["low"] > 100
+    assert abs(found["ledger"]["late_messages"]) < 0.01 * result.summary["requests.arrived"]

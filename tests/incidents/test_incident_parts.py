@@ -34,7 +34,7 @@ def test_the_lognormal_goes_through_both_quantiles() -> None:
 def reading(at_s: float, prompt: int, cached: int) -> Reading:
     """Totals of tokens at an instant."""
     empty = np.zeros(0, np.int64)
-    return Reading(round(at_s * 1e9), prompt, cached, 0, 0, 0, empty, 0, 1, 0)
+    return Reading(round(at_s * 1e9), prompt, cached, 0, 0, 0, 0, empty, 0, 1, 0)
 
 
 def test_an_alarm_rings_after_its_delay_and_holding_time() -> None:
@@ -77,13 +77,14 @@ class Case(NamedTuple):
         Case("error_share", 0.3),
         Case("waiting_per_replica", 5.0),
         Case("silent_replicas", 3.0),
+        Case("block_share", 0.25),
         Case("prefix_hit_rate", None),
     ],
 )
 def test_signals(case: Case) -> None:
     old = reading(0.0, 5, 5)._replace(arrived=100, shed=1, lost=2)
     new = reading(10.0, 5, 5)._replace(
-        arrived=200, shed=11, lost=22, waiting=20, serving=4, silent=3
+        arrived=200, shed=11, lost=22, waiting=20, serving=4, silent=3, blocked=25
     )
     assert value(case.signal, old, new) == case.truth
 
@@ -155,6 +156,7 @@ def test_slower_groups_take_so_much_longer() -> None:
         ({"incidents": [incident("table_loss", cells=[1])]}, "cells"),
         ({"incidents": [incident("replica_loss", fault={"share": 0.5})]}, "replicas or share"),
         ({"incidents": [incident("viral", fault={"character": 10_000})]}, "character"),
+        ({"safety": {"pre": "none"}, "incidents": [incident("false_positives")]}, "safety.pre"),
         ({"incidents": [incident("midnight"), incident("midnight")]}, "name of its own"),
         ({"incidents": [incident("midnight", detection=alarm(below=1.0))]}, "above or below"),
         (

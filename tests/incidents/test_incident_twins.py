@@ -63,6 +63,7 @@ def check_conserved(scenario: Scenario, result: RunResult) -> None:
     """Each message has one fate, each block a place, after whatever has happened."""
     cells, c, s = cells_of(scenario), columns(result.requests), result.summary
     fates = ("completed", "failed", "in_flight", "shed", "cancelled", "blocked_pre", "blocked_post")
+    assert s["requests.arrived"] == c["measured"].sum()
     assert s["requests.arrived"] == sum(s[f"requests.{fate}"] for fate in fates)
     assert s["requests.in_flight"] == 0
     for fate in ("completed", "failed", "shed", "cancelled"):
@@ -99,6 +100,7 @@ PAIRS = [
     ("bad_rollout", "bad_rollout"),
     ("viral", "edit_storm"),
     ("midnight", "table_loss"),
+    ("false_positives", "cold_restart"),
 ]
 
 

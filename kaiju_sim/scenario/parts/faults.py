@@ -105,8 +105,25 @@ class Midnight(Part):
     kind: Literal["midnight"]
 
 
+class FalsePositives(Part):
+    """The classifier of messages rates harmless ones too high. Remedy: its old version is back."""
+
+    kind: Literal["false_positives"]
+    shift: float = Field(default=2.0, gt=0, le=20)
+    """So much is added to the log-odds of the scores."""
+    ages: Literal["all", "teen"] = "teen"
+    """Whose messages; tiers are those of `safety`."""
+
+
 Fault = Annotated[
-    TableLoss | ReplicaLoss | ColdRestart | ViralCharacter | EditStorm | BadRollout | Midnight,
+    TableLoss
+    | ReplicaLoss
+    | ColdRestart
+    | ViralCharacter
+    | EditStorm
+    | BadRollout
+    | Midnight
+    | FalsePositives,
     Field(discriminator="kind"),
 ]
 """Any fault, told apart by `kind`."""
@@ -118,5 +135,6 @@ FAULTS: tuple[type[Part], ...] = (
     EditStorm,
     BadRollout,
     Midnight,
+    FalsePositives,
 )
 """Every kind of fault, in the order of the documentation."""

@@ -18,6 +18,7 @@ Signal = Literal[
     "error_share",
     "waiting_per_replica",
     "silent_replicas",
+    "block_share",
 ]
 """What a monitor can watch; `incidents.signals` computes each."""
 
@@ -30,7 +31,7 @@ class Detection(Part):
     `ttft_p99_s`, `tpot_p99_s`: quantiles of the answers that ended in it; `shed_share`: shed / sent
     messages; `error_share`: failed, given up and shed ones / sent; `waiting_per_replica`: messages
     in queues now / replicas in service; `silent_replicas`: replicas that are paid for and answer no
-    health check now."""
+    health check now; `block_share`: messages that the safety gate refuses / sent."""
     above: float | None = Field(default=None, ge=0)
     """The alarm condition holds while the signal is above this."""
     below: float | None = Field(default=None, ge=0)
@@ -132,3 +133,5 @@ def check_incident(s: Any, incident: Incident) -> None:
         raise ValueError(f"{name}: character must be under characters.count")
     if fault.kind == "bad_rollout" and s.steptime.kind in ("constant", "exponential"):
         raise ValueError(f"{name}: slowdown is of curves; steptime.kind is {s.steptime.kind}")
+    if fault.kind == "false_positives" and s.safety.pre == "none":
+        raise ValueError(f"{name}: give safety.pre; there is no classifier that could be wrong")
