@@ -95,6 +95,7 @@ class CellRun:
         self.plant = plant
         self.plot = plot
         self.notes: list[Any] = []
+        self.scale_factors: dict[int, float] = {}  # shard: how far its int8 scales are off
         self.index = index
         self.plane = plane
         self.versions = np.zeros(plant.scenario.characters.count, np.int32)

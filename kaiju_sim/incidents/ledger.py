@@ -1,7 +1,7 @@
 """What an incident costs: a run with it less the same run without it.
 
 Messages are of the measured cohort. A user is affected by an incident if one of his dialogue's
-messages was shed, lost, given up, left hanging or late with it, and none was without it.
+messages was shed, lost, given up, left hanging, late or answered wrongly with it, and none without.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kaiju_sim.engine.layout import Arr
+from kaiju_sim.engine.layout import NEVER, Arr
 from kaiju_sim.fleet.control import CellResult
 from kaiju_sim.fleet.records import COMPLETED
 from kaiju_sim.fleet.setup.build import Plant
@@ -35,6 +35,8 @@ class Outcome(NamedTuple):
     """Completed, but not within the objectives."""
     refused: int
     """Messages and answers blocked by the safety gate although they do not violate."""
+    wrong: int
+    """Answers that came in time and were wrong."""
     hurt: Arr
     """Dialogues with a message that did not go well, of those in the log."""
     share: float
@@ -55,7 +57,8 @@ def outcome(plant: Plant, cells: Sequence[CellResult]) -> Outcome:
         given_up=pool.tally("cancelled"),
         late=tally["completed"] - tally["goodput"],
         refused=sum(int(cell.gate["sums"]["wrongly"].sum()) for cell in cells),
-        hurt=hurt_dialogues(plant.scenario, pool.log),
+        wrong=sum(record.wrong.answers for cell in cells for record in cell.notes),
+        hurt=np.union1d(hurt_dialogues(plant.scenario, pool.log), misled(cells)),
         share=cells[0].sample / ALL,
     )
 
@@ -74,6 +77,21 @@ def hurt_dialogues(s: Scenario, log: Arr) -> Arr:
     if s.slo.e2e is not None:
         late |= end > s.slo.e2e * 1e9
     return np.unique(log["session"][late | (log["status"] != COMPLETED)])
+
+
+def misled(cells: Sequence[CellResult]) -> Arr:
+    """Dialogues that were given a wrong answer in time, each once."""
+    found = [np.zeros(0, np.int64)]
+    for cell in cells:
+        log = cell.log[cell.log["status"] == COMPLETED]
+        for wrong in (record.wrong for record in cell.notes):
+            if wrong.start_ns is None:
+                continue
+            stop = NEVER if wrong.stop_ns is None else wrong.stop_ns
+            mine = (log["replica"] >= wrong.first) & (log["replica"] < wrong.last)
+            mine &= (log["end"] > wrong.start_ns) & (log["end"] <= stop)
+            found.append(log["session"][mine])
+    return np.unique(np.concatenate(found))
 
 
 def subscription_usd(s: Scenario) -> float:
@@ -106,6 +124,7 @@ def ledger(s: Scenario, incident: Incident, hit: Outcome, spared: Outcome) -> di
         "lost_messages": hit.lost - spared.lost,
         "given_up_messages": hit.given_up - spared.given_up,
         "late_messages": hit.late - spared.late,
+        "wrong_answers": hit.wrong - spared.wrong,
         "wrongly_refused_messages": hit.refused - spared.refused,
         "affected_users": affected,
         "churn_usd": churn,

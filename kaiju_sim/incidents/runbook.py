@@ -14,7 +14,8 @@ from kaiju_sim.fleet.elastic.story import Story
 from kaiju_sim.fleet.setup.build import ns
 from kaiju_sim.incidents import response, signals
 from kaiju_sim.incidents.faults.content import Rollover, Storm, Viral
-from kaiju_sim.incidents.faults.fault import Fault
+from kaiju_sim.incidents.faults.drift import Drift
+from kaiju_sim.incidents.faults.fault import Fault, Wrong
 from kaiju_sim.incidents.faults.replicas import LostReplicas, Restart
 from kaiju_sim.incidents.faults.rollout import Rollout
 from kaiju_sim.incidents.faults.routing import LostTable
@@ -31,6 +32,7 @@ KINDS: dict[str, type[Fault[Any]]] = {
     "bad_rollout": Rollout,
     "midnight": Rollover,
     "false_positives": Overblocking,
+    "int8_drift": Drift,
 }
 
 
@@ -48,6 +50,8 @@ class Record:
     false_alarms: int = 0
     worst: float | None = None
     """The signal at its worst between the fault and recovery."""
+    wrong: Wrong = field(default_factory=Wrong)
+    """Answers that were wrong."""
 
 
 @dataclass
@@ -65,6 +69,7 @@ class Runbook:
     def __post_init__(self) -> None:
         self.record = Record(self.number)
         self.fault = KINDS[self.incident.fault.kind](self.control, self.incident.fault, self.number)
+        self.record.wrong = self.fault.wrong
         self.watch = Watch(self.incident.detection)
 
     def start(self) -> Record:

@@ -11,6 +11,7 @@ import numpy as np
 from kaiju_sim.engine.layout import TPOT, TTFT, Arr
 from kaiju_sim.engine.policy.routing import SHADOW
 from kaiju_sim.fleet.control import CellRun
+from kaiju_sim.incidents.drift import kl_nats
 from kaiju_sim.metrics.collect import waiting_of
 from kaiju_sim.scenario.parts.incidents import Signal
 from kaiju_sim.sketch import quantile_ns
@@ -40,6 +41,8 @@ class Reading(NamedTuple):
     """Replicas that the router sends to."""
     silent: int
     """Replicas that ought to serve and answer no health check."""
+    kl_nats: float = 0.0
+    """The largest divergence of a shard's int8 KV from the calibrated one."""
 
 
 def read(control: CellRun, signal: Signal) -> Reading:
@@ -61,6 +64,7 @@ def read(control: CellRun, signal: Signal) -> Reading:
         waiting=int(waiting_of(r).sum() + w.engine.hub["length"].sum()),
         serving=int((r["active"] > SHADOW).sum()),
         silent=control.shards.silent(),
+        kl_nats=max(map(kl_nats, control.scale_factors.values()), default=0.0),
     )
 
 
@@ -77,8 +81,8 @@ def value(signal: Signal, old: Reading, new: Reading) -> float | None:
         return _ratio(new.blocked - old.blocked, new.arrived - old.arrived)
     if signal == "waiting_per_replica":
         return _ratio(new.waiting, new.serving)
-    if signal == "silent_replicas":
-        return float(new.silent)
+    if signal in ("silent_replicas", "scale_kl_nats"):
+        return float(new.silent) if signal == "silent_replicas" else new.kl_nats
     counts = new.histogram - old.histogram
     if counts.sum() < LEAST:
         return None

@@ -28,6 +28,7 @@ FAULTS: dict[str, Tree] = {
     "bad_rollout": {"slowdown": 3.0, "wave_interval": 1.0, "waves": 2},
     "midnight": {},
     "false_positives": {"shift": 3.0, "ages": "all"},
+    "int8_drift": {"shard": 1, "per_minute": 10.0},
 }
 """Every kind of fault, for tiny fleets."""
 

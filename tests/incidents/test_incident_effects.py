@@ -145,3 +145,14 @@ def test_a_classifier_that_rates_too_high_refuses_the_harmless() -> None:
     assert 0.005 < wrongly["low"] / result.summary["requests.arrived"] < 0.1
     assert found["intervals"]["ledger.affected_users"]["low"] > 100
     assert abs(found["ledger"]["late_messages"]) < 0.01 * result.summary["requests.arrived"]
+
+
+def test_a_shard_whose_scales_drift_answers_wrongly_until_it_is_drained() -> None:
+    """One of seven shards; nothing is slower before the drain, so only the guard can see it."""
+    result = run("int8_drift", per_minute=0.3)
+    found = entry(result)
+    assert found["detected_s"] is not None
+    assert found["recovered_s"] is not None
+    wrong = found["intervals"]["ledger.wrong_answers"]
+    assert 0.005 < wrong["low"] / result.summary["requests.arrived"] < 0.1
+    assert found["intervals"]["ledger.affected_users"]["low"] > 100

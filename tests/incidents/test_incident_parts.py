@@ -9,6 +9,7 @@ from incidents_runs import alarm, incident, quick, tiny
 from pydantic import ValidationError
 
 from kaiju_sim.engine.layout import Arr
+from kaiju_sim.incidents.drift import kl_nats, output_error, table
 from kaiju_sim.incidents.faults.rollout import groups_of, with_slower
 from kaiju_sim.incidents.ledger import Outcome, churn_usd, ledger
 from kaiju_sim.incidents.report import joined, latest
@@ -92,7 +93,7 @@ def test_signals(case: Case) -> None:
 def outcome(gpu: float, late: int, hurt: list[int]) -> Outcome:
     """What a run came to."""
     found: Arr = np.asarray(hurt)
-    return Outcome(gpu, 0.5 * gpu, 3, 2, 1, late, 0, found, 0.5)
+    return Outcome(gpu, 0.5 * gpu, 3, 2, 1, late, 0, 0, found, 0.5)
 
 
 def test_a_ledger_is_a_difference() -> None:
@@ -173,3 +174,16 @@ def test_mistakes_are_told(change: dict[str, Any], message: str) -> None:
     incidents = parts.pop("incidents", [incident("table_loss")])
     with pytest.raises(ValidationError, match=message):
         tiny(*incidents, **parts)
+
+
+def test_drift_is_what_was_measured_on_the_operator() -> None:
+    """Fits at 1; clips above, is coarse below; the guard sees what the output suffers from."""
+    errors = [output_error(factor) for factor in (1.0, 1.41, 2.0, 4.0)]
+    assert errors == sorted(errors)
+    assert errors[0] < 0.05 < 0.2 < errors[2]
+    assert kl_nats(1.0) == 0.0
+    assert kl_nats(2.0) > kl_nats(1.41) > 0.1
+    assert output_error(1.2) == pytest.approx(
+        errors[0] + (errors[1] - errors[0]) * (1.2 - 1.0) / (1.41 - 1.0)
+    )
+    assert output_error(100.0) == table()["output_error"][-1]

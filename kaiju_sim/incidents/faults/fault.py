@@ -1,12 +1,26 @@
 """What every fault can do."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from kaiju_sim.fleet.control import CellRun
 from kaiju_sim.fleet.elastic.story import Story
 from kaiju_sim.fleet.setup.build import ns
 from kaiju_sim.scenario.base import Part
+
+
+@dataclass
+class Wrong:
+    """Answers that came in time and were wrong: of replicas [first, last), in a span of time."""
+
+    first: int = 0
+    last: int = 0
+    start_ns: int | None = None
+    stop_ns: int | None = None
+    """None: they still are, if they ever began to be."""
+    answers: int = 0
+
 
 P = TypeVar("P", bound=Part)
 
@@ -21,6 +35,7 @@ class Fault(Generic[P]):
         self.control, self.env = control, control.env
         self.part, self.number = part, number
         self.over = False
+        self.wrong = Wrong()
 
     def strike(self) -> Story:
         """It happens, from now on; what it does by itself later, too."""

@@ -115,6 +115,21 @@ class FalsePositives(Part):
     """Whose messages; tiers are those of `safety`."""
 
 
+class ScaleDrift(Part):
+    """The int8 scales of one shard's KV drift from its values. Remedy: drained, reloaded, cold.
+
+    How wrong attention then is was measured on the operator (docs/incidents.md). Nothing is slower.
+    """
+
+    kind: Literal["int8_drift"]
+    shard: int = Field(default=0, ge=0)
+    """Number of the shard, in each cell."""
+    per_minute: float = Field(default=0.05, gt=0, le=10)
+    """Growth of the logarithm of the scale error, a minute."""
+    tolerance: PositiveFraction = 0.1
+    """Answers are wrong while attention's relative error exceeds this."""
+
+
 Fault = Annotated[
     TableLoss
     | ReplicaLoss
@@ -123,7 +138,8 @@ Fault = Annotated[
     | EditStorm
     | BadRollout
     | Midnight
-    | FalsePositives,
+    | FalsePositives
+    | ScaleDrift,
     Field(discriminator="kind"),
 ]
 """Any fault, told apart by `kind`."""
@@ -136,5 +152,6 @@ FAULTS: tuple[type[Part], ...] = (
     BadRollout,
     Midnight,
     FalsePositives,
+    ScaleDrift,
 )
 """Every kind of fault, in the order of the documentation."""

@@ -19,6 +19,7 @@ Signal = Literal[
     "waiting_per_replica",
     "silent_replicas",
     "block_share",
+    "scale_kl_nats",
 ]
 """What a monitor can watch; `incidents.signals` computes each."""
 
@@ -31,7 +32,8 @@ class Detection(Part):
     `ttft_p99_s`, `tpot_p99_s`: quantiles of the answers that ended in it; `shed_share`: shed / sent
     messages; `error_share`: failed, given up and shed ones / sent; `waiting_per_replica`: messages
     in queues now / replicas in service; `silent_replicas`: replicas that are paid for and answer no
-    health check now; `block_share`: messages that the safety gate refuses / sent."""
+    health check now; `block_share`: messages that the safety gate refuses / sent;
+    `scale_kl_nats`: the largest divergence of a shard's int8 KV from the calibrated one, now."""
     above: float | None = Field(default=None, ge=0)
     """The alarm condition holds while the signal is above this."""
     below: float | None = Field(default=None, ge=0)
@@ -135,3 +137,5 @@ def check_incident(s: Any, incident: Incident) -> None:
         raise ValueError(f"{name}: slowdown is of curves; steptime.kind is {s.steptime.kind}")
     if fault.kind == "false_positives" and s.safety.pre == "none":
         raise ValueError(f"{name}: give safety.pre; there is no classifier that could be wrong")
+    if fault.kind == "int8_drift" and fault.shard >= s.fleet.replicas // s.fleet.unit:
+        raise ValueError(f"{name}: shard must be a number under the shards of a cell")
