@@ -1,10 +1,9 @@
 """What a figure depends on: a tornado, one assumption at a time, and Sobol indices, all together.
 
 The tornado evaluates the figure with one value at the low end of its range, then at the high end,
-all others as stated: it is exact for one change and says nothing of two. Sobol's indices (Saltelli's
-sampling, Jansen's estimators) divide the variance over all ranges at once: *first* is what a value
-does by itself, *total* what it does with all its interactions. Where the first ones add up to
-nearly 1, the tornado tells the whole story.
+all others as stated: it is exact for one change and says nothing of two. Sobol's indices divide the
+variance over all ranges at once: *first* is what a value does by itself, *total* what it does with
+all its interactions. Where the first ones add up to nearly 1, the tornado tells the whole story.
 """
 
 from collections.abc import Callable, Mapping, Sequence

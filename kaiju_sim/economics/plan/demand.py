@@ -25,8 +25,9 @@ def demand_by_hour(scenario: Scenario, summary: Mapping[str, Any]) -> list[float
     diurnal = scenario.traffic.diurnal
     if diurnal is None:
         return [float(math.ceil(gpus - 1e-9))]
-    rates = relative_rate(diurnal, np.arange(HOURS_PER_WEEK) + 0.5)
+    rates = relative_rate(diurnal, np.arange(HOURS_PER_WEEK, dtype=np.float64) + 0.5)
     begin = diurnal.start_hour + scenario.run.measured_from / 3600.0
     end = diurnal.start_hour + scenario.run.horizon / 3600.0
-    busiest = relative_rate(diurnal, np.linspace(begin, end, 1001)).max()
+    measured = np.linspace(begin, end, 1001, dtype=np.float64)
+    busiest = relative_rate(diurnal, measured).max()
     return [float(math.ceil(gpus * rate / busiest - 1e-9)) for rate in rates]
