@@ -16,8 +16,10 @@ from kaiju_sim.economics.plan.forecast import triangular
 from kaiju_sim.scenario.assumed import Assumed
 
 Evaluate = Callable[[Mapping[str, float]], float]
+EvaluateAll = Callable[[Mapping[str, float]], Sequence[float]]
+"""Several figures at once."""
 Floats = NDArray[np.float64]
-BASE_DRAWS = 512
+BASE_DRAWS = 2048
 
 
 @dataclass(frozen=True)
@@ -67,29 +69,46 @@ class Index:
 
 
 def sobol(
-    evaluate: Evaluate, found: Mapping[str, Assumed], count: int = BASE_DRAWS, seed: int = 1
-) -> list[Index]:
-    """Indices of every range with a width, the largest total first.
+    evaluate: EvaluateAll,
+    found: Mapping[str, Assumed],
+    vary: Sequence[str],
+    *,
+    count: int = BASE_DRAWS,
+    seed: int = 1,
+) -> list[list[Index]]:
+    """For each figure, indices of the ranges to vary, the largest total first.
 
     `count` x (ranges + 2) evaluations. Saltelli et al. (2010), Computer Physics Communications
-    181, table 2: first order (b), total order (f, Jansen). All 0 where nothing varies.
+    181, table 2: first order (b), total order (f, Jansen). All 0 where nothing varies. They are
+    estimates: with 2,048 draws good to about 0.03.
     """
-    names = [name for name, item in found.items() if item.low < item.high]
     stated = {name: item.value for name, item in found.items()}
     rng = np.random.Generator(np.random.PCG64(seed))
-    one, two = (_sample(rng, found, names, count) for _ in range(2))
+    one, two = (_sample(rng, found, vary, count) for _ in range(2))
 
     def of(rows: Floats) -> Floats:
-        return np.array([evaluate(stated | dict(zip(names, row, strict=True))) for row in rows])
+        return np.array([evaluate(stated | dict(zip(vary, row, strict=True))) for row in rows])
 
     of_one, of_two = of(one), of(two)
-    variance = float(np.var(np.concatenate([of_one, of_two])))
-    indices = []
-    for place, name in enumerate(names):
-        mixed = one.copy()
-        mixed[:, place] = two[:, place]
-        indices.append(_index(name, of_one, of_two, of(mixed), variance))
-    return sorted(indices, key=lambda index: -index.total)
+    mixed = []
+    for place in range(len(vary)):
+        rows = one.copy()
+        rows[:, place] = two[:, place]
+        mixed.append(of(rows))
+    return [
+        _indices(vary, of_one[:, k], of_two[:, k], [m[:, k] for m in mixed])
+        for k in range(of_one.shape[1])
+    ]
+
+
+def _indices(
+    names: Sequence[str], one: Floats, two: Floats, mixed: Sequence[Floats]
+) -> list[Index]:
+    variance = float(np.var(np.concatenate([one, two])))
+    found = [
+        _index(name, one, two, both, variance) for name, both in zip(names, mixed, strict=True)
+    ]
+    return sorted(found, key=lambda index: -index.total)
 
 
 def _index(name: str, one: Floats, two: Floats, mixed: Floats, variance: float) -> Index:

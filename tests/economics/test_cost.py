@@ -155,8 +155,8 @@ def test_a_quieter_average_costs_more_a_message_and_the_fleet_as_much() -> None:
     assert half.bill.network == pytest.approx(of().bill.network / 2)
 
 
-OTHER_PARTS = ("growth.", "crossover.")
-"""Assumptions that only forecasts and the crossover read."""
+OTHER_PARTS = ("growth.", "crossover.", "planner.")
+"""Assumptions that only forecasts, planner and crossover read."""
 INERT = {
     "purchase.reserved_discount": {"purchase": {"reserved_share": 0.5}},
     "purchase.spot_discount": {"purchase": {"reserved_share": 0.5, "spot_share": 0.2}},

@@ -56,8 +56,8 @@ def usage_of(scenario: Scenario, summary: Mapping[str, Any]) -> Usage:
     cached = number(summary, "throughput.cached_tokens_per_s")
     messages = number(summary, "throughput.messages_per_s")
     gpu = find_gpu(scenario.gpu)
-    stated = number(summary, "cost.usd_per_hour")
     gpus = mean_gpus(summary)
+    stated = stated_usd_per_hour(scenario, summary, gpus)
     return Usage(
         gpus=gpus,
         stated_usd_per_hour=stated,
@@ -75,6 +75,17 @@ def usage_of(scenario: Scenario, summary: Mapping[str, Any]) -> Usage:
         training_flops_per_s=gpu.bf16_ops_per_s,
         training_usd_per_hour=stated / gpus if gpus else gpu.price.usd_per_hour,
     )
+
+
+def stated_usd_per_hour(scenario: Scenario, summary: Mapping[str, Any], gpus: float) -> float:
+    """All GPUs at the scenario's price, so that a run may be priced anew.
+
+    Of a mixed fleet: what the run was billed, since its kinds may have changed in number.
+    """
+    if scenario.fleet.groups:
+        return number(summary, "cost.usd_per_hour")
+    group = Group(replicas=scenario.fleet.replicas)
+    return gpus * stated_usd(scenario, group, find_gpu(scenario.gpu))
 
 
 def number(summary: Mapping[str, Any], key: str) -> float:

@@ -167,6 +167,19 @@ class Growth(Part):
     """Fall of GPU prices a month, compound."""
 
 
+class Planner(Part):
+    """What the closed-form planner is told where the simulation has an outcome."""
+
+    hit_rate: AssumedShare = assumed_share(
+        *(0.95, 0.6, 0.97, "published cache rate 95 %; the case study has 60 %", "P")
+    )
+    """Share of the prompt tokens that need no prefill."""
+    reference_ttft_s: Assumed = assumed(
+        *(0.8, 0.5, 2.5, "case study: batch grows with the objective over 800 ms", "U")
+    )
+    """Objective at which a full batch is reached, for the case study's batch factor."""
+
+
 class Crossover(Part):
     """Train a model of one's own from scratch, or fine-tune an open one?"""
 
@@ -218,6 +231,8 @@ class Economics(Part):
     """Users and revenue."""
     growth: Growth = Growth()
     """Forecast."""
+    planner: Planner = Planner()
+    """Closed-form planner."""
     crossover: Crossover = Crossover()
     """Own model or open model."""
     ranges: dict[str, list[Any]] = {}
