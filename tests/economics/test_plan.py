@@ -131,7 +131,7 @@ def test_the_planner_stands_beside_the_simulation() -> None:
     assert realised.gpus == 3
     assert simulated.gpus == 8
     assert simulated.usd_per_hour == SUMMARY["cost.usd_per_hour"]
-    assert [a.by for a in answers(asked, SUMMARY, values(asked))] == ["simulated"]
+    assert [a.by for a in answers(asked, SUMMARY, values(asked))] == ["simulation"]
 
 
 def test_the_sheet_agrees_with_itself() -> None:

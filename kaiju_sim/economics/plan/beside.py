@@ -48,9 +48,9 @@ def answers(scenario: Scenario, summary: Mapping[str, Any], values: Values) -> l
         with_factor = replace(inputs, ttft_s=ttft, reference_ttft_s=reference)
     realised = replace(inputs, hit_rate=number(summary, "prefix_hit_rate"))
     return [
-        _answer("planner, case study", with_factor),
-        _answer("planner, assumed hit rate", inputs),
-        _answer("planner, simulated hit rate", realised),
+        _answer("case study", with_factor),
+        _answer("assumed hit rate", inputs),
+        _answer("simulated hit rate", realised),
         simulated,
     ]
 
@@ -82,7 +82,7 @@ def _answer(by: str, inputs: PlanInputs) -> Answer:
 def simulated_answer(summary: Mapping[str, Any]) -> Answer:
     """The run's: what it was provisioned with (not the fewest that would do)."""
     return Answer(
-        by="simulated",
+        by="simulation",
         hit_rate=summary.get("prefix_hit_rate"),
         effective_messages_per_s=None,
         batch_factor=None,
