@@ -140,6 +140,7 @@ def tornado_figure(
     source: str,
     *,
     axis: str,
+    fraction: bool = False,
 ) -> Figure:
     """A bar for each name, to its figures at the low and at the high end; the longest on top."""
     shown = bars[::-1]
@@ -158,6 +159,8 @@ def tornado_figure(
     ]
     layout = _layout(title, source, axis, "")
     layout |= {"barmode": "overlay", "bargap": 0.35, "hovermode": "closest"}
+    layout["title"] |= {"xref": "container", "x": 0.02}
+    layout["xaxis"] |= {"tickformat": ".0%" if fraction else "~g", "nticks": 6}
     layout["yaxis"] |= {"type": "category", "showgrid": False, "title": {"text": ""}}
     return {"data": data, "layout": layout}
 
@@ -173,7 +176,7 @@ def ways_figure(
     layout = _layout(title, source, *axes)
     layout["xaxis"] |= {"type": "log", "dtick": 1}
     layout["yaxis"] |= {"type": "log", "dtick": 1}
-    layout["legend"] = {"x": 0.02, "y": 0.98, "bgcolor": "rgba(255,255,255,0.7)"}
+    layout["legend"] = {"x": 1.02, "y": 1.0}
     return {"data": data, "layout": layout}
 
 

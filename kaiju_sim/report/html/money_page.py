@@ -48,6 +48,7 @@ def sheet_of_run(run: RunDirectory) -> Sheet | None:
     """The sheet of a run directory, if it can be made."""
     if run.summary.get("cost.full.usd_per_month") is None:
         return None
+    from pydantic import ValidationError
     from ruamel.yaml import YAML
 
     from kaiju_sim.economics.sheet import sheet_of
@@ -55,11 +56,11 @@ def sheet_of_run(run: RunDirectory) -> Sheet | None:
     from kaiju_sim.scenario.schema import Scenario
 
     values = YAML(typ="safe", pure=True).load(run.scenario_yaml)
-    scenario = Scenario.model_validate(values, context=FROM_FILE)
     try:
+        scenario = Scenario.model_validate(values, context=FROM_FILE)
         return sheet_of(scenario, run.summary, indices=False)
-    except UserError:
-        return None  # nothing was completed, so nothing has a price
+    except (UserError, ValidationError):
+        return None  # nothing was completed, or the scenario is of another version
 
 
 def money_page(sheet: Sheet) -> str:
@@ -76,7 +77,7 @@ def money_page(sheet: Sheet) -> str:
 
 def body_of(sheet: Sheet, places: range) -> str:
     """Charts, tables, and the assumptions with their sources."""
-    panels = "".join(page.chart(place) for place in places)
+    panels = "".join(page.chart(place, wide=place >= places[2]) for place in places)
     parts = [
         f"<p>{page.escape(limit(sheet))}</p>\n",
         f'<div class="charts">\n{panels}</div>\n',
@@ -120,9 +121,9 @@ def _tornado(sheet: Sheet, name: str, source: str) -> Figure:
     found = sheet["sensitivity"][name]
     bars = [(b["name"], b["at_low"], b["at_high"]) for b in found["tornado"][:MOST_BARS]]
     label, unit = FIGURE_WORDS[name]
-    return charts.tornado_figure(
-        f"What moves it: {label}", bars, found["stated"], source, axis=unit
-    )
+    title, stated = f"What moves it: {label.lower()}", found["stated"]
+    is_share = name == "gross_margin"
+    return charts.tornado_figure(title, bars, stated, source, axis=unit, fraction=is_share)
 
 
 def _forecast(sheet: Sheet, source: str) -> Figure:

@@ -36,13 +36,21 @@ def tables_of(sheet: Sheet) -> list[Words]:
     return [*found, crossover(sheet), crossover_by_users(sheet)]
 
 
+_PRESSURES = {
+    "prefill_compute": "prefill",
+    "decode_bandwidth": "decode",
+    "kv_memory": "KV memory",
+    "ttft_headroom": "TTFT",
+}
+
+
 def limit(sheet: Sheet) -> str:
     """What limits the fleet, and how near each limit is."""
     found = sheet["bottleneck"]["pressures"]
     words = [
-        f"{name.replace('_', ' ')} {percent(value)}"
-        for name, value in found.items()
-        if value is not None and name != "router_imbalance"
+        f"{word} {percent(found[name])}"
+        for name, word in _PRESSURES.items()
+        if found[name] is not None
     ]
     if found["router_imbalance"] is not None:
         words.append(f"most loaded replica {found['router_imbalance']:.2f} times the mean")
@@ -157,6 +165,10 @@ def purchase(sheet: Sheet) -> Words:
         mix = bought["mixes"][name]
         gpus = [rate(mix[f"{kind}_gpus"]) for kind in ("reserved", "on_demand", "spot")]
         rows.append((label, *gpus, usd(mix["usd_per_month"])))
+    if bought["stated"] is not None:
+        dashes = (MISSING,) * 3
+        label = "as the scenario buys, all hours"
+        rows.append((label, *dashes, usd(bought["stated"]["usd_per_month"])))
     demand, prices = bought["demand_gpus"], bought["usd_per_gpu_hour"]
     note = (
         f"{_demand(demand)} A GPU hour: reserved {usd(prices['reserved'])}, on demand"
@@ -220,7 +232,7 @@ def tornado(sheet: Sheet, figure: str) -> Words:
         index = indices.get(bar["name"], {})
         ends = (f"{bar['low']:.4g}", f"{bar['high']:.4g}")
         cells = (how(bar["at_low"]), how(bar["at_high"]))
-        shares = (shown(index.get(key), percent) for key in ("first", "total"))
+        shares = (shown(index.get(key), _share) for key in ("first", "total"))
         rows.append((bar["name"], *ends, *cells, *shares))
     label, unit = FIGURE_WORDS[figure]
     note = (
@@ -229,6 +241,11 @@ def tornado(sheet: Sheet, figure: str) -> Words:
     )
     heads = ("assumption", "low", "high", "at low", "at high", "alone", "with others")
     return Words(f"What moves it: {label.lower()} ({unit})", heads, rows, note)
+
+
+def _share(estimate: float) -> str:
+    """A share of variance: its estimate may lie a little below 0."""
+    return percent(max(0.0, estimate))
 
 
 def simulated(sheet: Sheet) -> Words:
@@ -250,27 +267,26 @@ def simulated(sheet: Sheet) -> Words:
 def crossover(sheet: Sheet) -> Words:
     """Own model or open model."""
     found = sheet["crossover"]
-    crossings = {row["way"]: row["daily_users"] for row in found["crossings"]}
+    crossings = {row["way"]: row for row in found["crossings"]}
     rows = []
     for way in found["ways"]:
-        users = crossings.get(way["name"])
-        word = f"{shown(users, count)} users/day" if way["name"] in crossings else ""
-        rows.append(
-            (
-                way["name"],
-                usd(way["one_off_usd"]),
-                usd(way["usd_per_message"]),
-                "never" if way["name"] in crossings and users is None else word,
-            )
-        )
+        cells = (way["name"], usd(way["one_off_usd"]), usd(way["usd_per_message"]))
+        one = crossings.get(way["name"])
+        ends = [_users(one[key]) for key in ("daily_users", "p10", "p90")] if one else [""] * 3
+        rows.append((*cells, *ends))
     on = found["measured_on"]
     note = (
         f"Step times measured on {on['gpu']} with {on['model']} and its variants (same sizes,"
-        " windows and shared KV). One-off: training, without the people who do it; equal quality is"
-        " assumed."
+        " windows and shared KV). The own model is the cheaper one from so many daily users on, p10"
+        " and p90 over all ranges. One-off: training, without the people who do it; equal quality"
+        " is assumed."
     )
-    heads = ("", "one-off USD", "USD/message", "own cheaper from")
+    heads = ("", "one-off USD", "USD/message", "own cheaper from", "p10", "p90")
     return Words("Train from scratch or fine-tune an open model", heads, rows, note)
+
+
+def _users(value: float | None) -> str:
+    return "never" if value is None else count(float(f"{value:.3g}"))
 
 
 def crossover_by_users(sheet: Sheet) -> Words:
