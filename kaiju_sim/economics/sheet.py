@@ -9,6 +9,7 @@ from kaiju_sim.catalog.models import find_model
 from kaiju_sim.economics import sensitivity
 from kaiju_sim.economics.bottleneck import bottleneck, pressures
 from kaiju_sim.economics.cost.bill import blend, spot_price
+from kaiju_sim.economics.cost.gpus import kinds_of
 from kaiju_sim.economics.cost.usage import Usage, usage_of
 from kaiju_sim.economics.figures import Account, account, full
 from kaiju_sim.economics.plan import crossover
@@ -24,6 +25,8 @@ from kaiju_sim.scenario.schema import Scenario
 
 FIGURES = ("usd_per_month", "usd_per_message", "gross_margin")
 """What the sensitivity analysis looks at."""
+LEAST_MARGIN = -10.0
+"""A margin below this is shown as this: without revenue it has no end."""
 FORECAST_DRAWS = 300
 USERS = tuple(10.0**exponent for exponent in range(3, 10))
 """Daily users at which the ways to a model are compared."""
@@ -49,7 +52,7 @@ class Ledger:
         found = self.account(values)
         total, margin = found.bill.total, found.business.gross_margin
         per_message = total / found.month.messages
-        return total, per_message, float("-inf") if margin is None else margin
+        return total, per_message, LEAST_MARGIN if margin is None else max(margin, LEAST_MARGIN)
 
 
 def ledger_of(scenario: Scenario, summary: Mapping[str, Any]) -> Ledger:
@@ -75,6 +78,10 @@ def sheet_of(scenario: Scenario, summary: Mapping[str, Any], *, indices: bool = 
             "name": bottleneck(summary, found, scenario.slo.ttft),
             "pressures": {key.removeprefix("bottleneck."): v for key, v in found.items()},
         },
+        "gpus": [
+            asdict(kind) | {"usd_per_month": kind.gpus * kind.usd_per_gpu_hour * HOURS_PER_MONTH}
+            for kind in kinds_of(scenario, summary)
+        ],
         "bill_usd_per_month": whole.bill.lines() | {"total": whole.bill.total},
         "per_unit": full(scenario, whole, stated),
         "business": asdict(whole.business),

@@ -61,6 +61,23 @@ def test_a_scenario_and_its_run_give_the_same_sheet(folder: Path, capsys: Captur
     assert of_run["bill_usd_per_month"]["gpu"] == pytest.approx(summary["cost.usd_per_month"])
 
 
+def test_the_figures_of_a_run_add_up(folder: Path) -> None:
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    per_hour = summary["cost.usd_per_hour"]
+    rate = summary["throughput.messages_per_s"]
+    assert summary["cost.usd_per_message"] * rate * 3600 == pytest.approx(per_hour)
+    cached = summary["throughput.cached_tokens_per_s"]
+    uncached = summary["throughput.prompt_tokens_per_s"] - cached
+    kinds = {"uncached_input": uncached, "cached_input": cached}
+    kinds["output"] = summary["throughput.output_tokens_per_s"]
+    for which, bill in (("", per_hour), ("full.", summary["cost.full.usd_per_hour"])):
+        parts = [
+            summary[f"cost.{which}usd_per_million_{kind}_tokens"] * per_s * 3600e-6
+            for kind, per_s in kinds.items()
+        ]
+        assert sum(parts) == pytest.approx(bill), which
+
+
 def test_a_run_can_be_priced_anew_but_not_changed(folder: Path, capsys: Capture) -> None:
     run = str(folder / "run")
     dear = answer(capsys, run, "--set", "economics.gpu_price=4.7 USD/h")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from kaiju_sim.economics.cost.usage import mean_gpus, number
+from kaiju_sim.economics.cost.gpus import mean_gpus, number
 from kaiju_sim.economics.plan.planner import PlanInputs, plan
 from kaiju_sim.economics.values import Values
 from kaiju_sim.scenario.schema import Scenario

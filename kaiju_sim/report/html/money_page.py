@@ -20,7 +20,7 @@ from kaiju_sim.report.money.words import (
 )
 from kaiju_sim.report.rundir import RunDirectory
 
-_TEXT = {"limited by", "way", "low", "high", "grade", "source"}
+_TEXT = {"limited by", "way", "low", "high", "price from", "grade", "source"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,11 @@ def body_of(sheet: Sheet, places: range) -> str:
 def assumptions(sheet: Sheet) -> Words:
     """Every assumed value with its range, grade and source."""
     rows = [
-        (name, *(f"{item[key]:.6g}" for key in ("value", "low", "high")), item["grade"])
+        (
+            name,
+            *(f"{item[key]:.6g}" for key in ("value", "low", "high")),
+            item["grade"],
+        )
         + (item["source"],)
         for name, item in sheet["assumptions"].items()
     ]

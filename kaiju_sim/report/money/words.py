@@ -28,7 +28,14 @@ class Words:
 
 def tables_of(sheet: Sheet) -> list[Words]:
     """All tables, in the order in which they are read."""
-    found = [bill(sheet), per_unit(sheet), business(sheet), planner(sheet), purchase(sheet)]
+    found = [
+        bill(sheet),
+        gpus(sheet),
+        per_unit(sheet),
+        business(sheet),
+        planner(sheet),
+        purchase(sheet),
+    ]
     found += [spreads(sheet), forecast(sheet)]
     found += [tornado(sheet, name) for name in FIGURE_WORDS]
     if sheet.get("simulated_tornado"):
@@ -78,10 +85,32 @@ def bill(sheet: Sheet) -> Words:
     """The monthly bill."""
     lines = sheet["bill_usd_per_month"]
     rows = [
-        (label, usd(lines[name]), percent(lines[name] / lines["total"]))
+        (label, usd(lines[name]), shown(_part(lines[name], lines["total"]), percent))
         for name, label in _LINES.items()
     ]
     return Words("Bill", ("", "USD/month", "of the bill"), rows, STAFF)
+
+
+def _part(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def gpus(sheet: Sheet) -> Words:
+    """GPUs by kind and price."""
+    rows = [
+        (
+            kind["gpu"],
+            rate(kind["gpus"]),
+            usd(kind["usd_per_gpu_hour"]),
+            usd(kind["on_demand_usd_per_gpu_hour"]),
+            usd(kind["usd_per_month"]),
+            kind["source"],
+        )
+        for kind in sheet["gpus"]
+    ]
+    heads = ("kind", "GPUs", "USD/h", "on demand", "USD/month", "price from")
+    note = "At the scenario's prices, before economics.purchase."
+    return Words("GPUs", heads, rows, note)
 
 
 _UNITS = {
@@ -198,6 +227,7 @@ def spreads(sheet: Sheet) -> Words:
     note = (
         "Draws from all ranges at once, each a triangle from low over its value to high. Some"
         " values stand at an end of their range, so what is stated need not be in the middle."
+        " A margin below -1,000 % is shown as that."
     )
     return Words("How sure", ("", "as stated", "p10", "p50", "p90"), rows, note)
 
