@@ -207,3 +207,10 @@ def test_a_mixed_fleet_is_priced_by_kind() -> None:
     stated, demanded = prices_per_hour(mixed, grown, kinds_of(mixed, grown))
     assert stated == 20.0, "what was billed, whichever kind was added"
     assert demanded > 9 / 8 * (6 * 2.95 + 2 * 1.3)
+
+
+def test_an_older_run_is_split_by_its_hit_rate() -> None:
+    older = {k: v for k, v in SUMMARY.items() if k != "throughput.cached_tokens_per_s"}
+    found = usage_of(HERE, older | {"prefix_hit_rate": 0.9})
+    assert found.cached_per_s == pytest.approx(0.9 * 560_000)
+    assert found.uncached_per_s == pytest.approx(0.1 * 560_000)

@@ -52,7 +52,7 @@ class Usage:
 def usage_of(scenario: Scenario, summary: Mapping[str, Any]) -> Usage:
     """The usage of a run; figures that the summary lacks count as 0."""
     prompt = number(summary, "throughput.prompt_tokens_per_s")
-    cached = number(summary, "throughput.cached_tokens_per_s")
+    cached = cached_tokens_per_s(summary, prompt)
     messages = number(summary, "throughput.messages_per_s")
     gpu = find_gpu(scenario.gpu)
     gpus = mean_gpus(summary)
@@ -74,6 +74,12 @@ def usage_of(scenario: Scenario, summary: Mapping[str, Any]) -> Usage:
         training_flops_per_s=gpu.bf16_ops_per_s,
         training_usd_per_hour=stated / gpus if gpus else gpu.price.usd_per_hour,
     )
+
+
+def cached_tokens_per_s(summary: Mapping[str, Any], prompt_per_s: float) -> float:
+    """Prompt tokens found in caches; of an older run, by its hit rate."""
+    found = summary.get("throughput.cached_tokens_per_s")
+    return prompt_per_s * number(summary, "prefix_hit_rate") if found is None else float(found)
 
 
 def user_tokens(scenario: Scenario, messages_per_s: float, uncached_per_s: float) -> float:

@@ -45,7 +45,7 @@ bill.safety_usd_per_month | Safety classifiers | USD/month | usd
   The user's words and the answer, read by small classifiers.
 bill.training_usd_per_month | Training, written off | USD/month | usd
   Training the model / months of use x this fleet's share.
-cost.full.usd_per_month | Whole bill | USD/month | usd
+cost.full.usd_per_month | Whole bill, no staff | USD/month | usd
   The sum of the lines above. Staff, offices and taxes are not in it.
 cost.full.usd_per_hour | Whole bill, hour | USD/h | usd
   cost.full.usd_per_month / 730.
