@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from economics_runs import BASE, SUMMARY, scenario, values
 
+from kaiju_sim.economics.figures import money_figures
 from kaiju_sim.economics.plan.beside import answers
 from kaiju_sim.economics.plan.demand import demand_by_hour
 from kaiju_sim.economics.plan.forecast import Today, ahead, draws, forecast, spread, triangular
@@ -125,6 +126,7 @@ def test_the_planner_stands_beside_the_simulation() -> None:
     }
     case, stated, realised, simulated = answers(asked, SUMMARY | more, values(asked))
     assert case.batch_factor == pytest.approx(2.5 / 0.8)
+    assert case.effective_messages_per_s == pytest.approx(40.0)
     assert case.decode_gpus == pytest.approx(stated.decode_gpus / case.batch_factor)
     assert stated.effective_messages_per_s == pytest.approx(5.0)
     assert realised.prefill_gpus == pytest.approx(60_000 / 40_000)
@@ -179,6 +181,10 @@ def test_the_sheet_agrees_with_itself() -> None:
     bill = sheet["bill_usd_per_month"]
     assert bill["total"] == pytest.approx(sum(v for k, v in bill.items() if k != "total"))
     assert sheet["spread"]["usd_per_month"]["stated"] == bill["total"]
+    summary = money_figures(scenario(), SUMMARY)
+    for name in ("p10", "p50", "p90"):
+        one = summary[f"cost.full.usd_per_month_{name}"]
+        assert one == pytest.approx(sheet["spread"]["usd_per_month"][name])
     first = sheet["forecast"][0]
     assert first["usd_per_month"]["stated"] == pytest.approx(bill["total"])
     assert first["gpus"]["stated"] == 8

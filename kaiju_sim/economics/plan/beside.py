@@ -3,8 +3,8 @@
 The planner is given the run's own step times (what a GPU could do at most, `capacity.*`), so that
 what differs is only what it leaves out. Three times:
 
-- *case study*: the assumed hit rate, and its batch factor, objective / reference objective;
-- *assumed hit rate*: without the batch factor;
+- *case study*: its hit rate, and its batch factor, objective / reference objective;
+- *assumed hit rate*: another hit rate (the published one), without the batch factor;
 - *simulated hit rate*: with the share of prompt tokens that the run found cached.
 """
 
@@ -42,13 +42,13 @@ def answers(scenario: Scenario, summary: Mapping[str, Any], values: Values) -> l
     if inputs is None:
         return [simulated]
     ttft = scenario.slo.ttft
-    with_factor = inputs
+    theirs = replace(inputs, hit_rate=values["planner.case_study_hit_rate"])
     if ttft is not None:
         reference = values["planner.reference_ttft_s"]
-        with_factor = replace(inputs, ttft_s=ttft, reference_ttft_s=reference)
+        theirs = replace(theirs, ttft_s=ttft, reference_ttft_s=reference)
     realised = replace(inputs, hit_rate=number(summary, "prefix_hit_rate"))
     return [
-        _answer("case study", with_factor),
+        _answer("case study", theirs),
         _answer("assumed hit rate", inputs),
         _answer("simulated hit rate", realised),
         simulated,

@@ -47,6 +47,12 @@ bill.training_usd_per_month | Training, written off | USD/month | usd
   Training the model / months of use x this fleet's share.
 cost.full.usd_per_month | Whole bill, no staff | USD/month | usd
   The sum of the lines above. Staff, offices and taxes are not in it.
+cost.full.usd_per_month_p10 | Whole bill, p10 | USD/month | usd
+  10th percentile of the whole bill over 1,000 draws from the ranges of all that it assumes.
+cost.full.usd_per_month_p50 | Whole bill, p50 | USD/month | usd
+  The median of the draws; many ranges reach further to one side, so it need not be the bill above.
+cost.full.usd_per_month_p90 | Whole bill, p90 | USD/month | usd
+  90th percentile of the draws.
 cost.full.usd_per_hour | Whole bill, hour | USD/h | usd
   cost.full.usd_per_month / 730.
 
