@@ -11,7 +11,7 @@ from kaiju_sim.cli import main
 from kaiju_sim.economics.ranges import ranges_of
 from kaiju_sim.economics.sheet import FIGURES, ledger_of
 from kaiju_sim.economics.values import values_of
-from kaiju_sim.report.html.money_page import assumptions
+from kaiju_sim.report.html.money_page import assumptions, figures_of
 from kaiju_sim.report.money.words import tables_of
 from kaiju_sim.scenario.assumed import assumed_in
 from kaiju_sim.scenario.loader import load_scenario
@@ -105,6 +105,16 @@ def test_the_simulated_tornado_is_single_runs(folder: Path, capsys: Capture) -> 
             assert bar[f"at_{end}"] == dict(zip(FIGURES, figures, strict=True)), setting
     longer = found[1]
     assert longer["at_low"]["usd_per_message"] < longer["at_high"]["usd_per_message"]
+
+
+def test_simulated_ranges_are_among_the_bars(folder: Path, capsys: Capture) -> None:
+    sheet = answer(capsys, str(folder / "run"))
+    wide = dict.fromkeys(FIGURES, 1000000000.0)
+    bar = {"name": "x.y", "low": "1", "high": "2", "at_low": dict.fromkeys(FIGURES, 0.0)}
+    sheet["simulated_tornado"] = [bar | {"at_high": wide}]
+    cost, margin, *_ = figures_of(sheet)
+    for figure in (cost, margin):
+        assert figure["data"][0]["y"][-1] == "x.y (simulated)", "the longest is on top"
 
 
 def test_ranges_are_the_stated_ones() -> None:

@@ -122,8 +122,14 @@ def figures_of(sheet: Sheet) -> list[Figure]:
 
 
 def _tornado(sheet: Sheet, name: str, source: str) -> Figure:
+    """The longest bars, those of simulated ranges among them."""
     found = sheet["sensitivity"][name]
-    bars = [(b["name"], b["at_low"], b["at_high"]) for b in found["tornado"][:MOST_BARS]]
+    bars = [(b["name"], b["at_low"], b["at_high"]) for b in found["tornado"]]
+    bars += [
+        (f"{b['name']} (simulated)", b["at_low"][name], b["at_high"][name])
+        for b in sheet.get("simulated_tornado", [])
+    ]
+    bars = sorted(bars, key=lambda bar: -abs(bar[2] - bar[1]))[:MOST_BARS]
     label, unit = FIGURE_WORDS[name]
     title, stated = f"What moves it: {label.lower()}", found["stated"]
     is_share = name == "gross_margin"

@@ -14,7 +14,7 @@ bottleneck.kv_memory | KV memory | of blocks | fraction
   Blocks or windows that messages hold / all, of the fuller pool.
 bottleneck.ttft_headroom | First token | of objective | fraction
   p99 of the time to first token / slo.ttft. Null without an objective, or when p99 is infinite.
-bottleneck.router_imbalance | Most loaded replica | of mean | fraction
+bottleneck.router_imbalance | Most loaded replica | times the mean | number
   router.load_max_over_mean.
 capacity.prefill_tokens_per_s | Prefill capacity | tokens/s | rate
   Prompt tokens that all replicas paid for could compute in steps of a full token budget, made of
