@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kaiju_sim.economics.figures import money_figures
 from kaiju_sim.engine.layout import E2E, QUEUE, TPOT, TTFT, Arr
 from kaiju_sim.metrics.figures.cost import cost
 from kaiju_sim.metrics.figures.host import host_memory
@@ -17,6 +18,8 @@ from kaiju_sim.metrics.figures.pool import Pool, Summary, ratio
 from kaiju_sim.metrics.figures.provision import Provision
 from kaiju_sim.metrics.figures.tiers import tiers
 from kaiju_sim.metrics.figures.verdict import verdict
+from kaiju_sim.metrics.money.balance import balance
+from kaiju_sim.metrics.money.capacity import capacity
 from kaiju_sim.metrics.tables import measured
 from kaiju_sim.sketch import RELATIVE_ERROR, quantile_ns
 from kaiju_sim.workload.arrivals import rate_curve
@@ -50,7 +53,8 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
         summary["cost.gross_margin"] = None  # nobody pays for answers that do not come
     summary["slo.stream_tokens_per_s"] = ratio(1.0, summary["tpot_s.p50"] or 0.0)
     summary["quantile_rel_error"] = 0.0 if pool.exact else RELATIVE_ERROR
-    return summary
+    summary |= balance(pool) | capacity(plant, pool, provision)
+    return summary | money_figures(plant.scenario, summary)
 
 
 def fates(pool: Pool) -> dict[str, int]:
@@ -204,6 +208,7 @@ def throughput(pool: Pool, provision: Provision) -> Summary:
         "throughput.output_tokens_per_s": tokens,
         "throughput.generated_tokens_per_s": pool.during("generated") / pool.window_s,
         "throughput.prompt_tokens_per_s": pool.during("prompt") / pool.window_s,
+        "throughput.cached_tokens_per_s": pool.during("hit") / pool.window_s,
         "throughput.output_tokens_per_gpu_s": tokens / provision.mean_gpus(),
     }
 

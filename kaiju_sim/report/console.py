@@ -4,7 +4,7 @@ Deterministic: it depends on the summary and the width only. When stdout is not 
 width is 100 and there is no colour, so that it can be kept in a file and compared.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import IO, Any
 
@@ -35,9 +35,15 @@ _QUIET = {
     "requests.cancelled",
     "slo.persona",
     "cost.gross_margin",
+    "cost.usd_per_million_uncached_input_tokens",
+    "cost.usd_per_million_cached_input_tokens",
+    "cost.usd_per_subscriber_month",
+    "throughput.cached_tokens_per_s",
 }
 """Not shown when there is nothing to show: parts that a run may not model."""
 _UNITS = {"rate", "usd", "number"}
+_SIDES = (("Messages", "Throughput", "Service"), ("Cost", "Cache and GPUs"))
+_MONEY = (("Bill",), ("Full cost", "Business"))
 
 
 def make_console(file: IO[str]) -> Console:
@@ -67,12 +73,14 @@ def render(
 
     Below 100 columns, and with intervals, the groups stand under each other.
     """
-    return Group(
-        _head(summary, title),
-        Padding(_latencies(summary, intervals), (1, 0, 0, 0)),
-        Padding(_groups(summary, width, intervals), (1, 0, 0, 0)),
-        Padding(_pairs(summary, intervals), (1, 0, 0, 0)),
-    )
+    parts = [
+        _latencies(summary, intervals),
+        _groups(summary, width, intervals),
+        _pairs(summary, intervals),
+    ]
+    if summary.get("cost.full.usd_per_month") is not None:
+        parts.append(_groups(summary, width, intervals, _MONEY))
+    return Group(_head(summary, title), *(Padding(part, (1, 0, 0, 0)) for part in parts))
 
 
 def _head(summary: Values, title: str) -> Text:
@@ -86,6 +94,8 @@ def _head(summary: Values, title: str) -> Text:
     text.append(f": {headline.verdict(summary)}\n{headline.speed(summary)}\n")
     text.append(headline.source(summary), style="bold")
     text.append(f" ({headline.source_note(summary)})")
+    if limit := headline.limit(summary):
+        text.append(f"\n{limit}")
     if runs := headline.replications(summary):
         text.append(f"\n{runs}")
     for warning in headline.warnings(summary):
@@ -104,10 +114,11 @@ def _latencies(summary: Values, intervals: Values) -> Table:
     return table
 
 
-def _groups(summary: Values, width: int, intervals: Values) -> RenderableType:
-    """Messages, throughput and service on the left, cost, cache and GPUs on the right."""
-    left = [_group(summary, name, intervals) for name in ("Messages", "Throughput", "Service")]
-    right = [_group(summary, name, intervals) for name in ("Cost", "Cache and GPUs")]
+def _groups(
+    summary: Values, width: int, intervals: Values, names: Sequence[Sequence[str]] = _SIDES
+) -> RenderableType:
+    """Groups on the left and on the right."""
+    left, right = ([_group(summary, name, intervals) for name in side] for side in names)
     if width < PLAIN_WIDTH or intervals:
         return _stack([*left, *right])
     grid = Table.grid(padding=(0, 6))

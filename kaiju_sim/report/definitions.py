@@ -178,6 +178,8 @@ throughput.generated_tokens_per_s | Generated tokens | tokens/s | rate
 throughput.prompt_tokens_per_s | Prompt tokens | tokens/s | rate
   Prompt tokens, cached ones included, of the messages whose prompt was computed in the measured
   time / measured time.
+throughput.cached_tokens_per_s | Prompt tokens cached | tokens/s | rate
+  Of these, found in the prefix cache.
 throughput.output_tokens_per_gpu_s | Output tokens per GPU | tokens/s/GPU | rate
   Output tokens/s over GPUs provisioned, busy or not.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from kaiju_sim.report import definitions
+from kaiju_sim.report.money import definitions as money
 
 Kind = Literal["duration", "fraction", "count", "rate", "usd", "number", "text"]
 
@@ -108,6 +109,8 @@ METRICS: tuple[Metric, ...] = (
     *_parse(definitions.BEFORE_LATENCY),
     *_latency_metrics(),
     *_parse(definitions.AFTER_LATENCY),
+    *_parse(money.COST_OF_KINDS),
+    *_parse(money.MONEY),
     *_pair_metrics(),
     *_parse(definitions.LAST),
 )

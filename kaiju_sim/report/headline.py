@@ -10,6 +10,12 @@ _VERDICTS = {
     "backlogged": "The fleet ends with a backlog",
     "overloaded": "The fleet is overloaded: latencies depend on how long one looks",
 }
+_PRESSURES = {
+    "bottleneck.prefill_compute": "prefill",
+    "bottleneck.decode_bandwidth": "decode",
+    "bottleneck.kv_memory": "KV memory",
+    "bottleneck.ttft_headroom": "TTFT",
+}
 
 
 def answer(summary: Mapping[str, Any]) -> str:
@@ -54,6 +60,19 @@ def speed(summary: Mapping[str, Any]) -> str:
     p50, p99 = (show_key(summary, f"ttft_s.{q}", "duration") for q in ("p50", "p99"))
     tpot = show_key(summary, "tpot_s.p50", "duration")
     return f"First token after {p50} (median), {p99} (p99); then a token every {tpot} (median)."
+
+
+def limit(summary: Mapping[str, Any]) -> str:
+    """What limits the fleet, with the pressures that say so; "" where the summary does not say."""
+    name = summary.get("bottleneck")
+    if name is None:
+        return ""
+    parts = [
+        f"{word} {percent(summary[key])}"
+        for key, word in _PRESSURES.items()
+        if summary.get(key) is not None
+    ]
+    return f"Nearest to a limit: {name} ({', '.join(parts)})."
 
 
 def replications(summary: Mapping[str, Any]) -> str:

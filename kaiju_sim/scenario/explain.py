@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kaiju_sim.scenario.reader import is_text
+from kaiju_sim.scenario.assumed import Assumed
+from kaiju_sim.scenario.reading.reader import is_text
 from kaiju_sim.scenario.tree import dotted
 
 if TYPE_CHECKING:
@@ -48,10 +49,15 @@ def leaves(
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Path and value of everything that is not a mapping with keys."""
     for key, value in values.items():
-        if isinstance(value, dict) and value:
+        if is_block(value):
             yield from leaves(value, (*path, key))
         else:
             yield (*path, key), value
+
+
+def is_block(value: Any) -> bool:
+    """Whether a value has lines of its own below its key: an assumed value stands on one line."""
+    return isinstance(value, dict) and bool(value) and value.keys() != Assumed.model_fields.keys()
 
 
 def _lines(
@@ -60,7 +66,7 @@ def _lines(
     """Depth, path and text of each line."""
     for key, value in values.items():
         here = (*path, key)
-        if isinstance(value, dict) and value:
+        if is_block(value):
             yield len(path), here, f"{flow(key)}:"
             yield from _lines(value, here)
         else:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from kaiju_sim.scenario.base import Part
+from kaiju_sim.scenario.parts.economics import Economics
 from kaiju_sim.scenario.parts.fleet import Fleet
 from kaiju_sim.scenario.quantities import (
     Bytes,
@@ -19,8 +20,6 @@ from kaiju_sim.scenario.quantities import (
     PositiveFraction,
     PositiveSeconds,
     Seconds,
-    UsdPerHour,
-    UsdPerMonth,
 )
 from kaiju_sim.scenario.traffic import Characters, Prompt, Traffic
 
@@ -204,17 +203,6 @@ class Objectives(Part):
     """Mean time per output token after the first at most."""
     e2e: PositiveSeconds | None = None
     """Time to the last token at most."""
-
-
-class Economics(Part):
-    """Prices and revenue."""
-
-    gpu_price: UsdPerHour | Literal["catalog"] = "catalog"
-    """Price of one GPU; `catalog`: the dated price of the GPU's entry."""
-    subscription: UsdPerMonth | None = None
-    """Price of a subscription, for the gross margin."""
-    messages_per_subscriber_month: float | None = Field(default=None, gt=0)
-    """Messages that a subscriber sends in a month, for the gross margin."""
 
 
 class Results(Part):

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from kaiju_sim.scenario.assumed import Assumed, AssumedShare
 from kaiju_sim.scenario.base import Part, parts_of, quantity_of
 from kaiju_sim.scenario.explain import flow
 from kaiju_sim.scenario.schema import Scenario
@@ -109,12 +110,21 @@ times with units, such as `48s`.
 """
 
 
+_ASSUMED: Final = """\
+What nobody has measured is given with its range, source and grade (P primary, R reported,
+I inferred, U unsupported), and `kaiju-sim economics` moves it through the range. A table's default
+is the value, with the range, grade and source in brackets; `--set PATH.value=...` changes the value
+alone, and must stay in the range unless `low` and `high` are given too.
+"""
+
+
 def reference() -> str:
     """The content of docs/scenario.md."""
     counts = parts_of(Sessions.model_fields["turns"].annotation)
     sections = [_INTRODUCTION, *_sections("", Scenario)]
     sections.append(f"## Distributions\n\n{_TIMES}")
     sections += [_section(f"`kind: {_kind(part)}`", part, level=3) for part in counts]
+    sections += [f"## Assumed values\n\n{_ASSUMED}", _section("Keys of one", Assumed, level=3)]
     return "\n".join(sections)
 
 
@@ -123,7 +133,7 @@ def _sections(path: str, part: type[Part]) -> Iterator[str]:
     yield _section(f"`{path}`" if path else "Top level", part)
     for key, field in part.model_fields.items():
         inner = parts_of(field.annotation)
-        if len(inner) == 1:
+        if len(inner) == 1 and not issubclass(inner[0], Assumed):
             yield from _sections(f"{path}.{key}".removeprefix("."), inner[0])
 
 
@@ -144,6 +154,8 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return ""
     value = field.default
+    if isinstance(value, Assumed):
+        return f"`{value.value:g}` ({value.low:g} to {value.high:g}; {value.grade}: {value.source})"
     if isinstance(value, Part):
         many = len(parts_of(field.annotation)) > 1
         return (
@@ -162,6 +174,8 @@ def _kind(part: type[Part]) -> str:
 def _type(field: FieldInfo) -> str:
     """The type of a field as readers know it, with its range."""
     inner = parts_of(field.annotation)
+    if inner and issubclass(inner[0], Assumed):
+        return "assumed share" if inner[0] is AssumedShare else "assumed value"
     if inner and get_origin(field.annotation) is tuple:
         return "list of mappings"
     if inner:

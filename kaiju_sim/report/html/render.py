@@ -16,6 +16,7 @@ from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Kind, Metric, undocumented
 from kaiju_sim.report.html import charts, page
 from kaiju_sim.report.html.charts import Figure
+from kaiju_sim.report.html.money_page import money_section
 from kaiju_sim.report.html.series import (
     FleetSeries,
     first_run,
@@ -70,6 +71,7 @@ def render(run: RunDirectory) -> str:
     requests = run.table("requests")
     latency, fleet = _latency_figures(run, requests), _fleet_figures(run, requests)
     first = len(latency)
+    money = money_section(run, first + len(fleet))
     body = [
         _header(run.summary, title),
         _cards(run),
@@ -79,6 +81,7 @@ def render(run: RunDirectory) -> str:
         f'<div class="panel">{_latency_table(run)}</div>\n',
         "<h2>Over time</h2>\n" if fleet else "",
         _grid(range(first, first + len(fleet))),
+        money.html,
         "<h2>All values</h2>\n",
         _values(run),
         "<h2>Events</h2>\n",
@@ -87,7 +90,7 @@ def render(run: RunDirectory) -> str:
         page.details("scenario.yaml", f"<pre>{page.escape(run.scenario_yaml)}</pre>\n"),
         _footer(run),
     ]
-    return page.document(title, "".join(body), latency + fleet)
+    return page.document(title, "".join(body), [*latency, *fleet, *money.figures])
 
 
 def run_title(run: RunDirectory) -> str:

@@ -1,0 +1,1 @@
+"""Measured figures, as package data."""
