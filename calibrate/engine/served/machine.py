@@ -27,12 +27,13 @@ def available_bytes(proc: Path = PROC, groups: Path = GROUPS) -> int | None:
 
 
 def check_fits(size: int, what: str) -> None:
-    """UserError if so many bytes are more than may be taken of this machine."""
+    """UserError if so many bytes are more than may be taken of this machine. `what`: the verb that
+    says what the size is."""
     left = available_bytes()
     if left is not None and size > SHARE * left:
         raise UserError(
-            f"kv.host_memory: {what} {size / 1e9:.1f} GB, of the {left / 1e9:.1f} GB of memory that"
-            f" this machine has left it may be {SHARE * left / 1e9:.1f} GB at most"
+            f"kv.host_memory: {what} {size / 1e9:.1f} GB, must be {SHARE * left / 1e9:.1f} GB at"
+            f" most: {SHARE:.0%} of the {left / 1e9:.1f} GB that this machine has left"
         )
 
 
