@@ -61,7 +61,8 @@ def serve(
 
     drain_s, kv_bytes = _seconds(drain), _size("--kv-memory", kv_memory)
     if tiny and rules is None:
-        token_budget, max_seqs = token_budget or TINY_BUDGET, max_seqs or TINY_SEQS
+        token_budget = TINY_BUDGET if token_budget is None else token_budget
+        max_seqs = TINY_SEQS if max_seqs is None else max_seqs
     obeyed = rules_of(
         rules, policy=policy, token_budget=token_budget, max_seqs=max_seqs, candidates=candidates,
         prefix_cache=prefix_cache, host_memory=_size("--host-memory", host_memory),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from calibrate.engine.served.guide import Guide, read_guide
 from calibrate.engine.served.machine import check_fits
@@ -59,8 +60,11 @@ def _with(part: Any, changes: dict[str, Any]) -> Any:
     """The part with other values, checked as a scenario is."""
     try:
         return type(part)(**(part.model_dump() | changes))
-    except ValueError as error:
-        raise UserError(f"{', '.join(changes)}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or ", ".join(changes)
+        words = first.get("ctx", {}).get("error", first["msg"])
+        raise UserError(f"{place}: {words}") from error
 
 
 def _check(rules: Rules) -> None:

@@ -162,7 +162,10 @@ def _tiny_runner(wanted: Wanted, head: MakeHead | None) -> Runner:
     config, rows = tiny_config(), most_rows(wanted.limits)
     state = state_of(config, wanted.weights)
     model = KaijuModel(config, state)
-    size = wanted.kv_bytes or TINY_BYTES
-    plan = plan_cache(config, size, context=TINY_CONTEXT, rows=rows, chunks=MOST_CHUNKS)
+    size = TINY_BYTES if wanted.kv_bytes is None else wanted.kv_bytes
+    try:
+        plan = plan_cache(config, size, context=TINY_CONTEXT, rows=rows, chunks=MOST_CHUNKS)
+    except ValueError as error:
+        raise UserError(f"--kv-memory: {error}") from error
     made = None if head is None else head(model, state)
     return Runner(model, KVCache(config, plan, "cpu"), rows, made)
