@@ -98,3 +98,11 @@ def test_candidates_need_a_guide_and_a_guide_candidates(tmp_path: Path) -> None:
         guide_of(Rules(), file)
     with pytest.raises(UserError, match="no such file"):
         guide_of(several, tmp_path / "none.yaml")
+
+
+def test_the_documents_guide_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "engine.md").read_text()
+    text = page.partition("```yaml\nheads:")[2].partition("```")[0]
+    guide = read(tmp_path, f"heads:{text}")
+    assert guide.heads(None) == ("engaging", "rude", "unsafe")
+    assert guide.said.rewards[0].exponent == 0.5
