@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from calibrate.shapes import Chunk, StepShape
 from kaiju_sim.errors import UserError
 from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
+from kernels.model.head import Head
 from kernels.model.model import KaijuModel, Reduce
 from kernels.model.parallel import least
-from kernels.model.state.load import StateError, load_state
+from kernels.model.state.load import StateError, classifier_layout, load_state
 from kernels.model.state.weights import random_state, rank_config, state_layout
 from kernels.model.steps.cache import KVCache, plan_cache
 from kernels.model.steps.runner import DECODE_SHAPES, MOST_CHUNKS, Runner
@@ -27,6 +28,10 @@ CONTEXT = 8192
 RESERVE = 8_000_000_000
 """Memory beside weights and KV: activations and logits of the largest step (0.5 GB), graphs (1 to
 2 GB for some 200 shapes), the context and its libraries, inputs of single operators (3 GB)."""
+
+
+MakeHead = Callable[[KaijuModel, Mapping[str, torch.Tensor]], Head]
+"""From a model and its tensors, to which a checkpoint's classifier belongs."""
 
 
 @dataclass
@@ -54,10 +59,11 @@ class Engine:
 def load_engine(
     config: ModelConfig, device: torch.device, *, rank: int = 0, ranks: int = 1,
     reduce: Reduce | None = None, max_rows: int = MAX_ROWS, reserve: int = RESERVE, seed: int = 0,
-    kv_bytes: int | None = None, weights: Path | None = None,
+    kv_bytes: int | None = None, weights: Path | None = None, head: MakeHead | None = None,
 ) -> Engine:  # fmt: skip
     """Random weights (or a checkpoint's), all memory that is left for KV (or `kv_bytes`), random
-    content in it, and each kernel compiled. UserError where the model does not fit."""
+    content in it, and each kernel compiled. `head`: makes another one than a head without
+    classifier. UserError where the model does not fit."""
     mine = rank_config(config, ranks)
     # What a model before left cached, one that failed in the middle, would count as used below.
     gc.unfreeze()
@@ -70,6 +76,7 @@ def load_engine(
         else:
             state = random_state(config, seed, device, rank=rank, ranks=ranks)
         model = KaijuModel(mine, state, reduce)
+        made = None if head is None else head(model, state)
         torch.cuda.empty_cache()  # what drawing the weights has left would count as used
         free = kv_bytes if kv_bytes is not None else torch.cuda.mem_get_info(device)[0] - reserve
         free = least(free, device)  # the ranks' pools are alike: they run the same steps
@@ -78,7 +85,7 @@ def load_engine(
     except (torch.cuda.OutOfMemoryError, ValueError) as error:
         raise UserError(f"{config.name} does not fit this GPU: {_first_line(error)}") from error
     cache.fill_random(seed)
-    runner = Runner(model, cache, max_rows)
+    runner = Runner(model, cache, max_rows, made)
     engine = Engine(config, model, cache, runner, TableMaker(mine, plan), 0.0)
     begin = time.perf_counter()
     for shape in first_shapes(max_rows):
@@ -92,11 +99,13 @@ def load_engine(
 def state_of(
     config: ModelConfig, weights: Path | None, device: torch.device | str = "cpu"
 ) -> dict[str, torch.Tensor]:
-    """A checkpoint's tensors, or random ones; UserError where they are not this model's."""
+    """A checkpoint's tensors, those of a classifier too if it has one, or random ones; UserError
+    where they are not this model's."""
     if weights is None:
         return random_state(config, 0, device)
+    layout, more = state_layout(config), classifier_layout(config.hidden)
     try:
-        return load_state(weights, state_layout(config), device)
+        return load_state(weights, layout, device, optional=more)
     except (StateError, OSError) as error:
         raise UserError(f"--weights: {_first_line(error)}") from error
 

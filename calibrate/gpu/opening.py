@@ -12,7 +12,7 @@ from kaiju_sim.errors import UserError
 
 if TYPE_CHECKING:
     from calibrate.bench import Bench
-    from calibrate.engine.opened import Opened, Wanted
+    from calibrate.engine.served.seam import Opened, Wanted
     from calibrate.measure.seam import Request, Rig
     from kernels.model.config import ModelConfig
 
@@ -47,7 +47,7 @@ def open_served(wanted: "Wanted", say: Callable[[str], None]) -> "Opened":
         raise UserError("serving needs a CUDA device, this machine has none (--tiny needs none)")
     name = "a tiny model" if wanted.model is None else wanted.model.name
     say(f"opening {name}: weights, kernels, graphs")
-    opened: Opened = import_module("calibrate.gpu.serve.live").open_served(wanted)
+    opened: Opened = import_module("calibrate.gpu.serve.live").open_served(wanted, say)
     return opened
 
 

@@ -31,7 +31,15 @@ def serve(
     policy: Annotated[_Policy | None, typer.Option(help="Instead of the scenario's.")] = None,
     token_budget: Annotated[int | None, typer.Option(help="Likewise: tokens of a step.")] = None,
     max_seqs: Annotated[int | None, typer.Option(help="Likewise: sequences of a batch.")] = None,
+    candidates: Annotated[int | None, typer.Option(help="Likewise: of a message.")] = None,
     prefix_cache: Annotated[bool | None, typer.Option(help="Likewise.")] = None,
+    host_memory: Annotated[
+        str | None, typer.Option(help="Likewise: for KV that leaves HBM, such as 64GiB.")
+    ] = None,
+    guide: Annotated[Path | None, typer.Option(help="How candidates are judged (YAML).")] = None,
+    kv_memory: Annotated[
+        str | None, typer.Option(help="HBM for KV, such as 20GiB; default: all that is left.")
+    ] = None,
     profile: Annotated[
         str | None, typer.Option(help="Step times that rules predict with: an id or a file.")
     ] = None,
@@ -46,22 +54,25 @@ def serve(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
 ) -> None:
     """Serve a model over HTTP, by the very scheduler that is simulated: /v1/completions."""
-    from calibrate.engine.opened import Wanted
+    from calibrate.engine.served.seam import Wanted
     from calibrate.gpu.opening import open_served
     from calibrate.serving import live
-    from calibrate.serving.rules import curves_of, limits_of, rules_of
+    from calibrate.serving.rules import curves_of, guide_of, host_of, limits_of, rules_of
 
-    drain_s = _seconds(drain)
+    drain_s, kv_bytes = _seconds(drain), _size("--kv-memory", kv_memory)
     if tiny and rules is None:
-        token_budget, max_seqs = token_budget or TINY_BUDGET, max_seqs or TINY_SEQS
+        token_budget = TINY_BUDGET if token_budget is None else token_budget
+        max_seqs = TINY_SEQS if max_seqs is None else max_seqs
     obeyed = rules_of(
-        rules, policy=policy, token_budget=token_budget, max_seqs=max_seqs,
-        prefix_cache=prefix_cache,
+        rules, policy=policy, token_budget=token_budget, max_seqs=max_seqs, candidates=candidates,
+        prefix_cache=prefix_cache, host_memory=_size("--host-memory", host_memory),
     )  # fmt: skip
     catalog = None if tiny else find_model(model)
     if tiny:  # before Triton is imported
         os.environ.setdefault("TRITON_INTERPRET", "1")
-    wanted = Wanted(catalog, weights, limits_of(obeyed), curves_of(obeyed, profile), inside)
+    limits, curves = limits_of(obeyed), curves_of(obeyed, profile)
+    judging, behind = guide_of(obeyed, guide), host_of(obeyed, profile)
+    wanted = Wanted(catalog, weights, limits, curves, inside, behind, judging, kv_bytes)
     say = _silence if quiet else _say
     live.serve(open_served(wanted, say), host, port, drain_s, _out, say)
 
@@ -71,6 +82,13 @@ def _seconds(text: str) -> float:
         return units.seconds(text)
     except ValueError as error:
         raise UserError(f"--drain: {error}") from None
+
+
+def _size(option: str, text: str | None) -> int | None:
+    try:
+        return None if text is None else units.byte_count(text)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}") from None
 
 
 def _out(line: str) -> None:

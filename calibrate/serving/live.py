@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from calibrate.engine.opened import Opened
+from calibrate.engine.served.seam import Opened
 from calibrate.engine.server.gauge import Gauge
 from calibrate.engine.server.http import Server
 from kaiju_sim.errors import UserError
@@ -87,7 +87,7 @@ class Live:
 
     async def _talk(self) -> None:
         """A line a second, while it is another one."""
-        gauge, said = Gauge(self.opened.engine), ""
+        gauge, said = Gauge(self.opened.engine, self.opened.traffic), ""
         while True:
             await asyncio.sleep(1.0)
             line = gauge.line()

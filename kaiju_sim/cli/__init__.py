@@ -54,6 +54,7 @@ def make_app() -> "typer.Typer":
     import typer
 
     from kaiju_sim.cli.audit import audit
+    from kaiju_sim.cli.economics import economics
     from kaiju_sim.cli.options import options
     from kaiju_sim.cli.run import run
     from kaiju_sim.cli.schema import schema
@@ -68,6 +69,7 @@ def make_app() -> "typer.Typer":
     )
     app.callback()(options)
     app.command()(run)
+    app.command()(economics)
     app.command()(trace)
     app.command()(audit)
     app.command()(schema)

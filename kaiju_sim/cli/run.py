@@ -3,10 +3,8 @@
 Everything heavy is imported when it is needed: help and mistakes answer at once.
 """
 
-import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kaiju_sim.cli.simulating import Engine, load, simulate
+from kaiju_sim.cli.talk import Talk
 from kaiju_sim.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,13 +29,6 @@ class Output(StrEnum):
 
     TEXT = "text"
     JSON = "json"
-
-
-class Engine(StrEnum):
-    """Which loop runs the engine steps; both give the same bytes."""
-
-    COMPILED = "compiled"
-    REFERENCE = "reference"
 
 
 def run(
@@ -73,13 +66,13 @@ def run(
     """Simulate a scenario: latency, hit rate, GPUs, cost per message."""
     started = datetime.now(UTC)
     sets = [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
-    loaded = _load(scenario, with_ or [], sets)
+    loaded = load(scenario, with_ or [], sets)
     if explain:
         _print_explained(loaded)
         return
     target = _target(loaded, output)
-    talk = _Talk(quiet)
-    result = _simulate(loaded, replications, workers, engine, talk)
+    talk = Talk(quiet)
+    result = simulate(loaded, replications, workers, engine, talk)
     options: dict[str, Any] = {
         "workers": workers,
         "engine": engine.value,
@@ -88,48 +81,6 @@ def run(
     _write(loaded, result, target, started, options, report)
     _print(loaded, result, format)
     talk.say(f"written to {target}")
-
-
-class _Talk:
-    """What is said on stderr beside the result."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-
-    def say(self, line: str) -> None:
-        if not self.quiet:
-            sys.stderr.write(f"{line}\n")
-
-    @contextlib.contextmanager
-    def progress(self, what: str) -> Iterator[Callable[[float], None] | None]:
-        """A bar that follows a fraction 0-1; None (nothing to call) when nobody looks."""
-        if self.quiet or not sys.stderr.isatty():
-            yield None
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        name = TextColumn("{task.description}", markup=False)
-        columns = (name, BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-        with Progress(
-            *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
-        ) as bar:
-            task = bar.add_task(what, total=1.0)
-            yield lambda fraction: bar.update(task, completed=fraction)
-
-
-def _load(scenario: str, overrides: list[str], sets: list[str]) -> "Loaded":
-    from kaiju_sim.scenario.loader import load_scenario
-
-    return load_scenario(_scenario_file(scenario), overrides=overrides, sets=sets)
-
-
-def _scenario_file(name: str) -> Path:
-    """The file itself, or `scenarios/NAME.yaml` for a bare name that is no file."""
-    path = Path(name)
-    shipped = Path("scenarios") / f"{name}.yaml"
-    bare = path.name == name and not path.suffix
-    return shipped if bare and not path.exists() and shipped.is_file() else path
 
 
 def _print_explained(loaded: "Loaded") -> None:
@@ -152,33 +103,6 @@ def _target(loaded: "Loaded", output: Path | None) -> Path:
     scenario = loaded.scenario
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", scenario.name).strip("-.") or "run"
     return check_target(Path("runs") / f"{slug}-{scenario.seed}" if output is None else output)
-
-
-def _simulate(
-    loaded: "Loaded", replications: int, workers: int, engine: Engine, talk: _Talk
-) -> "RunResult":
-    from kaiju_sim.simulation import replicate
-
-    if engine is Engine.COMPILED and not _warm():
-        talk.say("compiling the engine loop: once, up to half a minute")
-    with talk.progress(loaded.scenario.name) as progress:
-        try:
-            return replicate(
-                loaded.scenario,
-                replications,
-                base_dir=loaded.base_dir,
-                workers=workers,
-                progress=progress,
-                engine=engine.value,
-            )
-        except UserError as error:
-            raise loaded.located(error) from error
-
-
-def _warm() -> bool:
-    from kaiju_sim.simulation import is_warm
-
-    return is_warm()
 
 
 def _write(

@@ -9,8 +9,10 @@ from kaiju_sim.economics.cost.bill import Bill, Month, bill_of, month_of
 from kaiju_sim.economics.cost.business import DAYS_PER_MONTH, Business, business_of, price_of
 from kaiju_sim.economics.cost.per_unit import Split, per, per_million, split, split_shared
 from kaiju_sim.economics.cost.usage import Usage, usage_of
+from kaiju_sim.economics.plan.forecast import draws, spread
 from kaiju_sim.economics.plan.planner import HOURS_PER_MONTH
 from kaiju_sim.economics.values import Values, assumptions, values_of
+from kaiju_sim.scenario.assumed import Assumed
 from kaiju_sim.scenario.parts.economics import Economics
 from kaiju_sim.scenario.schema import Scenario
 
@@ -38,7 +40,8 @@ def account(usage: Usage, economics: Economics, values: Values) -> Account:
 
 def money_figures(scenario: Scenario, summary: Mapping[str, Any]) -> Figures:
     """The keys `cost.*` of kinds of input, `bill.*`, `cost.full.*`, `business.*`, `bottleneck*`."""
-    values = values_of(assumptions(scenario, summary))
+    assumed = assumptions(scenario, summary)
+    values = values_of(assumed)
     usage = usage_of(scenario, summary)
     found = pressures(summary, scenario.slo.ttft)
     whole = account(usage, scenario.economics, values)
@@ -48,6 +51,7 @@ def money_figures(scenario: Scenario, summary: Mapping[str, Any]) -> Figures:
         **gpu_only(scenario, usage, values, summary),
         **bill_figures(whole.bill),
         **full(scenario, whole, values),
+        **bill_percentiles(usage, scenario.economics, assumed),
         **business_figures(whole.business, summary),
     }
 
@@ -75,6 +79,17 @@ def gpu_only(
 def bill_figures(bill: Bill) -> Figures:
     """The lines of the bill."""
     return {f"bill.{name}_usd_per_month": usd for name, usd in bill.lines().items()}
+
+
+def bill_percentiles(usage: Usage, economics: Economics, assumed: Mapping[str, Assumed]) -> Figures:
+    """The whole bill's percentiles over draws from all ranges."""
+    drawn = [bill_of(usage, economics.purchase, values).total for values in draws(assumed)]
+    found = spread(0.0, drawn)
+    return {
+        "cost.full.usd_per_month_p10": found.p10,
+        "cost.full.usd_per_month_p50": found.p50,
+        "cost.full.usd_per_month_p90": found.p90,
+    }
 
 
 def full(scenario: Scenario, whole: Account, values: Values) -> Figures:

@@ -80,7 +80,7 @@ def sobol(
 
     `count` x (ranges + 2) evaluations. Saltelli et al. (2010), Computer Physics Communications
     181, table 2: first order (b), total order (f, Jansen). All 0 where nothing varies. They are
-    estimates: with 2,048 draws good to about 0.03.
+    estimates: with 2,048 draws good to about 0.05.
     """
     stated = {name: item.value for name, item in found.items()}
     rng = np.random.Generator(np.random.PCG64(seed))

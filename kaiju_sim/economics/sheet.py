@@ -9,12 +9,13 @@ from kaiju_sim.catalog.models import find_model
 from kaiju_sim.economics import sensitivity
 from kaiju_sim.economics.bottleneck import bottleneck, pressures
 from kaiju_sim.economics.cost.bill import blend, spot_price
+from kaiju_sim.economics.cost.gpus import kinds_of
 from kaiju_sim.economics.cost.usage import Usage, usage_of
 from kaiju_sim.economics.figures import Account, account, full
 from kaiju_sim.economics.plan import crossover
 from kaiju_sim.economics.plan.beside import answers
 from kaiju_sim.economics.plan.demand import demand_by_hour
-from kaiju_sim.economics.plan.forecast import Today, draws, forecast, spread
+from kaiju_sim.economics.plan.forecast import PERCENTILES, Today, draws, forecast, spread
 from kaiju_sim.economics.plan.mix import Mix, Prices, best_mix, mix_with
 from kaiju_sim.economics.plan.planner import HOURS_PER_MONTH
 from kaiju_sim.economics.values import GPU_PRICE, Values, assumptions, values_of
@@ -24,6 +25,8 @@ from kaiju_sim.scenario.schema import Scenario
 
 FIGURES = ("usd_per_month", "usd_per_message", "gross_margin")
 """What the sensitivity analysis looks at."""
+LEAST_MARGIN = -10.0
+"""A margin below this is shown as this: without revenue it has no end."""
 FORECAST_DRAWS = 300
 USERS = tuple(10.0**exponent for exponent in range(3, 10))
 """Daily users at which the ways to a model are compared."""
@@ -49,7 +52,7 @@ class Ledger:
         found = self.account(values)
         total, margin = found.bill.total, found.business.gross_margin
         per_message = total / found.month.messages
-        return total, per_message, float("-inf") if margin is None else margin
+        return total, per_message, LEAST_MARGIN if margin is None else max(margin, LEAST_MARGIN)
 
 
 def ledger_of(scenario: Scenario, summary: Mapping[str, Any]) -> Ledger:
@@ -75,6 +78,10 @@ def sheet_of(scenario: Scenario, summary: Mapping[str, Any], *, indices: bool = 
             "name": bottleneck(summary, found, scenario.slo.ttft),
             "pressures": {key.removeprefix("bottleneck."): v for key, v in found.items()},
         },
+        "gpus": [
+            asdict(kind) | {"usd_per_month": kind.gpus * kind.usd_per_gpu_hour * HOURS_PER_MONTH}
+            for kind in kinds_of(scenario, summary)
+        ],
         "bill_usd_per_month": whole.bill.lines() | {"total": whole.bill.total},
         "per_unit": full(scenario, whole, stated),
         "business": asdict(whole.business),
@@ -184,11 +191,12 @@ def crossover_sheet(ledger: Ledger, values: Values) -> Sheet:
         6.0 * find_model(model).params, gpu.bf16_ops_per_s, gpu.price.usd_per_hour
     )
     found = crossover.ways(base, values)
+    spreads = crossing_spreads(ledger, base)
     monthly = [[crossover.monthly_usd(way, users, values) for way in found] for users in USERS]
     return {
         "measured_on": {"gpu": gpu_name, "model": model},
         "ways": [asdict(way) for way in found],
-        "crossings": [asdict(one) for one in crossover.crossings(found, values)],
+        "crossings": [asdict(one) | spreads[one.way] for one in crossover.crossings(found, values)],
         "by_daily_users": [
             {
                 "daily_users": users,
@@ -199,3 +207,18 @@ def crossover_sheet(ledger: Ledger, values: Values) -> Sheet:
         ],
         "designs": [asdict(design) for design in crossover.measured_designs().values()],
     }
+
+
+def crossing_spreads(ledger: Ledger, base: crossover.Base) -> dict[str, Sheet]:
+    """Percentiles of each crossing over the draws; none where that many draws never cross."""
+    users: dict[str, list[float]] = {}
+    for values in draws(ledger.assumed, FORECAST_DRAWS, seed=3):
+        for one in crossover.crossings(crossover.ways(base, values), values):
+            never = one.daily_users is None
+            users.setdefault(one.way, []).append(float("inf") if never else one.daily_users or 0.0)
+    return {way: _ranked(sorted(found)) for way, found in users.items()}
+
+
+def _ranked(users: list[float]) -> Sheet:
+    at = {f"p{p}": users[(len(users) - 1) * p // 100] for p in PERCENTILES}
+    return {name: value if value < float("inf") else None for name, value in at.items()}

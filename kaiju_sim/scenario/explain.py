@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kaiju_sim.scenario.assumed import Assumed
-from kaiju_sim.scenario.reader import is_text
+from kaiju_sim.scenario.reading.reader import is_text
 from kaiju_sim.scenario.tree import dotted
 
 if TYPE_CHECKING:

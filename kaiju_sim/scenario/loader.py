@@ -16,14 +16,14 @@ from pydantic import ValidationError
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario import explain
 from kaiju_sim.scenario.base import Part, Parts, find_field, is_open_mapping
-from kaiju_sim.scenario.problems import (
+from kaiju_sim.scenario.quantities import FROM_FILE
+from kaiju_sim.scenario.reading.problems import (
     nearest,
     of_validation,
     raise_first,
     unknown_keys,
 )
-from kaiju_sim.scenario.quantities import FROM_FILE
-from kaiju_sim.scenario.reader import parse, read_file
+from kaiju_sim.scenario.reading.reader import parse, read_file
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.scenario.traffic import Traffic
 from kaiju_sim.scenario.tree import Node, Origin, dotted, merged, wrapped

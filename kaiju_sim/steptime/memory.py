@@ -122,6 +122,14 @@ def chunk_blocks(tokens: int, block: int) -> int:
     return (tokens + block - 2) // block + 1
 
 
+def host_sizes(
+    size: int, blocks: int, windows: int, block_bytes: int, window_bytes: int
+) -> tuple[int, int]:
+    """Blocks and windows of `size` bytes of host memory, in the proportion of those in HBM."""
+    pools = max(1, blocks * block_bytes + windows * window_bytes)
+    return blocks * size // pools, windows * size // pools
+
+
 def one_pool(scenario: Scenario, model: Model) -> bool:
     """Whether local KV shares the global pool: kept everywhere, or no local layers at all."""
     return scenario.kv.local_retention == "all" or model.window is None
@@ -169,16 +177,12 @@ def _pool_sizes(
 
 
 def _host_sizes(scenario: Scenario, parts: _Parts, blocks: int, windows: int) -> dict[str, int]:
-    """Blocks and windows of host memory, in the proportion of those in HBM.
-
-    Each rank has its share of host memory, for its part of the KV.
-    """
+    """Each rank has its share of host memory, for its part of the KV."""
     share = scenario.kv.host_memory // scenario.fleet.tensor_parallel
-    pools = max(1, blocks * parts.block + windows * parts.window)
-    sizes = {"host_blocks": blocks * share // pools, "host_windows": windows * share // pools}
-    if max(sizes.values()) > MOST_HOST_BLOCKS:
+    sizes = host_sizes(share, blocks, windows, parts.block, parts.window)
+    if max(sizes) > MOST_HOST_BLOCKS:
         raise UserError(f"kv.host_memory ({_gb(scenario.kv.host_memory)}) is too large")
-    return sizes
+    return dict(zip(("host_blocks", "host_windows"), sizes, strict=True))
 
 
 def _as_measured(scenario: Scenario, measured: KvBlocks, parts: _Parts) -> bool:

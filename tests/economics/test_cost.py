@@ -3,10 +3,11 @@
 from dataclasses import asdict, replace
 
 import pytest
-from economics_runs import SUMMARY, scenario, values
+from economics_runs import BASE, SUMMARY, scenario, values
 
 from kaiju_sim.economics.cost.bill import Bill, blend, month_of
 from kaiju_sim.economics.cost.business import business_of
+from kaiju_sim.economics.cost.gpus import kinds_of, prices_per_hour
 from kaiju_sim.economics.cost.per_unit import split
 from kaiju_sim.economics.cost.usage import usage_of
 from kaiju_sim.economics.figures import Account, account, money_figures
@@ -187,3 +188,29 @@ def test_no_prompt_leaves_all_to_output() -> None:
     found = split(Bill(1, 2, 3, 4, 5, 6, 7), month, 0.4, 0.1)
     assert found.total == pytest.approx(28)
     assert found.cached == 0.0
+
+
+def test_a_mixed_fleet_is_priced_by_kind() -> None:
+    groups = [
+        {"replicas": 6, "gpu_price": 2.0},
+        {"replicas": 2, "gpu": "A100-80GB"},
+    ]
+    mixed = Scenario.model_validate(BASE | {"fleet": {"replicas": 8, "groups": groups}})
+    billed = 6 * 2.0 + 2 * 1.30
+    kinds = kinds_of(mixed, SUMMARY)
+    assert [(k.gpu, k.gpus, k.usd_per_gpu_hour) for k in kinds] == [
+        ("H100-80GB", 6, 2.0),
+        ("A100-80GB", 2, 1.30),
+    ]
+    assert prices_per_hour(mixed, SUMMARY, kinds) == pytest.approx((billed, 6 * 2.95 + 2 * 1.3))
+    grown = SUMMARY | {"fleet.replicas_mean": 9.0, "cost.usd_per_hour": 20.0}
+    stated, demanded = prices_per_hour(mixed, grown, kinds_of(mixed, grown))
+    assert stated == 20.0, "what was billed, whichever kind was added"
+    assert demanded > 9 / 8 * (6 * 2.95 + 2 * 1.3)
+
+
+def test_an_older_run_is_split_by_its_hit_rate() -> None:
+    older = {k: v for k, v in SUMMARY.items() if k != "throughput.cached_tokens_per_s"}
+    found = usage_of(HERE, older | {"prefix_hit_rate": 0.9})
+    assert found.cached_per_s == pytest.approx(0.9 * 560_000)
+    assert found.uncached_per_s == pytest.approx(0.1 * 560_000)

@@ -1,5 +1,6 @@
 """Purchase mix, demand curve, forecast: against brute force and closed forms."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 from economics_runs import BASE, SUMMARY, scenario, values
 
+from kaiju_sim.economics.figures import money_figures
 from kaiju_sim.economics.plan.beside import answers
 from kaiju_sim.economics.plan.demand import demand_by_hour
 from kaiju_sim.economics.plan.forecast import Today, ahead, draws, forecast, spread, triangular
 from kaiju_sim.economics.plan.mix import Prices, best_mix, mix_with
-from kaiju_sim.economics.sheet import sheet_of
-from kaiju_sim.scenario.assumed import assumed
+from kaiju_sim.economics.sheet import LEAST_MARGIN, sheet_of
+from kaiju_sim.scenario.assumed import assumed, assumed_in
 from kaiju_sim.scenario.schema import Scenario
 
 PRICES = Prices(reserved=2.0, on_demand=3.0, spot=1.5, spot_limit=0.2)
@@ -124,6 +126,7 @@ def test_the_planner_stands_beside_the_simulation() -> None:
     }
     case, stated, realised, simulated = answers(asked, SUMMARY | more, values(asked))
     assert case.batch_factor == pytest.approx(2.5 / 0.8)
+    assert case.effective_messages_per_s == pytest.approx(40.0)
     assert case.decode_gpus == pytest.approx(stated.decode_gpus / case.batch_factor)
     assert stated.effective_messages_per_s == pytest.approx(5.0)
     assert realised.prefill_gpus == pytest.approx(60_000 / 40_000)
@@ -131,7 +134,46 @@ def test_the_planner_stands_beside_the_simulation() -> None:
     assert realised.gpus == 3
     assert simulated.gpus == 8
     assert simulated.usd_per_hour == SUMMARY["cost.usd_per_hour"]
-    assert [a.by for a in answers(asked, SUMMARY, values(asked))] == ["simulated"]
+    assert [a.by for a in answers(asked, SUMMARY, values(asked))] == ["simulation"]
+
+
+PLANNED = [
+    name
+    for name, _ in assumed_in(scenario().economics)
+    if name.startswith(("growth.", "planner.", "crossover."))
+]
+RATES = {
+    "stated.messages_per_s": 100.0,
+    "realised.prompt_tokens_mean": 5600.0,
+    "realised.output_tokens_mean": 140.0,
+    "capacity.prefill_tokens_per_s": 320_000.0,
+    "capacity.decode_tokens_per_s": 160_000.0,
+}
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_every_assumption_of_a_plan_moves_it(name: str) -> None:
+    part, key = name.split(".")
+    here = scenario().model_copy(
+        update={"slo": scenario().slo.model_copy(update={"ttft": 2.5, "tpot": 0.05})}
+    )
+    item = getattr(getattr(here.economics, part), key)
+    moved = item.model_copy(update={"value": (item.value + item.high) / 2})
+    inner = getattr(here.economics, part).model_copy(update={key: moved})
+    there = here.model_copy(update={"economics": here.economics.model_copy(update={part: inner})})
+    sheets = [sheet_of(s, SUMMARY | RATES, indices=False) for s in (here, there)]
+    section = {"growth": "forecast", "planner": "planner", "crossover": "crossover"}[part]
+    assert sheets[0][section] != sheets[1][section]
+
+
+def test_no_revenue_is_told_as_the_least_margin() -> None:
+    sheet = sheet_of(scenario(subscription=0.0), SUMMARY, indices=False)
+    assert sheet["business"]["gross_margin"] is None
+    assert sheet["spread"]["gross_margin"]["stated"] == LEAST_MARGIN
+    free = sheet_of(scenario(gpu_price=0.0), SUMMARY, indices=False)
+    assert free["bill_usd_per_month"]["gpu"] == 0
+    assert free["purchase"]["mixes"]["all_on_demand"]["usd_per_hour"] == pytest.approx(8 * 2.95)
+    json.dumps([sheet, free], allow_nan=False)
 
 
 def test_the_sheet_agrees_with_itself() -> None:
@@ -139,6 +181,10 @@ def test_the_sheet_agrees_with_itself() -> None:
     bill = sheet["bill_usd_per_month"]
     assert bill["total"] == pytest.approx(sum(v for k, v in bill.items() if k != "total"))
     assert sheet["spread"]["usd_per_month"]["stated"] == bill["total"]
+    summary = money_figures(scenario(), SUMMARY)
+    for name in ("p10", "p50", "p90"):
+        one = summary[f"cost.full.usd_per_month_{name}"]
+        assert one == pytest.approx(sheet["spread"]["usd_per_month"][name])
     first = sheet["forecast"][0]
     assert first["usd_per_month"]["stated"] == pytest.approx(bill["total"])
     assert first["gpus"]["stated"] == 8

@@ -11,10 +11,10 @@ from serving_limits import constant_curves, limits_with
 
 from calibrate.engine.beams import Choice, child_seed
 from calibrate.engine.clock import FakeClock
-from calibrate.engine.executor import ChunkRows, Decodes, Draw
+from calibrate.engine.executor import ChunkRows, Decodes, Draw, StepPlan
 from calibrate.engine.memory.free import Copy, Pool
 from calibrate.engine.requests import Request
-from calibrate.gpu.serve.executor import copy_pages, draws_of, pieces
+from calibrate.gpu.serve.executor import ModelExecutor, copy_pages, draws_of, pieces
 from calibrate.gpu.serve.opening import Guide, open_engine
 from calibrate.gpu.serve.scoring import GuidedScorer
 from kernels.model.config import ModelConfig, tiny
@@ -101,9 +101,22 @@ def as_by_search(monkeypatch: pytest.MonkeyPatch, *model: Any) -> None:
 
     monkeypatch.setattr(GuidedScorer, "choose", noted)
     limits = limits_with(token_budget=160, max_seqs=4, candidates=COUNT, chunk=CHUNK)
+    steps: list[int] = []
+
+    class Wrapped(ModelExecutor):
+        """Around the model's: whoever judges looks at that."""
+
+        def __init__(self, inner: ModelExecutor) -> None:
+            self.inner = inner
+
+        def run(self, plan: StepPlan) -> np.ndarray:
+            steps.append(len(plan.decodes))
+            return self.inner.run(plan)
+
     engine = open_engine(
-        runner_of(*model), limits, constant_curves(), FakeClock(), 4, guide=Guide(RULES, HEADS)
-    )
+        runner_of(*model), limits, constant_curves(), FakeClock(), 4, wrap=Wrapped,
+        guide=Guide(RULES, HEADS),
+    )  # fmt: skip
     answers = [
         engine.door.submit(Request(prompt, MOST, temperature=HOT, seed=5 + n))
         for n, prompt in enumerate(PROMPTS)
@@ -111,6 +124,7 @@ def as_by_search(monkeypatch: pytest.MonkeyPatch, *model: Any) -> None:
     engine.door.close()
     engine.run()
     engine.mirror.check()
+    assert max(steps) == COUNT * len(PROMPTS)
     winners = []
     for n, (prompt, answer) in enumerate(zip(PROMPTS, answers, strict=True)):
         reply, expected = by_search(prompt, 5 + n, *model)

@@ -10,12 +10,13 @@ from model_bench import distance, make_bench, prompt, two_layers
 from serving_limits import constant_curves, limits_with
 
 from calibrate.engine.clock import FakeClock
-from calibrate.engine.executor import TransferTime
+from calibrate.engine.executor import TimedExecutor, TransferTime
 from calibrate.engine.journal import Event
 from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.pages import Piece
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.engine.requests import Request
+from calibrate.gpu.serve.executor import ModelExecutor
 from calibrate.gpu.serve.host_pool import HostPool
 from calibrate.gpu.serve.opening import open_engine
 from kaiju_sim.engine.policy.kv.prefix import take
@@ -47,9 +48,16 @@ class Small:
         self.bench.runner = runner
         self.log: list[Event] = []
         self.transfers: list[TransferTime] = []
+        clock, curves = FakeClock(), constant_curves()
+        self.seen: list[TimedExecutor] = []
+
+        def wrap(executor: ModelExecutor) -> TimedExecutor:
+            self.seen.append(TimedExecutor(executor, clock, curves))
+            return self.seen[0]
+
         self.engine = open_engine(
-            runner, limits, constant_curves(), FakeClock(), 8, self.log.append, host=host,
-            told=self.transfers.append,
+            runner, limits, curves, clock, 8, self.log.append, host=host,
+            told=self.transfers.append, wrap=wrap,
         )  # fmt: skip
 
     def logits(self, tokens: Ints, *names: Piece) -> torch.Tensor:
@@ -123,6 +131,7 @@ def hits_in_host_memory(
     loads = [(time.blocks, time.local_pages) for time in warm.transfers if time.load]
     assert loads == [(1, int(windows > 0))] * 2
     assert len(pools) == 1 + (windows > 0)
+    assert len(warm.seen[0].steps) == sum(event.what == "step" for event in warm.log)
     assert all(time.took > 0 for time in warm.transfers)
 
 

@@ -9,7 +9,7 @@ from scenario_texts import VALID, Write
 
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.loader import load_scenario
-from kaiju_sim.scenario.reader import MAX_FILE_BYTES
+from kaiju_sim.scenario.reading.reader import MAX_FILE_BYTES
 
 THINK = "{kind: lognormal, mean: 48 s, sigma: 0.5, max: 10min}"
 TWENTY_FOUR = ", ".join(["1"] * 24)

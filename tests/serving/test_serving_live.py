@@ -16,7 +16,7 @@ from calibrate.engine.clock import WallClock
 from calibrate.engine.engine import Engine, Sizes
 from calibrate.engine.executor import StepPlan
 from calibrate.engine.memory.rings import reserve_pages
-from calibrate.engine.opened import Opened
+from calibrate.engine.served.seam import Opened
 from calibrate.serving import live
 from calibrate.serving.rules import Rules, curves_of, limits_of, rules_of
 from kaiju_sim.catalog.models import find_model

@@ -38,11 +38,16 @@ class TorchServing:
 
     def _open(self) -> SteadyLoad:
         runner = self._engine.runner
-        watched = Watched(ModelExecutor(runner))
+        seen: list[Watched] = []
+
+        def wrap(executor: ModelExecutor) -> Watched:
+            seen.append(Watched(executor))
+            return seen[0]
+
         engine = open_engine(
-            runner, steady_limits(), no_curves(), WallClock(), MOST_REQUESTS, executor=watched
+            runner, steady_limits(), no_curves(), WallClock(), MOST_REQUESTS, wrap=wrap
         )
-        return SteadyLoad(engine, watched, self._engine.config.vocab)
+        return SteadyLoad(engine, seen[0], self._engine.config.vocab)
 
 
 def steady_limits() -> Limits:

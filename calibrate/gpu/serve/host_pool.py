@@ -32,6 +32,17 @@ def numbers(values: Sequence[int], device: torch.device) -> torch.Tensor:
     return tensor if device.type != "cuda" else tensor.pin_memory().to(device, non_blocking=True)
 
 
+def pinned_bytes(page_bytes: int, pages: int) -> int:
+    """Host memory that a pool of so many pages takes, rounded up as it is taken."""
+    per_piece = max(1, PIECE_BYTES // page_bytes)
+    whole, rest = divmod(pages, per_piece)
+    return whole * _rounded(per_piece * page_bytes) + _rounded(rest * page_bytes)
+
+
+def _rounded(size: int) -> int:
+    return 1 << (size - 1).bit_length() if size else 0
+
+
 class HostPool:
     """Host memory for pages of some layers."""
 

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kaiju_sim.catalog.gpus import Gpu, find_gpu
+from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.catalog.models import find_model
-from kaiju_sim.scenario.parts.fleet import Group
+from kaiju_sim.economics.cost.gpus import kinds_of, mean_gpus, number, prices_per_hour
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.workload.laws import mean_of
 
-ON_DEMAND = "on demand"
 GIB = 2.0**30
 
 
@@ -53,15 +52,15 @@ class Usage:
 def usage_of(scenario: Scenario, summary: Mapping[str, Any]) -> Usage:
     """The usage of a run; figures that the summary lacks count as 0."""
     prompt = number(summary, "throughput.prompt_tokens_per_s")
-    cached = number(summary, "throughput.cached_tokens_per_s")
+    cached = cached_tokens_per_s(summary, prompt)
     messages = number(summary, "throughput.messages_per_s")
     gpu = find_gpu(scenario.gpu)
     gpus = mean_gpus(summary)
-    stated = stated_usd_per_hour(scenario, summary, gpus)
+    stated, on_demand = prices_per_hour(scenario, summary, kinds_of(scenario, summary))
     return Usage(
         gpus=gpus,
         stated_usd_per_hour=stated,
-        on_demand_usd_per_hour=stated * on_demand_ratio(scenario),
+        on_demand_usd_per_hour=on_demand,
         replicas=number(summary, "fleet.replicas_mean") or number(summary, "fleet.replicas"),
         host_gib_per_replica=scenario.kv.host_memory / GIB,
         messages_per_s=messages,
@@ -77,27 +76,10 @@ def usage_of(scenario: Scenario, summary: Mapping[str, Any]) -> Usage:
     )
 
 
-def stated_usd_per_hour(scenario: Scenario, summary: Mapping[str, Any], gpus: float) -> float:
-    """All GPUs at the scenario's price, so that a run may be priced anew.
-
-    Of a mixed fleet: what the run was billed, since its kinds may have changed in number.
-    """
-    if scenario.fleet.groups:
-        return number(summary, "cost.usd_per_hour")
-    group = Group(replicas=scenario.fleet.replicas)
-    return gpus * stated_usd(scenario, group, find_gpu(scenario.gpu))
-
-
-def number(summary: Mapping[str, Any], key: str) -> float:
-    """A figure of the summary, 0 if there is none."""
-    return float(summary.get(key) or 0.0)
-
-
-def mean_gpus(summary: Mapping[str, Any]) -> float:
-    """GPUs paid for on average: those at the start, in proportion to the replicas since."""
-    replicas = number(summary, "fleet.replicas")
-    mean = number(summary, "fleet.replicas_mean") or replicas
-    return number(summary, "fleet.gpus") * (mean / replicas if replicas else 0.0)
+def cached_tokens_per_s(summary: Mapping[str, Any], prompt_per_s: float) -> float:
+    """Prompt tokens found in caches; of an older run, by its hit rate."""
+    found = summary.get("throughput.cached_tokens_per_s")
+    return prompt_per_s * number(summary, "prefix_hit_rate") if found is None else float(found)
 
 
 def user_tokens(scenario: Scenario, messages_per_s: float, uncached_per_s: float) -> float:
@@ -105,27 +87,3 @@ def user_tokens(scenario: Scenario, messages_per_s: float, uncached_per_s: float
     if scenario.traffic.kind == "replay":
         return max(0.0, uncached_per_s)
     return messages_per_s * mean_of(scenario.traffic.sessions.user_tokens)
-
-
-def on_demand_usd(gpu: Gpu) -> float:
-    """The catalog's price on demand of a GPU; where it has none, its first price."""
-    found = [p.usd_per_hour for p in gpu.prices if p.terms.startswith(ON_DEMAND)]
-    return found[0] if found else gpu.price.usd_per_hour
-
-
-def stated_usd(scenario: Scenario, group: Group, gpu: Gpu) -> float:
-    """The scenario's price of one GPU of a group."""
-    price = scenario.economics.gpu_price if group.gpu_price is None else group.gpu_price
-    return gpu.price.usd_per_hour if price == "catalog" else price
-
-
-def on_demand_ratio(scenario: Scenario) -> float:
-    """Price on demand / stated price of the fleet's GPUs, in the mix of kinds at the start."""
-    groups = scenario.fleet.groups or (Group(replicas=scenario.fleet.replicas),)
-    stated = demanded = 0.0
-    for group in groups:
-        gpu = find_gpu(group.gpu or scenario.gpu)
-        count = group.replicas * (group.tensor_parallel or scenario.fleet.tensor_parallel)
-        stated += count * stated_usd(scenario, group, gpu)
-        demanded += count * on_demand_usd(gpu)
-    return demanded / stated if stated else 1.0

@@ -3,8 +3,8 @@
 The planner is given the run's own step times (what a GPU could do at most, `capacity.*`), so that
 what differs is only what it leaves out. Three times:
 
-- *case study*: the assumed hit rate, and its batch factor, objective / reference objective;
-- *assumed hit rate*: without the batch factor;
+- *case study*: its hit rate, and its batch factor, objective / reference objective;
+- *assumed hit rate*: another hit rate (the published one), without the batch factor;
 - *simulated hit rate*: with the share of prompt tokens that the run found cached.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from kaiju_sim.economics.cost.usage import mean_gpus, number
+from kaiju_sim.economics.cost.gpus import mean_gpus, number
 from kaiju_sim.economics.plan.planner import PlanInputs, plan
 from kaiju_sim.economics.values import Values
 from kaiju_sim.scenario.schema import Scenario
@@ -42,15 +42,15 @@ def answers(scenario: Scenario, summary: Mapping[str, Any], values: Values) -> l
     if inputs is None:
         return [simulated]
     ttft = scenario.slo.ttft
-    with_factor = inputs
+    theirs = replace(inputs, hit_rate=values["planner.case_study_hit_rate"])
     if ttft is not None:
         reference = values["planner.reference_ttft_s"]
-        with_factor = replace(inputs, ttft_s=ttft, reference_ttft_s=reference)
+        theirs = replace(theirs, ttft_s=ttft, reference_ttft_s=reference)
     realised = replace(inputs, hit_rate=number(summary, "prefix_hit_rate"))
     return [
-        _answer("planner, case study", with_factor),
-        _answer("planner, assumed hit rate", inputs),
-        _answer("planner, simulated hit rate", realised),
+        _answer("case study", theirs),
+        _answer("assumed hit rate", inputs),
+        _answer("simulated hit rate", realised),
         simulated,
     ]
 
@@ -82,7 +82,7 @@ def _answer(by: str, inputs: PlanInputs) -> Answer:
 def simulated_answer(summary: Mapping[str, Any]) -> Answer:
     """The run's: what it was provisioned with (not the fewest that would do)."""
     return Answer(
-        by="simulated",
+        by="simulation",
         hit_rate=summary.get("prefix_hit_rate"),
         effective_messages_per_s=None,
         batch_factor=None,

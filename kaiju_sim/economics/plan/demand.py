@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kaiju_sim.economics.cost.usage import number
+from kaiju_sim.economics.cost.gpus import number
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.workload.arrivals import relative_rate
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 def capacity(plant: "Plant", pool: Pool, provision: Provision) -> Summary:
     """Prefill alone and decode alone, all replicas paid for; the batch is a mean over them."""
-    message = mean_message(pool)
     scenario, model = plant.scenario, plant.model
+    message = mean_message(pool, scenario.engine.candidates)
     found = [
         capacity_of(scenario, model, group.step_time.curves, group.kv, message)
         for group in plant.groups
@@ -33,12 +33,12 @@ def total(found: list[Capacity], replicas: list[float], name: str) -> float:
     )
 
 
-def mean_message(pool: Pool) -> MeanMessage:
-    """The mean message of the window."""
+def mean_message(pool: Pool, candidates: int) -> MeanMessage:
+    """The mean message of the window; of its candidates, one."""
     served = max(1, pool.during("done"))
     prompt, hit = pool.during("prompt"), pool.during("hit")
     return MeanMessage(
         uncached=max(0, prompt - hit) / served,
         cached=hit / served,
-        output=pool.during("generated") / served,
+        output=pool.during("generated") / served / candidates,
     )

@@ -133,6 +133,69 @@ def heat_figure(title: str, heat: Heat, source: str) -> Figure:
     return {"data": [trace], "layout": layout}
 
 
+def tornado_figure(
+    title: str,
+    bars: Sequence[tuple[str, float, float]],
+    stated: float,
+    source: str,
+    *,
+    axis: str,
+    fraction: bool = False,
+) -> Figure:
+    """A bar for each name, to its figures at the low and at the high end; the longest on top."""
+    shown = bars[::-1]
+    data = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": name,
+            "y": [bar[0] for bar in shown],
+            "x": _numbers(np.array([bar[end] for bar in shown]) - stated),
+            "base": stated,
+            "marker": {"color": PALETTE[end - 1]},
+            "hovertemplate": "%{y}: %{x:+.3~g} from as stated<extra>%{fullData.name}</extra>",
+        }
+        for end, name in ((1, "at the low end"), (2, "at the high end"))
+    ]
+    layout = _layout(title, source, axis, "")
+    layout |= {"barmode": "overlay", "bargap": 0.35, "hovermode": "closest"}
+    layout["title"] |= {"xref": "container", "x": 0.02}
+    layout["xaxis"] |= {"tickformat": ".0%" if fraction else "~g", "nticks": 6}
+    layout["yaxis"] |= {"type": "category", "showgrid": False, "title": {"text": ""}}
+    return {"data": data, "layout": layout}
+
+
+def ways_figure(
+    title: str, x: Floats, lines: Mapping[str, Floats], source: str, *, axes: tuple[str, str]
+) -> Figure:
+    """Lines on two logarithmic axes."""
+    data = [
+        _line(name, x, values, PALETTE[place % len(PALETTE)])
+        for place, (name, values) in enumerate(lines.items())
+    ]
+    layout = _layout(title, source, *axes)
+    layout["xaxis"] |= {"type": "log", "dtick": 1}
+    layout["yaxis"] |= {"type": "log", "dtick": 1}
+    layout["legend"] = {"x": 1.02, "y": 1.0}
+    return {"data": data, "layout": layout}
+
+
+def fan_figure(
+    title: str, x: Floats, lines: Mapping[str, Floats], source: str, *, axes: tuple[str, str]
+) -> Figure:
+    """The lines "p10", "p90" as a band, the others drawn over it."""
+    order = ("p10", "p90", *(name for name in lines if name not in ("p10", "p90")))
+    data = [
+        _line(name, x, lines[name], PALETTE[max(0, place - 2)]) for place, name in enumerate(order)
+    ]
+    for edge in data[:2]:
+        edge["line"] = {"color": PALETTE[0], "width": 0}
+    data[1] |= {"fill": "tonexty", "fillcolor": "rgba(11,110,153,0.2)"}
+    layout = _layout(title, source, *axes)
+    layout["yaxis"] |= {"rangemode": "tozero"}
+    return {"data": data, "layout": layout}
+
+
 def _log_range(curves: Sequence[tuple[Floats, Floats]]) -> dict[str, Any]:
     """From the fastest 0.2 % of any curve to its end, so that a few early ones do not rule."""
     spans = [

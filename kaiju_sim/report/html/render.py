@@ -16,6 +16,7 @@ from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Kind, Metric, undocumented
 from kaiju_sim.report.html import charts, incidents, page
 from kaiju_sim.report.html.charts import Figure
+from kaiju_sim.report.html.money_page import money_section
 from kaiju_sim.report.html.series import (
     FleetSeries,
     first_run,
@@ -71,7 +72,8 @@ def render(run: RunDirectory) -> str:
     requests = run.table("requests")
     latency, fleet = _latency_figures(run, requests), _fleet_figures(run, requests)
     first = len(latency)
-    shown = latency + fleet
+    money = money_section(run, first + len(fleet))
+    shown = [*latency, *fleet, *money.figures]
     body = [
         _header(run.summary, title),
         _cards(run),
@@ -83,6 +85,7 @@ def render(run: RunDirectory) -> str:
         "<h2>Over time</h2>\n" if fleet else "",
         _grid(range(first, first + len(fleet))),
         incidents.section(run.summary, len(shown)),
+        money.html,
         "<h2>All values</h2>\n",
         _values(run),
         "<h2>Events</h2>\n",

@@ -14,7 +14,7 @@ bottleneck.kv_memory | KV memory | of blocks | fraction
   Blocks or windows that messages hold / all, of the fuller pool.
 bottleneck.ttft_headroom | First token | of objective | fraction
   p99 of the time to first token / slo.ttft. Null without an objective, or when p99 is infinite.
-bottleneck.router_imbalance | Most loaded replica | of mean | fraction
+bottleneck.router_imbalance | Most loaded replica | times the mean | number
   router.load_max_over_mean.
 capacity.prefill_tokens_per_s | Prefill capacity | tokens/s | rate
   Prompt tokens that all replicas paid for could compute in steps of a full token budget, made of
@@ -45,8 +45,14 @@ bill.safety_usd_per_month | Safety classifiers | USD/month | usd
   The user's words and the answer, read by small classifiers.
 bill.training_usd_per_month | Training, written off | USD/month | usd
   Training the model / months of use x this fleet's share.
-cost.full.usd_per_month | Whole bill | USD/month | usd
+cost.full.usd_per_month | Whole bill, no staff | USD/month | usd
   The sum of the lines above. Staff, offices and taxes are not in it.
+cost.full.usd_per_month_p10 | Whole bill, p10 | USD/month | usd
+  10th percentile of the whole bill over 1,000 draws from the ranges of all that it assumes.
+cost.full.usd_per_month_p50 | Whole bill, p50 | USD/month | usd
+  The median of the draws; many ranges reach further to one side, so it need not be the bill above.
+cost.full.usd_per_month_p90 | Whole bill, p90 | USD/month | usd
+  90th percentile of the draws.
 cost.full.usd_per_hour | Whole bill, hour | USD/h | usd
   cost.full.usd_per_month / 730.
 

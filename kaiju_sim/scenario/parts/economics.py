@@ -171,9 +171,13 @@ class Planner(Part):
     """What the closed-form planner is told where the simulation has an outcome."""
 
     hit_rate: AssumedShare = assumed_share(
-        *(0.95, 0.6, 0.97, "published cache rate 95 %; the case study has 60 %", "P")
+        *(0.95, 0.6, 0.97, "published cache rate 95 %; low: the case study", "P")
     )
     """Share of the prompt tokens that need no prefill."""
+    case_study_hit_rate: AssumedShare = assumed_share(
+        *(0.6, 0.375, 0.75, "case study: 6K of 10K prompt tokens shared; its other readings", "U")
+    )
+    """The same as the case study plans with it."""
     reference_ttft_s: Assumed = assumed(
         *(0.8, 0.5, 2.5, "case study: batch grows with the objective over 800 ms", "U")
     )

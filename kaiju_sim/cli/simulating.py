@@ -1,0 +1,63 @@
+"""What verbs that simulate have in common: reading the scenario, running it, saying so."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kaiju_sim.cli.talk import Talk
+from kaiju_sim.errors import UserError
+
+if TYPE_CHECKING:
+    from kaiju_sim.metrics.result import RunResult
+    from kaiju_sim.scenario.loader import Loaded
+
+
+class Engine(StrEnum):
+    """Which loop runs the engine steps; both give the same bytes."""
+
+    COMPILED = "compiled"
+    REFERENCE = "reference"
+
+
+def load(scenario: str, overrides: list[str], sets: list[str]) -> "Loaded":
+    """The scenario file, or the shipped one of that name, with overrides and settings."""
+    from kaiju_sim.scenario.loader import load_scenario
+
+    return load_scenario(scenario_file(scenario), overrides=overrides, sets=sets)
+
+
+def scenario_file(name: str) -> Path:
+    """The file itself, or `scenarios/NAME.yaml` for a bare name that is no file."""
+    path = Path(name)
+    shipped = Path("scenarios") / f"{name}.yaml"
+    bare = path.name == name and not path.suffix
+    return shipped if bare and not path.exists() and shipped.is_file() else path
+
+
+def simulate(
+    loaded: "Loaded", replications: int, workers: int, engine: Engine, talk: Talk
+) -> "RunResult":
+    """The scenario's result; a mistake in it is told with its line."""
+    from kaiju_sim.simulation import replicate
+
+    if engine is Engine.COMPILED and not warm():
+        talk.say("compiling the engine loop: once, up to half a minute")
+    with talk.progress(loaded.scenario.name) as progress:
+        try:
+            return replicate(
+                loaded.scenario,
+                replications,
+                base_dir=loaded.base_dir,
+                workers=workers,
+                progress=progress,
+                engine=engine.value,
+            )
+        except UserError as error:
+            raise loaded.located(error) from error
+
+
+def warm() -> bool:
+    """Whether the compiled loop is in the cache."""
+    from kaiju_sim.simulation import is_warm
+
+    return is_warm()

@@ -1,0 +1,1 @@
+"""Reading scenario files: YAML with places, and mistakes told in a line."""
