@@ -11,6 +11,7 @@ from incidents_runs import FAULTS, alarm, incident, tiny
 
 from kaiju_sim.metrics.result import RunResult
 from kaiju_sim.report.console import print_summary
+from kaiju_sim.report.glossary import undocumented
 from kaiju_sim.report.rundir import write_run
 from kaiju_sim.simulation import replicate, simulate
 
@@ -114,6 +115,7 @@ def test_only_the_cells_that_are_named_are_struck() -> None:
 def test_the_summary_has_the_keys_that_are_asked_for() -> None:
     result = replicate(tiny(incident("replica_loss"), incident("midnight", at=9.0)), 3)
     entries = json.loads(json.dumps(result.summary["incidents"]))
+    assert undocumented(result.summary) == []
     ledger = (
         *("gpu_usd", "shed_messages", "late_messages", "wrongly_refused_messages"),
         *("affected_users", "churn_usd", "total_usd"),
