@@ -42,8 +42,8 @@ def safety_tables(summary: Values) -> list[Words]:
     if summary.get("safety.pre.utilisation") is not None:
         found.append(_servers(summary))
     if summary.get("safety.wrongly") is not None:
-        row = tuple(show(summary.get(f"safety.{name}"), "count") for name in _COUNTS)
-        found.append(Words(("refusals", *_COUNTS.values()), [("", *row)]))
+        counts = {name: show(summary.get(f"safety.{name}"), "count") for name in _COUNTS}
+        found.append(Words(("refusals", ""), [(_COUNTS[name], n) for name, n in counts.items()]))
     return found
 
 
