@@ -6,6 +6,7 @@ from fleet_runs import columns, constant, same, scenario_of
 from gate_runs import DIALOGUES, assumed, classes, gated, refused, share
 
 from kaiju_sim.metrics.result import RunResult
+from kaiju_sim.report.headline import warnings
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.simulation import simulate
 
@@ -120,6 +121,8 @@ def test_a_gate_that_cannot_keep_up_is_an_overload() -> None:
     assert result.summary["verdict"] == "overloaded"
     assert result.summary["requests.completed"] == result.summary["requests.arrived"]
     assert result.summary["safety.pre.wait_s.p50"] > 5.0
+    assert any("safety gate is full" in text for text in warnings(result.summary))
+    assert not any("gate" in text for text in warnings(simulate(gated({"pre": "before"})).summary))
 
 
 def test_impatient_users_give_up_at_the_gate() -> None:

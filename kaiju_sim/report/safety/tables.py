@@ -7,7 +7,8 @@ from typing import Any
 from kaiju_sim.report.format import percent, show, show_key
 
 Values = Mapping[str, Any]
-_STAGES = {"pre": "messages", "post": "answers"}
+_STAGES = {"pre": "safety gate, messages", "post": "safety gate, answers"}
+_TIERS = ("adult", "teen")
 _RATES = {
     "block_rate": "Blocked",
     "false_positive_rate": "False positives",
@@ -36,9 +37,8 @@ class Words:
 
 def safety_tables(summary: Values) -> list[Words]:
     """What there is to say; nothing where there is no gate."""
-    pairs = [(a, b) for a in _STAGES for b in ("adult", "teen")]
-    judged = [p for p in pairs if summary.get(f"safety.{p[0]}.{p[1]}.checked") is not None]
-    found = [_rates(summary, judged)] if judged else []
+    stages = [s for s in _STAGES if summary.get(f"safety.{s}.adult.checked") is not None]
+    found = [_rates(summary, stage) for stage in stages]
     if summary.get("safety.pre.utilisation") is not None:
         found.append(_servers(summary))
     if summary.get("safety.wrongly") is not None:
@@ -47,9 +47,9 @@ def safety_tables(summary: Values) -> list[Words]:
     return found
 
 
-def _rates(summary: Values, pairs: list[tuple[str, str]]) -> Words:
-    """Rates with intervals, and the ROC, by stage and tier."""
-    starts = [f"safety.{stage}.{tier}" for stage, tier in pairs]
+def _rates(summary: Values, stage: str) -> Words:
+    """Rates with intervals, and the ROC, by age tier."""
+    starts = [f"safety.{stage}.{tier}" for tier in _TIERS]
     counts = tuple(show(summary.get(f"{start}.checked"), "count") for start in starts)
     rows = [("Judged", *counts)]
     for key, label in _RATES.items():
@@ -59,7 +59,7 @@ def _rates(summary: Values, pairs: list[tuple[str, str]]) -> Words:
     at = "detection_at_1_percent"
     points = (show(summary.get(f"{start}.{at}"), "fraction") for start in starts)
     rows.append(("Detected at 1 % false positives", *points))
-    return Words(("safety gate", *(f"{_STAGES[a]}, {b}" for a, b in pairs)), rows)
+    return Words((_STAGES[stage], *_TIERS), rows)
 
 
 def _with_ends(summary: Values, key: str) -> str:
