@@ -48,6 +48,7 @@ FEATURES: dict[str, dict[str, Any]] = {
     "candidates": {"engine.candidates": 2},
     "host memory": {"kv.host_memory": "200GiB"},
     "host memory, shared link": {"kv.host_memory": "200GiB", "kv.link_replicas": 4},
+    "safety gate": {"safety": "{pre: before, pool: {servers: 64}}"},
     "edits of characters": {"characters.edits_per_hour": 3600},
     "sticky routing": {"router.policy": "sticky"},
     "rendezvous routing": {"router.policy": "rendezvous"},

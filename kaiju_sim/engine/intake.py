@@ -14,12 +14,17 @@ from kaiju_sim.engine.record import (
 )
 
 
+def routed_at(w: World, q: int) -> int:
+    """When message q reaches the router: at its arrival, or when it has passed the safety gate."""
+    return int(w.passes[q].entered if w.engine.limits.gated else w.engine.requests[q].arrival)
+
+
 def enqueue(w: World, k: int, q: int) -> None:
-    """Message q arrives at replica k (at its arrival time, to which k has been advanced)."""
+    """Message q arrives at replica k (when it is routed, to which k has been advanced)."""
     e = w.engine
     r = e.replicas[k]
     v = e.requests[q]
-    t = int(v.arrival)
+    t = routed_at(w, q)
     v.replica = k
     r.arrived += 1 if v.session >= 0 else 0
     if full(e, int(r.load) - int(r.running) - int(r.filling)):
@@ -52,7 +57,7 @@ def enqueue_centrally(w: World, q: int) -> None:
     """
     e = w.engine
     hub = e.hub[0]
-    t = int(e.requests[q].arrival)
+    t = routed_at(w, q)
     if full(e, int(hub.length)):
         gone = who_goes(e, hub, q)
         hand_over(w, gone, t, 1)

@@ -146,6 +146,25 @@ FATE = np.dtype(
     ],
     align=True,
 )
+# What the safety gate makes of a message (one record each where there is a gate). `entered`: when
+# it has passed and is routed; `score`: the log-odds of its answer's score; `verdict`: 0 passes,
+# BLOCKED before the model, WITHHELD after it; `inside`: it is at the gate; `age`: 0 adult, 1 teen;
+# `kind`: its class, `answer`: its answer's (-1: nobody judges that): 0 benign, 1 intense,
+# 2 violating.
+PASS = np.dtype(
+    [
+        ("entered", "i8"),
+        ("score", "f8"),
+        ("verdict", "i4"),
+        ("inside", "i4"),
+        ("age", "i4"),
+        ("kind", "i4"),
+        ("answer", "i4"),
+        ("pad", "i4"),
+    ],
+    align=True,
+)
+BLOCKED, WITHHELD = 1, 2
 # `active`: its gate; `group`: its kind; `wipe`: it was given back, its cache is to be forgotten.
 REPLICA = np.dtype(
     [
@@ -258,6 +277,8 @@ class World(NamedTuple):
     sketch: Arr
     tally: Arr
     patience: Arr
+    passes: Arr
+    """What the safety gate makes of each message."""
 
 
 # Counts of the measured cohort, by segment of its arrivals; `itl`: in the first, of all times.
@@ -293,6 +314,9 @@ TALLY = np.dtype(
         ("abandoned", "i8"),
         ("retries", "i8"),
         ("gave_up", "i8"),
+        ("blocked_pre", "i8"),
+        ("blocked_post", "i8"),
+        ("free_blocked", "i8"),
     ],
     align=True,
 )

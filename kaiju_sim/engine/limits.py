@@ -60,3 +60,5 @@ class Limits(NamedTuple):
     window_load_ns: float = 0.0
     store_ns: float = 0.0
     window_store_ns: float = 0.0
+    gated: int = 0
+    """Whether messages pass a safety gate, so that `World.passes` says when each is routed."""

@@ -12,6 +12,7 @@ from kaiju_sim.engine.layout import (
     NEVER,
     NODE,
     OPEN,
+    PASS,
     POOL,
     REPLICA,
     REQUEST,
@@ -124,4 +125,5 @@ def make_world(engine: Engine) -> World:
         sketch=np.zeros((limits.segments, 6, BINS), np.int64),
         tally=np.zeros(limits.segments, TALLY),
         patience=np.full(power_of_two(buckets), -1, np.int32),
+        passes=np.zeros(requests if limits.gated else 1, PASS),
     )

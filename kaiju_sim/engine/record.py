@@ -16,6 +16,11 @@ def segment_of(w: World, arrival: int) -> int:
     return (arrival - p.warm_ns) // p.segment_ns
 
 
+def withheld(w: World, q: int) -> bool:
+    """Whether the safety gate takes message q's answer back (2 is `layout.WITHHELD`)."""
+    return bool(w.engine.limits.gated and w.passes[q].verdict == 2)
+
+
 def record_gap(w: World, gap_ns: int, count: int) -> None:
     """`count` sequences received a token `gap_ns` after their last one."""
     w.sketch[0, ITL, bin_of(gap_ns)] += count
@@ -39,6 +44,10 @@ def record_completion(w: World, q: int, end: int) -> None:
     if v.session < 0 or segment < 0:
         return
     tally = w.tally[segment]
+    if withheld(w, q):
+        tally.blocked_post += 1
+        tally.free_blocked += v.tier
+        return
     ttft = int(fate.first) - arrival
     queue = int(v.admit) - arrival
     e2e = end - arrival
@@ -93,7 +102,7 @@ def deliver(w: World, r: Rec, q: int, t: int) -> None:
     """Completion on replica record r at time t: totals and the list of what is done."""
     count_load(r, int(r.load), t)
     r.load -= 1
-    r.done += 1 if w.engine.requests[q].session >= 0 else 0
+    r.done += 1 if w.engine.requests[q].session >= 0 and not withheld(w, q) else 0
     r.blocked = 0
     record_completion(w, q, t)
     hand_over(w, q, t, 0)

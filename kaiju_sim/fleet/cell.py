@@ -7,94 +7,19 @@ dialogue comes at least W after its cause, so units are independent inside an ep
 is exact for the modelled system.
 """
 
-from kaiju_sim.engine.intake import enqueue, enqueue_centrally
+from kaiju_sim.engine.intake import enqueue, enqueue_centrally, routed_at
 from kaiju_sim.engine.jit.lend import lend
-from kaiju_sim.engine.layout import NEVER, Engine, World
+from kaiju_sim.engine.layout import Engine, World
 from kaiju_sim.engine.loop import advance, beyond, contested, first_event
-from kaiju_sim.engine.patience import start_patience
 from kaiju_sim.engine.policy.kv.host import settle
 from kaiju_sim.engine.policy.kv.warmth import forget_released, remember
 from kaiju_sim.engine.policy.routing import choose, see_report, shadow_of, take_report
-from kaiju_sim.engine.record import segment_of
-from kaiju_sim.fleet.messages.outcomes import answered, give_request, give_up, refuse
-from kaiju_sim.fleet.messages.prompts import (
-    compose,
-    compose_past,
-    compose_row,
-    copy_request,
-    dialogue_key,
-    is_paid,
-)
+from kaiju_sim.fleet.messages.outcomes import answered, give_request, give_up
+from kaiju_sim.fleet.messages.prompts import copy_request, dialogue_key
+from kaiju_sim.fleet.messages.sending import arrive, fill_fate, take_request
 from kaiju_sim.fleet.records import Cell
+from kaiju_sim.fleet.safety_gate import pass_gate, release
 from kaiju_sim.workload.sessions import Users, add_due, gather
-
-
-def take_request(cell: Cell) -> int:
-    """An unused request record."""
-    cell.desk[0].spare -= 1
-    return int(cell.spare[cell.desk[0].spare])
-
-
-def fill_fate(cell: Cell, q: int, out: int) -> bool:
-    """What will become of message q; False when its prompt exceeds the engine's context."""
-    v = cell.world.engine.requests[q]
-    fate = cell.world.fates[q]
-    room = cell.prompts.max_context - int(v.prompt)
-    fate.first = -1
-    fate.joined = 0
-    fate.due = 0
-    fate.born = 0
-    fate.grows = 0
-    fate.fresh = -1
-    fate.later = -2
-    fate.prompt = v.prompt
-    fate.failed = room <= 0
-    fate.out = min(out, room) if room > 0 else 0
-    fate.left = fate.out
-    segment = segment_of(cell.world, int(v.arrival))
-    if room > 0 and out > room and segment >= 0:
-        cell.world.tally[segment].cut += 1
-    return room > 0
-
-
-def note_turn(u: Users, s: int) -> None:
-    """Count the time since the session's last turn (the realised turn cycle)."""
-    session = u.sessions[s]
-    if session.swipe + session.attempt > 0:
-        return
-    if session.last < NEVER:
-        u.clock[0].gaps += 1
-        u.clock[0].gap_sum += session.at - session.last
-    session.last = session.at
-
-
-def arrive(cell: Cell, s: int) -> int:
-    """Session s sends its message: returns the request; `failed` says if it cannot be served."""
-    e = cell.world.engine
-    q = take_request(cell)
-    if cell.users.clock[0].warming:
-        compose_past(e, cell.prompts, cell.users, s, q)
-        cell.world.fates[q].failed = 0
-        return q
-    if cell.users.replay:
-        out = compose_row(e, cell.prompts, cell.users, s, q)
-    else:
-        out = compose(e, cell.prompts, cell.users, s, q)
-    if cell.paid_share > 0.0 and is_paid(cell.prompts, cell.users, s, cell.paid_share):
-        e.requests[q].tier = 0
-    note_turn(cell.users, s)
-    cell.desk[0].messages += 1
-    segment = segment_of(cell.world, int(e.requests[q].arrival))
-    if segment >= 0:
-        tally = cell.world.tally[segment]
-        tally.arrived += 1
-        tally.arrived_free += e.requests[q].tier
-        tally.asked += e.requests[q].prompt
-    if not fill_fate(cell, q, out):
-        refuse(cell, s, q)
-    elif e.limits.timeout_ns > 0:
-        start_patience(cell.world, q)
-    return q
 
 
 def into_inbox(e: Engine, k: int, q: int) -> None:
@@ -115,10 +40,11 @@ def route(cell: Cell) -> None:
     """
     e = cell.world.engine
     warming = cell.users.clock[0].warming != 0
+    gated = e.limits.gated != 0 and not warming
     for i in range(int(cell.users.clock[0].due)):
         s = int(cell.users.due[i])
-        q = arrive(cell, s)
-        if cell.world.fates[q].failed:
+        q = release(cell, s) if gated else arrive(cell, s)
+        if q < 0 or cell.world.fates[q].failed:
             continue
         if e.hub[0].central and not warming:
             into_inbox(e, 0, q)
@@ -143,6 +69,10 @@ def shadow(cell: Cell, q: int, k: int) -> None:
     c = take_request(cell)
     copy_request(cell.world.engine, q, c)
     fill_fate(cell, c, 1)
+    if cell.world.engine.limits.gated:
+        cell.world.passes[c].entered = cell.world.passes[q].entered
+        cell.world.passes[c].verdict = 0
+        cell.world.passes[c].inside = 0
     cell.routing.sent[k] += 1
     cell.desk[0].shadows += 1
     into_inbox(cell.world.engine, k, c)
@@ -164,7 +94,7 @@ def run_units(w: World, until: int) -> None:
         q = int(e.replicas[first].inbox)
         e.replicas[first].inbox = -1
         while True:
-            stop = until if q < 0 else int(e.requests[q].arrival)
+            stop = until if q < 0 else routed_at(w, q)
             turn = first
             while True:
                 race = contested(w) or e.limits.link_replicas > 1
@@ -270,6 +200,8 @@ def run_until(cell: Cell, until: int) -> int:
         if not clock.warming:
             give_up(lent, now)
             reports(lent, now)
+            if lent.world.engine.limits.gated:
+                pass_gate(lent, stop)
         route(lent)
         if clock.warming:
             end_warming(lent)

@@ -10,9 +10,11 @@ from kaiju_sim.engine import intake, layout, limits, loop, patience, record, seq
 from kaiju_sim.engine.jit import compiled
 from kaiju_sim.engine.policy import batching, pacing, queues, routing, withdraw
 from kaiju_sim.engine.policy.kv import host, index, memory, prefix, warmth, windows
-from kaiju_sim.fleet import cell, records
+from kaiju_sim.fleet import cell, records, safety_gate
 from kaiju_sim.fleet.cell import run_until
-from kaiju_sim.fleet.messages import log, outcomes, prompts
+from kaiju_sim.fleet.gate import pool, scores
+from kaiju_sim.fleet.gate import records as gate_records
+from kaiju_sim.fleet.messages import log, outcomes, prompts, sending
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.steptime import curves
 from kaiju_sim.workload import habits, laws, popularity, sessions
@@ -22,7 +24,10 @@ OUTLINED = frozenset(
         "admit",
         "advance",
         "affinity",
+        "answer_score",
+        "arrive",
         "begin_session",
+        "blocked",
         "by_deadline",
         "compose_row",
         "choose",
@@ -35,16 +40,21 @@ OUTLINED = frozenset(
         "gamma",
         "gather",
         "haste_helps",
+        "judge",
+        "leave_gate",
         "leave",
         "fetch",
         "log_message",
         "most_tokens",
         "name_rest",
         "next_arrival",
+        "normal",
+        "pass_gate",
         "preempt",
         "predicted_ns",
         "prefix_aware",
         "record_completion",
+        "release",
         "rendezvous",
         "shed_waiting",
         "sort_due",
@@ -85,14 +95,18 @@ def modules() -> tuple[ModuleType, ...]:
         loop,
         prompts,
         log,
+        pool,
+        scores,
         outcomes,
+        sending,
+        safety_gate,
         cell,
     )
 
 
 def keyed() -> tuple[ModuleType, ...]:
     """The modules that the cache is keyed by: those compiled, their records, this one."""
-    return (*modules(), layout, limits, records, sys.modules[__name__])
+    return (*modules(), layout, limits, records, gate_records, sys.modules[__name__])
 
 
 @functools.cache

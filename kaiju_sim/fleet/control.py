@@ -25,6 +25,7 @@ from kaiju_sim.fleet.setup.grow import grown
 from kaiju_sim.metrics.collect import Series, Totals, in_flight_rows, take_totals
 from kaiju_sim.workload.popularity import pick
 
+GATE_COUNTS = ("sums", "counts", "scores", "sketch", "totals", "state")
 Plane = Callable[[Cell, int], int]
 """Advances a cell to a time: the compiled loop or the reference."""
 
@@ -52,6 +53,8 @@ class CellResult:
     """Final caches and replicas, for conservation checks."""
     billed: list[Billed] = field(default_factory=list)
     """What was paid for, shard by shard."""
+    gate: dict[str, Arr] = field(default_factory=dict)
+    """What the safety gate counted, by segment."""
 
     @property
     def logged_all(self) -> bool:
@@ -142,7 +145,8 @@ class CellRun:
 
     def _idle(self) -> bool:
         e = self.cell.world.engine
-        return int(e.replicas["load"].sum() + e.hub["length"].sum()) == 0
+        at_gate = self.cell.gate.state["inside"][0]
+        return int(e.replicas["load"].sum() + e.hub["length"].sum() + at_gate) == 0
 
     def _advance(self, until: int) -> None:
         """Run the data plane, growing its arrays and emptying its log as needed."""
@@ -240,4 +244,5 @@ class CellRun:
                 "replicas": np.asarray(w.engine.replicas),
             },
             billed=self.shards.billed,
+            gate={name: getattr(self.cell.gate, name) for name in GATE_COUNTS},
         )

@@ -6,12 +6,13 @@ import numpy as np
 
 from kaiju_sim.engine.layout import Arr, World
 from kaiju_sim.engine.policy.routing import Routing
+from kaiju_sim.fleet.gate.records import Gate
 from kaiju_sim.fleet.messages.prompts import Prompts
 from kaiju_sim.workload.sessions import Users
 
 DONE, NEED_REQUESTS, NEED_SESSIONS, NEED_NODES, NEED_LOG = range(5)
 """Why `run_until` returned: all done, or an array has to grow (or be emptied) first."""
-COMPLETED, FAILED, IN_FLIGHT, SHED, CANCELLED = range(5)
+COMPLETED, FAILED, IN_FLIGHT, SHED, CANCELLED, BLOCKED_PRE, BLOCKED_POST = range(7)
 """Fate of a message, in the log."""
 
 LOG = np.dtype(
@@ -66,3 +67,4 @@ class Cell(NamedTuple):
     delay_epochs: int
     paid_share: float
     """Share of dialogues that are of the paid tier."""
+    gate: Gate

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kaiju_sim.engine.intake import enqueue, enqueue_centrally
+from kaiju_sim.engine.intake import enqueue, enqueue_centrally, routed_at
 from kaiju_sim.engine.layout import World
 from kaiju_sim.engine.policy.kv.warmth import forget_released
 from kaiju_sim.engine.reference import ReferenceLoop
@@ -16,6 +16,7 @@ from kaiju_sim.fleet.cell import end_warming, prepare, reports, route
 from kaiju_sim.fleet.messages.outcomes import answered, give_up
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.fleet.rows import Rows
+from kaiju_sim.fleet.safety_gate import pass_gate
 
 
 def viewed(value: Any, before: Any = None) -> Any:
@@ -60,6 +61,8 @@ def run_until(cell: Cell, loop: ReferenceLoop, until: int) -> int:
         if not clock.warming:
             give_up(cell, now)
             reports(cell, now)
+        if cell.world.engine.limits.gated and not clock.warming:
+            pass_gate(cell, stop)
         route(cell)
         if clock.warming:
             end_warming(cell)
@@ -83,7 +86,7 @@ def run_units(w: World, loop: ReferenceLoop, until: int) -> None:
         e.replicas[first].inbox = -1
         while q >= 0:
             following = int(e.requests[q].next)
-            loop.advance_unit(first, last, int(e.requests[q].arrival))
+            loop.advance_unit(first, last, routed_at(w, q))
             if central:
                 enqueue_centrally(w, q)
             else:

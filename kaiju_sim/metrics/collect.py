@@ -41,6 +41,8 @@ class Totals:
     itl: NDArray[np.int64]
     itl_ns: int
     itl_count: int
+    gate_ns: int = 0
+    """Work done by the servers of the safety gate."""
 
 
 def busy_by(replicas: Arr, now: int) -> Arr:
@@ -65,10 +67,25 @@ def area_by(record: Arr, load: str, now: int) -> int:
     return int((record["area"] + record[load] * (now - record["area_at"])).sum())
 
 
+def gate_area_by(cell: Any, now: int) -> int:
+    """Integral of messages at the safety gate up to `now`."""
+    if not cell.world.engine.limits.gated:
+        return 0
+    passes = cell.world.passes
+    to_come = np.maximum(0, passes["entered"] - now) * (passes["inside"] > 0)
+    return int(cell.gate.state["added"][0] - to_come.sum())
+
+
+def gate_work_by(cell: Any, now: int) -> int:
+    """Work done by the servers of the gate up to `now`: they rest only with an empty line."""
+    return int(cell.gate.state["busy"][0] - np.maximum(0, cell.gate.free - now).sum())
+
+
 def take_totals(cell: Any, now: int) -> Totals:
     """Totals of a cell at `now`, to which it has been advanced."""
     w = cell.world
     r, hub, clock, tally = w.engine.replicas, w.engine.hub, cell.users.clock[0], w.tally[0]
+    at_gate = int(cell.gate.state["inside"][0])
     return Totals(
         time_ns=now,
         sums={name: int(r[name].sum()) for name in SUMS},
@@ -76,16 +93,17 @@ def take_totals(cell: Any, now: int) -> Totals:
         loading_ns=link_busy_by(w.engine.links, "in", now),
         storing_ns=link_busy_by(w.engine.links, "out", now),
         busy_ns=int(busy_by(r, now).sum()),
-        area_ns=area_by(r, "load", now) + area_by(hub, "length", now),
+        area_ns=area_by(r, "load", now) + area_by(hub, "length", now) + gate_area_by(cell, now),
         live_area_ns=int(clock["live_area"]),
-        waiting=int(waiting_of(r).sum() + hub["length"].sum()),
-        in_system=int(r["load"].sum() + hub["length"].sum()),
+        waiting=int(waiting_of(r).sum() + hub["length"].sum()) + at_gate,
+        in_system=int(r["load"].sum() + hub["length"].sum()) + at_gate,
         gaps=int(clock["gaps"]),
         gap_ns=int(clock["gap_sum"]),
         clipped=int(clock["clipped"]),
         itl=w.sketch[0, ITL].copy(),
         itl_ns=int(tally["itl"]),
         itl_count=int(tally["itl_count"]),
+        gate_ns=gate_work_by(cell, now),
     )
 
 

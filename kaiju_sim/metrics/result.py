@@ -37,9 +37,9 @@ REQUEST_COLUMNS: dict[str, str] = {
 }
 """One row per message. `swipe` counts the answers to this turn that were rejected before,
 `attempt` how often the message had been sent before in vain. `queue_s`, `ttft_s`, `tpot_s`,
-`e2e_s` are null if not reached; `status` is completed, failed, shed, cancelled or in_flight; `tier`
-is paid or free; `measured` says whether it is in the cohort. `replica` is numbered through the
-fleet, null for a message that was never sent to one."""
+`e2e_s` are null if not reached; `status` is completed, failed, shed, cancelled, blocked_pre,
+blocked_post or in_flight; `tier` is paid or free; `measured` says whether it is in the cohort.
+`replica` is numbered through the fleet, null for a message that was never sent to one."""
 
 REPLICA_COLUMNS: dict[str, str] = {
     "replication": "int32",

@@ -16,6 +16,7 @@ from kaiju_sim.metrics.figures.cost import cost
 from kaiju_sim.metrics.figures.host import host_memory
 from kaiju_sim.metrics.figures.pool import Pool, Summary, ratio
 from kaiju_sim.metrics.figures.provision import Provision
+from kaiju_sim.metrics.figures.safety import safety
 from kaiju_sim.metrics.figures.tiers import tiers
 from kaiju_sim.metrics.figures.verdict import verdict
 from kaiju_sim.metrics.money.balance import balance
@@ -40,11 +41,12 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
     summary |= profile(plant)
     summary |= fleet(plant, provision)
     summary |= {f"requests.{name}": count for name, count in requests.items()}
-    summary |= latencies(plant, pool, requests["arrived"] - requests["completed"])
+    summary |= latencies(plant, pool, not_blocked(requests) - requests["completed"])
     summary |= tiers(pool, measured(plant.scenario, pool.log), QUANTILES, at_rank)
     summary |= utilisation(plant, pool, provision)
     summary |= host_memory(plant.scenario, plant.kv, pool)
     summary |= service(pool, requests)
+    summary |= safety(plant.scenario, pool)
     summary |= throughput(pool, provision)
     summary |= cost(plant, pool, provision)
     summary |= stated(plant)
@@ -62,7 +64,8 @@ def fates(pool: Pool) -> dict[str, int]:
     arrived = pool.tally("arrived")
     completed, failed, shed = (pool.tally(name) for name in ("completed", "failed", "shed"))
     cancelled = pool.tally("cancelled")
-    in_flight = arrived - completed - failed - shed - cancelled
+    before, after = pool.tally("blocked_pre"), pool.tally("blocked_post")
+    in_flight = arrived - completed - failed - shed - cancelled - before - after
     if pool.exact:
         log = pool.log
         low, high = pool.cells[0].start.time_ns, pool.cells[0].stop.time_ns
@@ -72,14 +75,19 @@ def fates(pool: Pool) -> dict[str, int]:
     assert in_flight >= 0, "more messages ended than arrived"
     return {
         "arrived": arrived,
-        "blocked_pre": 0,
+        "blocked_pre": before,
         "shed": shed,
         "failed": failed,
         "cancelled": cancelled,
         "completed": completed,
-        "blocked_post": 0,
+        "blocked_post": after,
         "in_flight": in_flight,
     }
+
+
+def not_blocked(requests: dict[str, int]) -> int:
+    """Messages of the cohort that were to be answered: all but those that the gate blocked."""
+    return requests["arrived"] - requests["blocked_pre"] - requests["blocked_post"]
 
 
 def profile(plant: "Plant") -> Summary:
@@ -194,8 +202,8 @@ def service(pool: Pool, requests: dict[str, int]) -> Summary:
     good = pool.tally("goodput")
     return {
         "goodput_per_s": good / pool.window_s,
-        "slo.attainment": ratio(good, requests["arrived"]),
-        "slo.availability": ratio(requests["completed"], requests["arrived"]),
+        "slo.attainment": ratio(good, not_blocked(requests)),
+        "slo.availability": ratio(requests["completed"], not_blocked(requests)),
         "slo.persona": None,
     }
 

@@ -12,7 +12,13 @@ from kaiju_sim.scenario.schema import Scenario
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STATUS = np.array(["completed", "failed", "in_flight", "shed", "cancelled"], dtype=object)
+STATUS = np.array(
+    [
+        *("completed", "failed", "in_flight", "shed", "cancelled"),
+        *("blocked_pre", "blocked_post"),
+    ],
+    dtype=object,
+)
 TIERS = np.array(["paid", "free"], dtype=object)
 
 
@@ -55,7 +61,7 @@ def request_table(scenario: Scenario, cells: Sequence[Any]) -> "pa.Table":
         "prompt_tokens": log["prompt"],
         "cached_tokens": log["cached"],
         "cached_host_tokens": log["cached_host"],
-        "output_tokens": np.where(ended, log["out"], 0).astype(np.int32),
+        "output_tokens": np.where(ended | (log["status"] == 6), log["out"], 0).astype(np.int32),
         "preemptions": log["preempted"],
         "tier": pa.array(TIERS[log["tier"]], type=pa.string()),
         "status": pa.array(STATUS[log["status"]], type=pa.string()),

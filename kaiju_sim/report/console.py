@@ -17,6 +17,7 @@ from rich.text import Text
 from kaiju_sim.report import headline
 from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Metric
+from kaiju_sim.report.safety.tables import Words, safety_tables
 
 PLAIN_WIDTH = 100
 Values = Mapping[str, Any]
@@ -73,13 +74,14 @@ def render(
 
     Below 100 columns, and with intervals, the groups stand under each other.
     """
-    parts = [
+    parts: list[RenderableType] = [
         _latencies(summary, intervals),
         _groups(summary, width, intervals),
         _pairs(summary, intervals),
     ]
     if summary.get("cost.full.usd_per_month") is not None:
         parts.append(_groups(summary, width, intervals, _MONEY))
+    parts += [_words(words) for words in safety_tables(summary)]
     return Group(_head(summary, title), *(Padding(part, (1, 0, 0, 0)) for part in parts))
 
 
@@ -161,6 +163,14 @@ def _pairs(summary: Values, intervals: Values) -> Table:
         label = metric.label.removesuffix(", stated")
         cells = (_with_unit(summary.get(key), metric, intervals, key) for key in keys)
         table.add_row(label, *cells)
+    return table
+
+
+def _words(words: Words) -> Table:
+    """A table that has its words already."""
+    table = _table(*words.heads)
+    for row in words.rows:
+        table.add_row(*row)
     return table
 
 

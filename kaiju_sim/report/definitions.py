@@ -65,7 +65,7 @@ requests.arrived | Arrived | messages | count
   Messages of the cohort. The other `requests.*` keys add up to it; the run fails if they do
   not.
 requests.blocked_pre | Blocked before the model | messages | count
-  Stopped by the safety gate before the model. 0 as long as the gate is not modelled.
+  Refused by the safety gate before the model has seen them (safety.pre: before).
 requests.shed | Shed | messages | count
   Turned away before any work was done on them: by engine.queue_limit at their arrival, or by
   engine.shed when they would have been late.
@@ -77,7 +77,7 @@ requests.cancelled | Cancelled | messages | count
 requests.completed | Completed | messages | count
   Got their last token.
 requests.blocked_post | Blocked after the model | messages | count
-  Stopped by the safety gate after the model. 0 as long as the gate is not modelled.
+  Answers that the safety gate took back or ended: they cost the GPU and count as no answer.
 requests.in_flight | In flight at the end | messages | count
   Neither completed nor failed when the drain time was over.
 """
@@ -124,10 +124,10 @@ goodput_per_s | Goodput | messages/s | rate
   Completed messages of the cohort that met every stated objective, per second of measured time.
   With no objective stated: all completed ones.
 slo.attainment | Objectives met | of the cohort | fraction
-  The same messages as a fraction of all of the cohort: what failed, was shed, or did not finish
-  counts against it.
+  The same messages as a fraction of the cohort, less what the safety gate blocked: what failed,
+  was shed, or did not finish counts against it.
 slo.availability | Availability | of the cohort | fraction
-  Completed / arrived.
+  Completed / (arrived - blocked by the safety gate).
 slo.stream_tokens_per_s | Stream speed | tokens/s | rate
   1 / the median time per output token: how fast an answer reads on screen.
 slo.persona | Persona consistency | points of 5 | number

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from kaiju_sim.report import definitions
 from kaiju_sim.report.money import definitions as money
+from kaiju_sim.report.safety.definitions import SAFETY
 
 Kind = Literal["duration", "fraction", "count", "rate", "usd", "number", "text"]
 
@@ -49,7 +50,7 @@ def _kind(word: str) -> Kind:
 _LATENCIES = {
     "ttft_s": (
         "Time to first token",
-        "From the message's arrival at the router to its first token, queueing included.",
+        "From the message's arrival (before the safety gate) to its first token, with queueing.",
     ),
     "tpot_s": (
         "Time per output token",
@@ -111,6 +112,7 @@ METRICS: tuple[Metric, ...] = (
     *_parse(definitions.AFTER_LATENCY),
     *_parse(money.COST_OF_KINDS),
     *_parse(money.MONEY),
+    *_parse(SAFETY),
     *_pair_metrics(),
     *_parse(definitions.LAST),
 )

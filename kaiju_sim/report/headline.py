@@ -85,6 +85,20 @@ def replications(summary: Mapping[str, Any]) -> str:
 
 def warnings(summary: Mapping[str, Any]) -> list[str]:
     """What a reader has to know before any figure: sentences, none if all is well."""
+    return [*_transient(summary), *_gate(summary)]
+
+
+def _gate(summary: Mapping[str, Any]) -> list[str]:
+    """Whether the safety gate holds everything up."""
+    busy = summary.get("safety.pre.utilisation")
+    if busy is None or busy < 0.98:
+        return []
+    wait = show_key(summary, "safety.pre.wait_s.mean", "duration")
+    return [f"The safety gate is full, messages wait {wait} there: raise safety.pool.servers."]
+
+
+def _transient(summary: Mapping[str, Any]) -> list[str]:
+    """Whether the measured time is of a transient."""
     start = show_key(summary, "run.warm_up_s", "duration")
     if summary.get("run.steady_state") == "settles later":
         end = show_key(summary, "run.warm_up_detected_s", "duration")

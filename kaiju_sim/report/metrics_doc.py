@@ -56,9 +56,10 @@ shed, cancelled, blocked before or after the model, in flight.
   nothing to do with how well the model fits the world. That error is `profile.rel_error_low` and
   `profile.rel_error_high`: null, so unknown, for `source: roofline`.
 
-Not modelled yet, and so fixed: the safety gate (`requests.blocked_pre` and
-`requests.blocked_post` are 0), users who give up (`requests.cancelled` is 0), and the persona
-evaluation (`slo.persona` is null).
+What the safety gate blocks is refused on purpose: it counts neither as lost nor as late
+([safety.md](safety.md)).
+
+Not modelled yet, and so fixed: the persona evaluation (`slo.persona` is null).
 
 ## Replications
 

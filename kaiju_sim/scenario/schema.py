@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from kaiju_sim.scenario.base import Part
 from kaiju_sim.scenario.parts.economics import Economics
 from kaiju_sim.scenario.parts.fleet import Fleet
+from kaiju_sim.scenario.parts.safety import Safety
 from kaiju_sim.scenario.quantities import (
     Bytes,
     BytesPerSecond,
@@ -250,6 +251,8 @@ class Scenario(Part):
     """Step time."""
     slo: Objectives = Objectives()
     """Objectives."""
+    safety: Safety = Safety()
+    """Safety gate."""
     economics: Economics = Economics()
     """Money."""
     results: Results = Results()

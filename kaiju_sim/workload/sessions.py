@@ -63,6 +63,13 @@ CLOCK = np.dtype(
     ],
     align=True,
 )
+# A session's business with the safety gate (one record each where there is a gate). `message`: the
+# request that is at the gate, NO_MESSAGE, or GIVEN_UP; `who`, `turn`: whose `tries` these are: how
+# often that turn's message was put in other words.
+HELD = np.dtype(
+    [("who", "i8"), ("message", "i4"), ("turn", "i4"), ("tries", "i4"), ("pad", "i4")], align=True
+)
+NO_MESSAGE, GIVEN_UP = -1, -2
 TURNS, THINK, USER, OUTPUT, HISTORY, SWIPE_DELAY = range(6)
 """Rows of the laws."""
 
@@ -95,6 +102,10 @@ class Users(NamedTuple):
     """Current version of each character's definition."""
     row_at: Arr
     """Replay: arrival of each row (ns)."""
+    gated: int
+    """Whether messages pass a safety gate."""
+    held: Arr
+    """Each session's business with it."""
 
 
 def unit_gap(u: Users, who: int, first: bool) -> float:
@@ -134,6 +145,20 @@ def put_in_wheel(u: Users, s: int) -> None:
     j = (int(v.at) // u.epoch_ns) & (u.wheel.size - 1)
     v.next = u.wheel[j]
     u.wheel[j] = s
+
+
+def unfile(u: Users, s: int) -> bool:
+    """Take session s out of the wheel (rare: walks its bucket); False if it is not in there."""
+    j = (int(u.sessions[s].at) // u.epoch_ns) & (u.wheel.size - 1)
+    at = int(u.wheel[j])
+    if at == s:
+        u.wheel[j] = u.sessions[s].next
+        return True
+    while at >= 0 and u.sessions[at].next != s:
+        at = int(u.sessions[at].next)
+    if at >= 0:
+        u.sessions[at].next = u.sessions[s].next
+    return at >= 0
 
 
 def begin_session(u: Users, s: int, i: int, at: int) -> None:
@@ -220,15 +245,23 @@ def gather_rows(u: Users, until: int) -> bool:
     return True
 
 
-def gather_waiting(u: Users, now: int, until: int) -> None:
-    """Sessions in the wheel whose turn comes before `until`."""
+def leaves_gate(u: Users, s: int, stop: int) -> bool:
+    """Whether session s's message is at the gate and leaves it before `stop`.
+
+    0 and above is a request; there is no other record where there is no gate.
+    """
+    return bool(u.gated and u.held[s].message >= 0 and u.sessions[s].at < stop)
+
+
+def gather_waiting(u: Users, now: int, until: int, stop: int) -> None:
+    """Sessions in the wheel who speak before `until`, or leave the gate before `stop`."""
     j = (now // u.epoch_ns) & (u.wheel.size - 1)
     s = int(u.wheel[j])
     u.wheel[j] = -1
     while s >= 0:
         v = u.sessions[s]
         following = int(v.next)
-        if v.at < until:
+        if v.at < until or leaves_gate(u, s, stop):
             add_due(u, s)
         else:  # a later turn of the wheel, or a later part of a cut epoch
             v.next = u.wheel[j]
@@ -242,10 +275,11 @@ def gather(u: Users, now: int, until: int) -> bool:
     False when session records ran out; call again once there are more.
     """
     clock = u.clock[0]
+    stop = until
     until = min(until, u.horizon_ns)
     if clock.due < 0:
         clock.due = 0
-        gather_waiting(u, now, until)
+        gather_waiting(u, now, until, stop)
     if not (gather_rows(u, until) if u.replay else gather_new(u, until)):
         return False
     sort_due(u, int(clock.due))

@@ -256,6 +256,37 @@ def elastic(draw: Draw, replicas: int, unit: int) -> Tree:
     return fleet
 
 
+def assumed(value: float) -> Tree:
+    """A value that nobody has measured."""
+    return {"value": value, "low": 0.0, "high": 1.0, "source": "a test", "grade": "U"}
+
+
+def safety(draw: Draw) -> Tree:
+    """No safety gate, or one that is often full or late and blocks many."""
+    pre = draw.choice(["none", "none", "before", "before", "after"])
+    classes = {"violating": assumed(draw.choice([0.1, 0.5])), "intense": assumed(0.3)}
+    return {
+        "pre": pre,
+        "pool": {
+            "servers": draw.choice([1, 3]),
+            "service": draw.choice(["lognormal", "exponential", "constant"]),
+            "service_mean_s": assumed(draw.choice([0.001, 0.03, 0.3])),
+            "queue_limit": draw.choice([None, 1, 4]),
+            "overload": draw.choice(["open", "closed"]),
+            "timeout": draw.choice([None, 0.02, 0.5]),
+            "failure": draw.choice(["open", "closed"]),
+        },
+        "post": {"kind": "none" if pre == "none" else draw.choice(["none", "classifier", "head"])},
+        "teen_share": assumed(0.4),
+        "adult": {"classes": classes},
+        "refused": {
+            "leave": assumed(0.2),
+            "reword": assumed(draw.choice([0.0, 0.5])),
+            "pause_s": assumed(draw.choice([0.0, 0.2])),
+        },
+    }
+
+
 def fleet(number: int) -> Scenario:
     """A small fleet of 1 to 3 cells, for a few seconds of traffic, drained to the end.
 
@@ -295,6 +326,7 @@ def drawn(draw: Draw) -> Scenario:
             "steptime": steps(draw),
             "slo": objectives(draw),
             "results": {"tick": 0.02 if auto else draw.choice([0.3, 1.0])},
+            "safety": safety(draw),
         }
     )
 

@@ -17,9 +17,10 @@ from calibrate.engine.memory.pages import Piece
 from calibrate.fidelity.workload import Message, Names, Workload
 from calibrate.publish import ROOT
 from kaiju_sim.engine.record import hand_over
-from kaiju_sim.fleet.cell import arrive, end_warming, prepare
+from kaiju_sim.fleet.cell import end_warming, prepare
 from kaiju_sim.fleet.control import CellRun
 from kaiju_sim.fleet.messages.outcomes import answered, give_request
+from kaiju_sim.fleet.messages.sending import arrive
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.fleet.reference import viewed
 from kaiju_sim.scenario.loader import load_scenario

@@ -2,18 +2,20 @@
 
 A finished answer is logged; its user leaves, asks for another answer, ends the dialogue, or reads,
 thinks and replies. A user who has waited too long for a first token gives the message up and sends
-it again later, or leaves. Whatever comes next comes at least one epoch after its cause.
+it again later, or leaves. One whom the safety gate refuses leaves, says it in other words, or drops
+the turn and goes on. Whatever comes next comes at least one epoch after its cause.
 """
 
 from kaiju_sim import rng
 from kaiju_sim.engine.patience import end_patience, first_of
 from kaiju_sim.engine.policy.withdraw import withdraw
-from kaiju_sim.engine.record import segment_of
+from kaiju_sim.engine.record import segment_of, withheld
+from kaiju_sim.fleet.gate.scores import note, wording
 from kaiju_sim.fleet.messages.log import log_message
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.workload.habits import ask_key, backoff_s, leaves, rejects
-from kaiju_sim.workload.laws import draw
-from kaiju_sim.workload.sessions import Users, end_session, put_in_wheel
+from kaiju_sim.workload.laws import draw, draw_count
+from kaiju_sim.workload.sessions import Users, end_session, put_in_wheel, unfile
 
 
 def give_request(cell: Cell, q: int) -> None:
@@ -45,6 +47,11 @@ def answered(cell: Cell) -> None:
             continue
         if w.done[i].code == 1:
             turned_away(cell, s, q, end)
+            continue
+        if w.engine.limits.gated and w.passes[q].answer >= 0:
+            note_answer(cell, q)
+        if withheld(w, q):
+            blocked(cell, s, q, end, 6)
             continue
         log_message(cell, s, q, end, 0)
         go_on(cell, s, q, end)
@@ -91,6 +98,76 @@ def go_on(cell: Cell, s: int, q: int, end: int) -> None:
         next_turn(users, s, end)
 
 
+def note_answer(cell: Cell, q: int) -> None:
+    """The classifier of answers has judged message q's."""
+    mine = cell.world.passes[q]
+    segment = segment_of(cell.world, int(cell.world.engine.requests[q].arrival))
+    age, kind, score = int(mine.age), int(mine.answer), float(mine.score)
+    note(cell.gate, segment, 1, age, kind, score, withheld(cell.world, q))
+
+
+def tries_of(u: Users, s: int) -> int:
+    """How often session s has put this turn's message in other words."""
+    held, session = u.held[s], u.sessions[s]
+    return int(held.tries) if held.who == session.id and held.turn == session.turn else 0
+
+
+def blocked(cell: Cell, s: int, q: int, t: int, status: int) -> None:
+    """The safety gate refuses message q, or takes its answer back: what its user does next."""
+    g, users = cell.gate, cell.users
+    segment = segment_of(cell.world, int(cell.world.engine.requests[q].arrival))
+    sums, measured = g.sums[max(segment, 0)], segment >= 0
+    mine = cell.world.passes[q]
+    wrongly = (mine.kind if mine.answer < 0 else mine.answer) < 2
+    g.state[0].blocked += 1
+    g.state[0].wrongly += wrongly
+    sums.wrongly += measured and wrongly
+    if cell.world.engine.limits.timeout_ns > 0:
+        end_patience(cell.world, q)
+    log_message(cell, s, q, t, status)
+    give_request(cell, q)
+    session = users.sessions[s]
+    who, turn, tries = int(session.id), int(session.turn), tries_of(users, s)
+    what = wording(turn, int(session.swipe), tries)
+    u = rng.uniform(users.seed, rng.REFUSED, who, what)
+    if u < g.leave:
+        sums.left += measured
+        end_session(users, s)
+    elif u < g.leave + g.reword and tries < 127:
+        sums.reworded += measured
+        session.attempt += 1
+        held = users.held[s]
+        held.who, held.turn, held.tries = who, turn, tries + 1
+        pause = draw(g.laws, 1, rng.uniform(users.seed, rng.REWORD_PAUSE, who, what))
+        file_after(users, s, t, pause)
+    else:
+        sums.dropped += measured
+        drop_turn(cell, s, t)
+
+
+def drop_turn(cell: Cell, s: int, t: int) -> None:
+    """Session s gives this turn up: what was said is forgotten, the next turn comes."""
+    users = cell.users
+    session = users.sessions[s]
+    if not users.replay:
+        u = rng.uniform(users.seed, rng.USER_TOKENS, int(session.id), int(session.turn))
+        session.history = max(0, int(session.history) - draw_count(users.laws, 2, u))
+    session.turn += 1
+    session.swipe = 0
+    session.attempt = 0
+    next_turn(users, s, t)
+
+
+def leave_gate(cell: Cell, q: int, now: int) -> None:
+    """Message q is given up at the gate, which goes on to judge it for nobody."""
+    mine = cell.world.passes[q]
+    s = int(cell.world.engine.requests[q].session)
+    mine.inside = 0
+    cell.gate.state[0].inside -= 1
+    cell.gate.state[0].added -= mine.entered - now
+    cell.users.held[s].message = -1 if unfile(cell.users, s) else -2  # -2: it is due
+
+
 def give_up(cell: Cell, now: int) -> None:
     """At an epoch's start: users whose patience has ended give up, in the order of sending."""
     w = cell.world
@@ -102,7 +179,10 @@ def give_up(cell: Cell, now: int) -> None:
         following = int(w.fates[q].later)
         if w.engine.requests[q].arrival + p.timeout_ns <= now:  # else in a later turn of the wheel
             end_patience(w, q)
-            withdraw(w.engine, q, now)
+            if w.engine.limits.gated and w.passes[q].inside:
+                leave_gate(cell, q, now)
+            else:
+                withdraw(w.engine, q, now)
             segment = segment_of(w, int(w.engine.requests[q].arrival))
             if segment >= 0:
                 w.tally[segment].cancelled += 1

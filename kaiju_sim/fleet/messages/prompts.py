@@ -32,6 +32,8 @@ class Prompts(NamedTuple):
     truncation_step: int
     max_context: int
     pin_session: int
+    asides: int
+    """Whether paths have a piece for the answer, which may be thrown away."""
     day_offset_ns: int
     definition: NDArray[np.int32]
     """Tokens of each character's definition."""
@@ -175,7 +177,7 @@ def write_path(
     history.stream = stream_of(2, int(session.id), int(session.epoch))
     history.n = (prompt >> shift) - before
     history.node = session.node
-    if u.habits.swipe_rate > 0.0:
+    if p.asides:
         name_answer(e, u, session, q)
 
 
@@ -188,14 +190,25 @@ def name_answer(e: Engine, u: Users, session: Rec, q: int) -> None:
     history = e.segments[q * e.limits.stride + 2]
     answer = e.segments[q * e.limits.stride + 3]
     who, turn, swipe = int(session.id), int(session.turn), int(session.swipe)
+    answer.n = 0
+    answer.node = -1
+    answer.stream = stream_of(3, who, turn * 128 + swipe)
     if rejects(u.habits, u.seed, who, turn, swipe):
-        answer.stream = stream_of(3, who, turn * 128 + swipe)
-        answer.node = -1
         return
     answer.stream = history.stream
     answer.n = history.n
     answer.node = history.node
     history.n = 0
+
+
+def lay_aside(e: Engine, u: Users, session: Rec, q: int) -> None:
+    """Message q's answer will be taken back: its blocks are no part of the history."""
+    history = e.segments[q * e.limits.stride + 2]
+    answer = e.segments[q * e.limits.stride + 3]
+    history.n += answer.n
+    answer.n = 0
+    answer.node = -1
+    answer.stream = stream_of(3, int(session.id), int(session.turn) * 128 + int(session.swipe))
 
 
 def compose_row(e: Engine, p: Prompts, u: Users, s: int, q: int) -> int:

@@ -1,7 +1,6 @@
 """From a scenario to the arrays of its cells."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,20 +13,20 @@ from kaiju_sim.engine.make import make_engine, make_world, power_of_two
 from kaiju_sim.engine.policy import routing
 from kaiju_sim.engine.policy.routing import ROUTER, Routing
 from kaiju_sim.errors import UserError
+from kaiju_sim.fleet.gate.build import make_gate
 from kaiju_sim.fleet.messages.prompts import Prompts
 from kaiju_sim.fleet.records import DESK, LOG, Cell
 from kaiju_sim.fleet.setup.groups import Group, group_of, message_costs
-from kaiju_sim.scenario.parts.laws import Constant, Distribution
+from kaiju_sim.fleet.setup.people import make_habits, session_laws
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.steptime.build import StepTime, stacked
 from kaiju_sim.steptime.memory import KvPlan, candidate_blocks
 from kaiju_sim.workload.arrivals import rate_curve
 from kaiju_sim.workload.characters import definition_tokens
-from kaiju_sim.workload.habits import Habits
 from kaiju_sim.workload.laws import make_laws, mean_of
 from kaiju_sim.workload.popularity import alias_table, zipf_shares
 from kaiju_sim.workload.replay import Rows, no_rows
-from kaiju_sim.workload.sessions import CLOCK, SESSION, Users, next_arrival
+from kaiju_sim.workload.sessions import CLOCK, HELD, NO_MESSAGE, SESSION, Users, next_arrival
 from kaiju_sim.workload.start import messages_per_dialogue, sessions_under_way
 
 NS = 1_000_000_000
@@ -37,7 +36,7 @@ MOST_REPORTS = 10_000_000
 MOST_SEGMENTS = 20
 """Places at which a detected warm-up may end: the horizon's twentieths."""
 CLOSED_LOOP_STRIDE = 3
-"""Path segments of a dialogue: head, persona, history; with swipes one more, for the answer."""
+"""Path segments of a dialogue: head, persona, history; one more, for an answer that may go."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,7 @@ def make_limits(plant: Plant, stride: int) -> Limits:
         candidates=s.engine.candidates,
         chunk=s.engine.chunk_tokens if s.engine.candidates > 1 else 1,
         extra=candidate_blocks(s),
+        gated=int(s.safety.on),
     )
 
 
@@ -190,7 +190,10 @@ def make_users(plant: Plant, cell: int, versions: Arr) -> Users:
         alias=alias,
         versions=versions,
         row_at=rows.arrival_ns,
+        gated=int(s.safety.on),
+        held=np.zeros(capacity if s.safety.on else 1, HELD),
     )
+    users.held["message"] = NO_MESSAGE
     users.clock["due"] = -1
     users.sessions["next"] = np.arange(1, capacity + 1)
     users.sessions["next"][-1] = -1
@@ -201,31 +204,10 @@ def make_users(plant: Plant, cell: int, versions: Arr) -> Users:
     return users
 
 
-def session_laws(s: Scenario) -> Sequence[Distribution]:
-    """Distributions in the order of `workload.sessions`."""
-    behaviour = s.traffic.sessions
-    turns = behaviour.turns if s.traffic.kind == "sessions" else Constant(value=1.0)
-    return (
-        turns,
-        behaviour.think,
-        behaviour.user_tokens,
-        s.traffic.output_tokens,
-        behaviour.initial_history,
-        behaviour.swipe_delay,
-    )
-
-
-def make_habits(s: Scenario) -> Habits:
-    """What users do besides reading and replying."""
-    client = s.traffic.client
-    return Habits(
-        swipe_rate=float(s.traffic.sessions.swipe_rate),
-        leave_rate=float(s.traffic.sessions.abandon_rate),
-        retries=client.retries,
-        backoff_s=float(client.backoff),
-        backoff_factor=float(client.backoff_factor),
-        jitter=float(client.jitter),
-    )
+def throws_away(s: Scenario) -> bool:
+    """Whether answers of dialogues may be thrown away: rejected, or blocked after the model."""
+    gate = s.safety.pre == "after" or s.safety.post.kind != "none"
+    return s.traffic.kind != "replay" and (s.traffic.sessions.swipe_rate > 0 or gate)
 
 
 def make_prompts(plant: Plant) -> Prompts:
@@ -245,6 +227,7 @@ def make_prompts(plant: Plant) -> Prompts:
         truncation_step=s.prompt.truncation_step,
         max_context=s.engine.max_context,
         pin_session=int(s.characters.pinning == "session"),
+        asides=int(throws_away(s)),
         day_offset_ns=ns(start_hour * 3600),
         definition=definition_tokens(s),
         row_prompt=rows.prompt,
@@ -313,7 +296,7 @@ def expected_messages(plant: Plant) -> float:
 def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
     """One cell of the fleet at time 0."""
     s = plant.scenario
-    stride = CLOSED_LOOP_STRIDE + (s.traffic.sessions.swipe_rate > 0)
+    stride = CLOSED_LOOP_STRIDE + throws_away(s)
     if plant.rows is not None:
         stride = plant.rows.most_runs + 1
     limits = make_limits(plant, stride)
@@ -347,4 +330,5 @@ def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
         report_epochs=report_epochs,
         delay_epochs=delay_epochs,
         paid_share=float(s.traffic.paid_share),
+        gate=make_gate(s.safety, limits.segments),
     )

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from kaiju_sim.engine.layout import DONE, FATE, NODE, REQUEST, SEGMENT, Arr
+from kaiju_sim.engine.layout import DONE, FATE, NODE, PASS, REQUEST, SEGMENT, Arr
 from kaiju_sim.engine.policy.kv.index import home
 from kaiju_sim.fleet.records import LOG, NEED_NODES, NEED_REQUESTS, NEED_SESSIONS, Cell
-from kaiju_sim.workload.sessions import SESSION
+from kaiju_sim.workload.sessions import HELD, NO_MESSAGE, SESSION
 
 
 def larger(array: Arr, size: int, dtype: Any) -> Arr:
@@ -32,6 +32,8 @@ def grow_requests(cell: Cell) -> Cell:
     world = world._replace(
         engine=engine, fates=larger(world.fates, new, FATE), done=larger(world.done, new, DONE)
     )
+    if engine.limits.gated:
+        world = world._replace(passes=larger(world.passes, new, PASS))
     spare = np.zeros(new, np.int32)
     n = int(cell.desk["spare"][0])
     spare[:n] = cell.spare[:n]
@@ -47,11 +49,13 @@ def grow_sessions(cell: Cell) -> Cell:
     old = users.sessions.size
     new = old * 2
     sessions = larger(users.sessions, new, SESSION)
+    held = larger(users.held, new, HELD) if users.gated else users.held
+    held["message"][old:] = NO_MESSAGE
     sessions["next"][old:] = np.arange(old + 1, new + 1)
     sessions["next"][-1] = users.clock["spare"][0]
     users.clock["spare"] = old
     due, due_at = larger(users.due, new, np.int32), larger(users.due_at, new, np.int64)
-    return cell._replace(users=users._replace(sessions=sessions, due=due, due_at=due_at))
+    return cell._replace(users=users._replace(sessions=sessions, due=due, due_at=due_at, held=held))
 
 
 def grow_nodes(cell: Cell) -> Cell:

@@ -22,7 +22,7 @@ def tiers(
     found: dict[str, Any] = {}
     for tier, name in enumerate(TIERS):
         arrived, tally, sketch = counted(pool, tier)
-        lost = arrived - tally["completed"]
+        lost = arrived - tally["blocked"] - tally["completed"]
         mine = ended[ended["tier"] == tier]
         exact = np.sort(mine["first"] - mine["arrival"])
         for q, p in quantiles.items():
@@ -33,7 +33,8 @@ def tiers(
         found[f"ttft_s.{name}.count_inf"] = lost
         found[f"tier.{name}.arrived"] = arrived
         found[f"tier.{name}.goodput_per_s"] = tally["goodput"] / pool.window_s
-        found[f"tier.{name}.attainment"] = tally["goodput"] / arrived if arrived else None
+        due = arrived - tally["blocked"]
+        found[f"tier.{name}.attainment"] = tally["goodput"] / due if due else None
     return found
 
 
@@ -44,8 +45,11 @@ def counted(pool: Any, tier: int) -> tuple[int, dict[str, int], Arr]:
     """
     arrived = pool.tally("arrived_free")
     tally = {name: pool.tally(f"free_{name}") for name in COUNTS}
+    blocked = pool.tally("blocked_pre") + pool.tally("blocked_post")
+    tally["blocked"] = pool.tally("free_blocked")
     sketch = pool.sketch(FREE_TTFT)
     if tier == 1:
         return arrived, tally, sketch
     rest = {name: pool.tally(name) - tally[name] for name in COUNTS}
+    rest["blocked"] = blocked - tally["blocked"]
     return pool.tally("arrived") - arrived, rest, pool.sketch(TTFT) - sketch

@@ -27,6 +27,7 @@ from kaiju_sim.report.html.series import (
 )
 from kaiju_sim.report.provenance import text_hash
 from kaiju_sim.report.rundir import REPORT, RunDirectory, read_run
+from kaiju_sim.report.safety.tables import safety_tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,6 +80,7 @@ def render(run: RunDirectory) -> str:
         _grid(range(first)),
         f'<p class="note">{page.escape(_sample_note(run.summary, requests))}</p>\n',
         f'<div class="panel">{_latency_table(run)}</div>\n',
+        _safety(run),
         "<h2>Over time</h2>\n" if fleet else "",
         _grid(range(first, first + len(fleet))),
         money.html,
@@ -251,6 +253,17 @@ def _latency_table(run: RunDirectory) -> str:
         rows.append([page.escape(cell) for cell in (label, *cells)])
     heads = ("", "p50", "p90", "p99", "mean of completed", "not reached")
     return page.table(heads, rows, ("name", *["number"] * 5))
+
+
+def _safety(run: RunDirectory) -> str:
+    """The safety gate, where there is one."""
+    tables = []
+    for words in safety_tables(run.summary):
+        rows = [[page.escape(cell) for cell in row] for row in words.rows]
+        heads = [page.escape(head) for head in words.heads]
+        kinds = ("name", *["number"] * (len(heads) - 1))
+        tables.append(f'<div class="panel">{page.table(heads, rows, kinds)}</div>\n')
+    return "<h2>Safety gate</h2>\n" + "".join(tables) if tables else ""
 
 
 def _values(run: RunDirectory) -> str:

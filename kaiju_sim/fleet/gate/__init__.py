@@ -1,0 +1,1 @@
+"""Parts of the safety gate: its records, its servers, its scores, its building."""
