@@ -33,9 +33,15 @@ def ranges_of(scenario: Scenario) -> dict[str, Ends]:
     own = {
         f"{path}.value": (flow(item.low), flow(item.high))
         for path, item in assumed_in(scenario)
-        if not path.startswith("economics.") and item.low < item.high
+        if _moves(scenario, path) and item.low < item.high
     }
     return own | stated
+
+
+def _moves(scenario: Scenario, path: str) -> bool:
+    """Whether what is assumed there changes what is simulated."""
+    part, _, rest = path.partition(".")
+    return part != "economics" and (part != "safety" or scenario.safety.acts(rest))
 
 
 def _stated(scenario: Scenario) -> Mapping[str, Sequence[Any]]:

@@ -26,7 +26,7 @@ from kaiju_sim.fleet.setup.grow import grown
 from kaiju_sim.metrics.collect import Series, Totals, in_flight_rows, take_totals
 from kaiju_sim.workload.popularity import pick
 
-GATE_COUNTS = ("sums", "counts", "scores", "sketch")
+GATE_COUNTS = ("sums", "counts", "scores", "sketch", "totals", "state")
 Plane = Callable[[Cell, int], int]
 """Advances a cell to a time: the compiled loop or the reference."""
 Plot = Callable[["CellRun"], list[Any]]

@@ -140,8 +140,9 @@ def screen(cell: Cell, s: int, q: int) -> None:
         mine.verdict = unjudged(g, segment, g.open_failed, stops)
         return
     score = score_of(cell, s, q)
-    note(g, segment, 0, int(mine.age), int(mine.kind), score)
-    if score >= g.limit[0, int(mine.age)]:
+    stopped = bool(score >= g.limit[0, int(mine.age)])
+    note(g, segment, 0, int(mine.age), int(mine.kind), score, stopped)
+    if stopped:
         mine.verdict = stops
 
 

@@ -74,7 +74,7 @@ def render(
 
     Below 100 columns, and with intervals, the groups stand under each other.
     """
-    parts = [
+    parts: list[RenderableType] = [
         _latencies(summary, intervals),
         _groups(summary, width, intervals),
         _pairs(summary, intervals),
@@ -83,6 +83,7 @@ def render(
     ]
     if summary.get("cost.full.usd_per_month") is not None:
         parts.append(_groups(summary, width, intervals, _MONEY))
+    parts += [_words(words) for words in safety_tables(summary)]
     return Group(_head(summary, title), *(Padding(part, (1, 0, 0, 0)) for part in parts))
 
 

@@ -56,6 +56,9 @@ def test_a_shift_concerns_its_tier_and_class_alone() -> None:
     result = run_with(spike, safety)
     calm = run_with(lambda gate: None, safety)
     counts = [r.gate["counts"][0, 0, :, :, 1] for r in (calm, result)]
+    assert (counts[0] == calm.gate["totals"][0, :, :, 1]).all(), "all messages are measured"
+    assert result.gate["state"]["blocked"].sum() == result.tally["blocked_pre"]
+    assert result.gate["state"]["wrongly"] == result.gate["sums"]["wrongly"].sum()
     grown = counts[1] - counts[0]
     assert grown[TEEN, INTENSE] > 50
     assert abs(grown).sum() < grown[TEEN, INTENSE] + 10  # others see a slightly different crowd

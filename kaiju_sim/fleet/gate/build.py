@@ -82,6 +82,7 @@ def make_gate(s: Safety, segments: int) -> Gate:
         state=np.zeros(1, GATE),
         free=np.zeros(pool.servers, np.int64),
         line=np.zeros(pool.queue_limit or 1, np.int64),
+        totals=np.zeros((2, 2, 3, 2), np.int64),
         sums=np.zeros(rows, SUMS),
         counts=np.zeros((rows, 2, 2, 3, 2), np.int64),
         scores=np.zeros((rows, 2, 2, 3, SCORE_BINS if s.on else 1), np.int64),

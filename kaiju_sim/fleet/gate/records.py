@@ -32,9 +32,11 @@ SCORE_BINS = 1024
 """Bins of log-odds, 1/32 wide, from -16 to 16; what lies beyond is in the outer ones."""
 
 # `down`: the gate gives no verdicts; `inside`: messages at the gate; `lined`: entries ever made in
-# the line; `busy`: work ever taken on by its servers (ns), `added`: time ever spent at the gate.
+# the line; `busy`: work ever taken on by its servers (ns), `added`: time ever spent at the gate,
+# `blocked` and `wrongly`: messages and answers ever blocked, and those of them that do not violate.
 GATE = np.dtype(
-    [("down", "i8"), ("inside", "i8"), ("lined", "i8"), ("busy", "i8"), ("added", "i8")], align=True
+    [(name, "i8") for name in ("down", "inside", "lined", "busy", "added", "blocked", "wrongly")],
+    align=True,
 )
 # Of the measured cohort, by segment. `served`, `wait`, `stay`: messages that came to the gate while
 # it worked, and their times (ns); `unchecked`: passed without a verdict, `refused`: refused
@@ -89,6 +91,8 @@ class Gate(NamedTuple):
     """When each server is free (a heap)."""
     line: NDArray[np.int64]
     """When the last messages left the line: a ring as long as the line may be."""
+    totals: NDArray[np.int64]
+    """(stage, tier, class, CHECKED or STOPPED): of all messages so far, for the control plane."""
     sums: Arr
     counts: NDArray[np.int64]
     """(segment, stage, tier, class, CHECKED or STOPPED)."""

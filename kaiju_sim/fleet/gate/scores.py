@@ -62,10 +62,14 @@ def bin_of_score(log_odds: float) -> int:
     return int(min(max((log_odds + 16.0) * 32.0, 0.0), 1023.0))
 
 
-def note(g: Gate, segment: int, stage: int, age: int, kind: int, score: float) -> None:
-    """Count a verdict of the measured cohort."""
+def note(
+    g: Gate, segment: int, stage: int, age: int, kind: int, score: float, stopped: bool
+) -> None:
+    """Count a verdict: in all, and of the measured cohort."""
+    g.totals[stage, age, kind, 0] += 1
+    g.totals[stage, age, kind, 1] += stopped
     if segment < 0:
         return
     g.counts[segment, stage, age, kind, 0] += 1
-    g.counts[segment, stage, age, kind, 1] += score >= g.limit[stage, age]
+    g.counts[segment, stage, age, kind, 1] += stopped
     g.scores[segment, stage, age, kind, bin_of_score(score)] += 1

@@ -53,6 +53,11 @@ def answered(cell: Cell) -> None:
         if withheld(w, q):
             blocked(cell, s, q, end, 6)
             continue
+        if w.engine.limits.gated and w.passes[q].answer >= 0:
+            note_answer(cell, q)
+        if withheld(w, q):
+            blocked(cell, s, q, end, 6)
+            continue
         log_message(cell, s, q, end, 0)
         go_on(cell, s, q, end)
         give_request(cell, q)
@@ -107,7 +112,8 @@ def note_answer(cell: Cell, q: int) -> None:
     """The classifier of answers has judged message q's."""
     mine = cell.world.passes[q]
     segment = segment_of(cell.world, int(cell.world.engine.requests[q].arrival))
-    note(cell.gate, segment, 1, int(mine.age), int(mine.answer), float(mine.score))
+    age, kind, score = int(mine.age), int(mine.answer), float(mine.score)
+    note(cell.gate, segment, 1, age, kind, score, withheld(cell.world, q))
 
 
 def tries_of(u: Users, s: int) -> int:
@@ -122,7 +128,10 @@ def blocked(cell: Cell, s: int, q: int, t: int, status: int) -> None:
     segment = segment_of(cell.world, int(cell.world.engine.requests[q].arrival))
     sums, measured = g.sums[max(segment, 0)], segment >= 0
     mine = cell.world.passes[q]
-    sums.wrongly += measured and (mine.kind if mine.answer < 0 else mine.answer) < 2
+    wrongly = (mine.kind if mine.answer < 0 else mine.answer) < 2
+    g.state[0].blocked += 1
+    g.state[0].wrongly += wrongly
+    sums.wrongly += measured and wrongly
     if cell.world.engine.limits.timeout_ns > 0:
         end_patience(cell.world, q)
     log_message(cell, s, q, t, status)

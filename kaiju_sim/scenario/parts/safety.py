@@ -182,3 +182,14 @@ class Safety(Part):
     def on(self) -> bool:
         """Whether there is any gate."""
         return self.pre != "none" or self.post.kind != "none"
+
+    def acts(self, path: str) -> bool:
+        """Whether what is assumed at this dotted path of the part has any effect."""
+        idle: tuple[str, ...] = ()
+        if self.pool.service != "lognormal":
+            idle += ("pool.service_sigma",)
+        if self.pre == "none":
+            idle += ("pool.", "adult.messages.", "teen.messages.")
+        if self.post.kind == "none":
+            idle += ("post.", "adult.answers.", "teen.answers.")
+        return self.on and not path.startswith(idle)
