@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from kaiju_sim.scenario.base import Part
 from kaiju_sim.scenario.parts.economics import Economics
+from kaiju_sim.scenario.parts.evals import Evals
 from kaiju_sim.scenario.parts.fleet import Fleet
 from kaiju_sim.scenario.parts.safety import Safety
 from kaiju_sim.scenario.quantities import (
@@ -255,6 +256,8 @@ class Scenario(Part):
     """Safety gate."""
     economics: Economics = Economics()
     """Money."""
+    evals: Evals = Evals()
+    """Eval gates."""
     results: Results = Results()
     """Output."""
     sweep: dict[str, list[Any]] = {}
