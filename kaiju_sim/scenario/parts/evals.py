@@ -53,6 +53,8 @@ class PersonaGate(Part):
     """Examples that people rate in each calibration of the judge."""
     calibration_months: float = Field(default=1.0, gt=0, le=120)
     """Time between calibrations; the gate is run half of it after one, on average."""
+    served: bool = False
+    """Whether the served model is evaluated so: its score is then `slo.persona` of a run."""
     quality: Assumed = assumed(
         *(4.2, 3.6, 4.6, "the objective itself: no model's score is published", "U")
     )
