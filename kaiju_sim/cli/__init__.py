@@ -55,7 +55,7 @@ def make_app() -> "typer.Typer":
 
     from kaiju_sim.cli.audit import audit
     from kaiju_sim.cli.economics import economics
-    from kaiju_sim.cli.gate import gate
+    from kaiju_sim.cli.gates.gate import gate
     from kaiju_sim.cli.options import options
     from kaiju_sim.cli.run import run
     from kaiju_sim.cli.schema import schema

@@ -23,9 +23,10 @@ from kaiju_sim.engine.policy.kv.prefix import take
 from kaiju_sim.errors import UserError
 from kaiju_sim.evals.cache import paths
 from kaiju_sim.evals.change import Format
-from kaiju_sim.fleet.cell import fill_fate, prepare, take_request
+from kaiju_sim.fleet.cell import prepare
 from kaiju_sim.fleet.messages.outcomes import give_request, go_on
 from kaiju_sim.fleet.messages.prompts import compose, compose_past
+from kaiju_sim.fleet.messages.sending import fill_fate, take_request
 from kaiju_sim.fleet.records import Cell
 from kaiju_sim.fleet.reference import viewed
 from kaiju_sim.fleet.setup.build import Plant, build_cell, ns
