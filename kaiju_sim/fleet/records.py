@@ -37,7 +37,8 @@ LOG = np.dtype(
     ],
     align=True,
 )
-# `routed`: of the sessions due in the epoch in hand; totals of the cell.
+# `routed`: of the sessions due in the epoch in hand; totals of the cell. Retry budget: what it
+# still allows, and the first sendings that have been counted towards it.
 DESK = np.dtype(
     [
         ("log", "i8"),
@@ -45,6 +46,9 @@ DESK = np.dtype(
         ("failed", "i8"),
         ("messages", "i8"),
         ("shadows", "i8"),
+        ("retried", "i8"),
+        ("earned_by", "i8"),
+        ("allowance", "f8"),
     ],
     align=True,
 )
