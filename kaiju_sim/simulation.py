@@ -7,6 +7,7 @@ from typing import Literal
 
 from kaiju_sim.catalog.models import find_model
 from kaiju_sim.errors import UserError
+from kaiju_sim.evals.persona.level import persona_level
 from kaiju_sim.executor import run_tasks
 from kaiju_sim.fleet.control import CellResult, CellRun, Plane
 from kaiju_sim.fleet.setup.build import Plant
@@ -16,13 +17,14 @@ from kaiju_sim.incidents.report import entries as incident_entries
 from kaiju_sim.incidents.report import joined as joined_entries
 from kaiju_sim.incidents.runbook import play
 from kaiju_sim.incidents.variants import plants_of
+from kaiju_sim.metrics.levels.alerts import alert_events
 from kaiju_sim.metrics.result import RunResult
 from kaiju_sim.metrics.series import series_table
 from kaiju_sim.metrics.stats import warmup
 from kaiju_sim.metrics.stats.replications import joined, replication_seeds
 from kaiju_sim.metrics.stats.sampling import ALL, thinned
 from kaiju_sim.metrics.summary import summarise
-from kaiju_sim.metrics.tables import event_table, replica_table, request_table
+from kaiju_sim.metrics.tables import event_table, logged, replica_table, request_table
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.workload.replay import Rows, load_rows
 
@@ -136,13 +138,13 @@ def result_of(plant: Plant, cells: Sequence[CellResult], replications: int = 1) 
         scenario.seed,
         scenario.results.request_rows // replications,
     )
-    stated = {"run.replications": 1, "results.sample_share": share}
+    stated = {"run.replications": 1, "results.sample_share": share} | persona_level(scenario)
     return RunResult(
         summary=summarise(plant, cells) | found.figures(scenario) | stated,
         requests=requests,
         replicas=replica_table(scenario, cells),
         series=series_table(cells, scenario.results.tick, scenario.fleet.shard_replicas),
-        events=event_table(cells),
+        events=event_table(cells, alert_events(scenario, logged(cells))),
     )
 
 

@@ -1,7 +1,7 @@
 """The command line: parses, calls the library, prints. Nothing is computed here.
 
 Results go to stdout, talk goes to stderr. Exit codes: 0 done; 1 our fault; 2 the user's input;
-130 interrupted.
+3 a gate blocked (with --check); 130 interrupted.
 """
 
 import errno
@@ -55,6 +55,7 @@ def make_app() -> "typer.Typer":
 
     from kaiju_sim.cli.audit import audit
     from kaiju_sim.cli.economics import economics
+    from kaiju_sim.cli.gates.gate import gate
     from kaiju_sim.cli.options import options
     from kaiju_sim.cli.run import run
     from kaiju_sim.cli.schema import schema
@@ -72,6 +73,7 @@ def make_app() -> "typer.Typer":
     app.command()(economics)
     app.command()(trace)
     app.command()(audit)
+    app.command()(gate)
     app.command()(schema)
     return app
 

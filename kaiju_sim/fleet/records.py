@@ -38,7 +38,7 @@ LOG = np.dtype(
     align=True,
 )
 # Totals of the cell; `log` and `spare`: how many there are in hand; `crashes`: replicas that die at
-# this instant.
+# this instant. Retry budget: what it still allows, and the first sendings counted towards it.
 DESK = np.dtype(
     [
         ("log", "i8"),
@@ -47,6 +47,9 @@ DESK = np.dtype(
         ("messages", "i8"),
         ("shadows", "i8"),
         ("crashes", "i8"),
+        ("retried", "i8"),
+        ("earned_by", "i8"),
+        ("allowance", "f8"),
     ],
     align=True,
 )

@@ -19,8 +19,10 @@ from kaiju_sim.metrics.figures.provision import Provision
 from kaiju_sim.metrics.figures.safety import safety
 from kaiju_sim.metrics.figures.tiers import tiers
 from kaiju_sim.metrics.figures.verdict import verdict
+from kaiju_sim.metrics.levels.alerts import alert_figures
 from kaiju_sim.metrics.money.balance import balance
 from kaiju_sim.metrics.money.capacity import capacity
+from kaiju_sim.metrics.stats.sampling import ALL
 from kaiju_sim.metrics.tables import measured
 from kaiju_sim.sketch import RELATIVE_ERROR, quantile_ns
 from kaiju_sim.workload.arrivals import rate_curve
@@ -47,6 +49,7 @@ def summarise(plant: "Plant", cells: Sequence[Any]) -> Summary:
     summary |= host_memory(plant.scenario, plant.kv, pool)
     summary |= service(pool, requests)
     summary |= safety(plant.scenario, pool)
+    summary |= alert_figures(plant.scenario, pool.log, pool.cells[0].sample / ALL)
     summary |= throughput(pool, provision)
     summary |= cost(plant, pool, provision)
     summary |= stated(plant)

@@ -99,12 +99,19 @@ def replica_table(scenario: Scenario, cells: Sequence[Any]) -> "pa.Table":
     return pa.table(arrays, schema)
 
 
-def event_table(cells: Sequence[Any]) -> "pa.Table":
-    """Control events, sorted by time; those of several cells at one instant by cell."""
+def logged(cells: Sequence[Any]) -> Arr:
+    """The log rows of all cells."""
+    return np.concatenate([c.log for c in cells])
+
+
+def event_table(
+    cells: Sequence[Any], more: Sequence[tuple[float, str, str, str]] = ()
+) -> "pa.Table":
+    """Control events and `more`, sorted by time; at one instant by cell, then `more`."""
     import pyarrow as pa
 
     schema = table_schema(EVENT_COLUMNS)
-    rows = sorted((e for c in cells for e in c.events), key=lambda e: e[0])
+    rows = sorted([*(e for c in cells for e in c.events), *more], key=lambda e: e[0])
     return pa.table(
         [pa.array([(0, *r)[i] for r in rows], field.type) for i, field in enumerate(schema)], schema
     )

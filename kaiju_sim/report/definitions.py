@@ -131,7 +131,31 @@ slo.availability | Availability | of the cohort | fraction
 slo.stream_tokens_per_s | Stream speed | tokens/s | rate
   1 / the median time per output token: how fast an answer reads on screen.
 slo.persona | Persona consistency | points of 5 | number
-  Score of the persona evaluation. Null as long as evaluations are not modelled.
+  Calibrated score of one persona evaluation of the served model (`kaiju-sim gate persona`), by
+  the simulated judge. Null unless evals.persona.served is true.
+
+[Alerts]
+slo.alert.fast.fired | Fast burn alert, fired | times | count
+  How often the alert slo.alerts.fast began to fire in the measured time. Null without slo.alerts.
+slo.alert.fast.first_s | Fast burn alert, first | s | duration
+  When it first fired, in simulated time. Null if it never did.
+slo.alert.fast.firing_share | Fast burn alert, firing | of evaluations | fraction
+  Evaluations at which it fired. On replications without a fault: its measured false-alarm rate.
+slo.alert.fast.false_alarm | Fast burn alert, by the model | of evaluations | fraction
+  The same if each message were bad by itself with the run's own bad share (binomial model): what
+  faults that come in bunches add stands in the difference.
+slo.alert.fast.false_alarm_at_target | Fast burn alert, at the target | of evaluations | fraction
+  The same with the bad share exactly at the target: the worst service that needs no alert.
+slo.alert.slow.fired | Slow burn alert, fired | times | count
+  The same for slo.alerts.slow.
+slo.alert.slow.first_s | Slow burn alert, first | s | duration
+  The same for slo.alerts.slow.
+slo.alert.slow.firing_share | Slow burn alert, firing | of evaluations | fraction
+  The same for slo.alerts.slow.
+slo.alert.slow.false_alarm | Slow burn alert, by the model | of evaluations | fraction
+  The same for slo.alerts.slow.
+slo.alert.slow.false_alarm_at_target | Slow burn alert, at the target | of evaluations | fraction
+  The same for slo.alerts.slow.
 
 [Tiers]
 tier.paid.arrived | Paid tier, arrived | messages | count

@@ -59,7 +59,7 @@ shed, cancelled, blocked before or after the model, in flight.
 What the safety gate blocks is refused on purpose: it counts neither as lost nor as late
 ([safety.md](safety.md)).
 
-Not modelled yet, and so fixed: the persona evaluation (`slo.persona` is null).
+`slo.persona` is null unless `evals.persona.served` is true ([evals.md](evals.md)).
 
 ## Replications
 

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from kaiju_sim.scenario.base import Part
+from kaiju_sim.scenario.parts.alerts import Alerts
 from kaiju_sim.scenario.parts.economics import Economics
+from kaiju_sim.scenario.parts.evals import Evals
 from kaiju_sim.scenario.parts.fleet import Fleet
 from kaiju_sim.scenario.parts.incidents import Incident, check_incident
 from kaiju_sim.scenario.parts.safety import Safety
@@ -206,6 +208,8 @@ class Objectives(Part):
     """Mean time per output token after the first at most."""
     e2e: PositiveSeconds | None = None
     """Time to the last token at most."""
+    alerts: Alerts | None = None
+    """Burn-rate alerts on one of the service levels (docs/evals.md); none: no alerts."""
 
 
 class Results(Part):
@@ -257,6 +261,8 @@ class Scenario(Part):
     """Safety gate."""
     economics: Economics = Economics()
     """Money."""
+    evals: Evals = Evals()
+    """Eval gates."""
     results: Results = Results()
     """Output."""
     incidents: Annotated[tuple[Incident, ...], BeforeValidator(as_tuple)] = ()

@@ -62,6 +62,10 @@ class Client(Part):
     """Each further pause is this many times longer."""
     jitter: Fraction = 0.0
     """Spread of the pauses: each is shortened by a uniform draw of up to this part of it."""
+    retry_budget: float | None = Field(default=None, ge=0, le=100)
+    """Retries of a cell's clients at most, as a part of the messages sent for the first time: a
+    bucket of 100 retries that each first sending fills by this much. Who finds it empty leaves for
+    good; none: no bound."""
 
 
 Hours = Annotated[Numbers, Field(min_length=24, max_length=24)]

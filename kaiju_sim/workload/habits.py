@@ -27,6 +27,8 @@ class Habits(NamedTuple):
     """Each further pause is this many times longer."""
     jitter: float
     """Largest part of a pause that a draw takes off."""
+    retry_budget: float
+    """Retries that each message sent for the first time earns (infinite: no bound)."""
 
 
 def ask_key(turn: int, swipe: int) -> int:

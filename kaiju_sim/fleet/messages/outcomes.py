@@ -6,6 +6,8 @@ it again later, or leaves. One whom the safety gate refuses leaves, says it in o
 the turn and goes on. Whatever comes next comes at least one epoch after its cause.
 """
 
+import math
+
 from kaiju_sim import rng
 from kaiju_sim.engine.patience import end_patience, first_of
 from kaiju_sim.engine.policy.withdraw import withdraw
@@ -211,7 +213,7 @@ def try_again(cell: Cell, s: int, q: int, now: int) -> None:
     tally = cell.world.tally[max(segment, 0)]
     measured = segment >= 0
     attempt = int(session.attempt)
-    if attempt >= users.habits.retries:
+    if attempt >= users.habits.retries or not affords(cell):
         tally.gave_up += measured
         end_session(users, s)
         return
@@ -219,6 +221,27 @@ def try_again(cell: Cell, s: int, q: int, now: int) -> None:
     who, turn, swipe = int(session.id), int(session.turn), int(session.swipe)
     session.attempt = attempt + 1
     file_after(users, s, now, backoff_s(users.habits, users.seed, who, turn, swipe, attempt))
+
+
+def affords(cell: Cell) -> bool:
+    """Take a retry out of the cell's retry budget, if it has one left: a token bucket.
+
+    Every message sent for the first time earns a part of a retry; it holds 100 at most.
+    """
+    each = cell.users.habits.retry_budget
+    if each == math.inf:
+        return True
+    desk = cell.desk[0]
+    first = int(desk.messages) - int(desk.retried)
+    if first > desk.earned_by:  # a retry that is granted but not sent yet makes it too small
+        earned = (first - int(desk.earned_by)) * each
+        desk.allowance = min(100.0, float(desk.allowance) + earned)
+        desk.earned_by = first
+    if desk.allowance < 1.0:
+        return False
+    desk.allowance -= 1.0
+    desk.retried += 1
+    return True
 
 
 def next_turn(users: Users, s: int, end: int) -> None:

@@ -318,6 +318,7 @@ def build_cell(plant: Plant, cell: int, versions: Arr) -> Cell:
     delay_epochs = math.ceil(s.router.report_delay / s.run.epoch - 1e-9)
     desk = np.zeros(1, DESK)
     desk["spare"] = requests
+    desk["allowance"] = 100.0  # of a retry budget, full at the start
     return Cell(
         world=make_world(engine),
         users=users,

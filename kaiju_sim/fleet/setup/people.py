@@ -1,5 +1,6 @@
 """What users of a scenario do, as the numbers and laws that the data plane draws from."""
 
+import math
 from collections.abc import Sequence
 
 from kaiju_sim.scenario.parts.laws import Constant, Distribution
@@ -31,4 +32,5 @@ def make_habits(s: Scenario) -> Habits:
         backoff_s=float(client.backoff),
         backoff_factor=float(client.backoff_factor),
         jitter=float(client.jitter),
+        retry_budget=math.inf if client.retry_budget is None else float(client.retry_budget),
     )

@@ -1,0 +1,1 @@
+"""Eval gates: cache hits of a prompt format, persona consistency, two-set safety."""

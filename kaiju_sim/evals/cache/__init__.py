@@ -1,0 +1,1 @@
+"""The cache-hit gate: messages replayed through the simulator's prompts and prefix cache."""

@@ -1,0 +1,1 @@
+"""The persona-consistency gate: a judge's scores, calibrated by people, against a bar."""

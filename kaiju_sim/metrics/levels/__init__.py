@@ -1,0 +1,1 @@
+"""Service levels: burn-rate alerts on what a run has recorded."""

@@ -1,0 +1,1 @@
+"""Verdicts of the eval gates for people."""
