@@ -9,25 +9,18 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kaiju_sim.cli.options import Output
 from kaiju_sim.cli.simulating import Engine, load, simulate
 from kaiju_sim.cli.talk import Talk
 from kaiju_sim.errors import UserError
 
 if TYPE_CHECKING:
     from kaiju_sim.scenario.loader import Loaded
-
-
-class Output(StrEnum):
-    """What goes to stdout."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,19 @@
-"""Options that stand before the verb."""
+"""Options that stand before the verb, and what several verbs have."""
 
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 import kaiju_sim
+
+
+class Output(StrEnum):
+    """What goes to stdout."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 def _print_version(asked: bool) -> None:

@@ -6,12 +6,12 @@ Everything heavy is imported when it is needed: help and mistakes answer at once
 import re
 import sys
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kaiju_sim.cli.options import Output
 from kaiju_sim.cli.simulating import Engine, load, simulate
 from kaiju_sim.cli.talk import Talk
 from kaiju_sim.errors import UserError
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 
 
 MOST_REPLICATIONS = 10_000
-
-
-class Output(StrEnum):
-    """What goes to stdout."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def run(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kaiju_sim.cli.options import Output
 from kaiju_sim.cli.simulating import load
 from kaiju_sim.errors import UserError
 
@@ -31,13 +32,6 @@ class Kind(StrEnum):
     CACHE = "cache"
     PERSONA = "persona"
     SAFETY = "safety"
-
-
-class Output(StrEnum):
-    """What goes to stdout."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 @dataclass(frozen=True)
