@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from calibrate.engine.served.guide import Guide, read_guide
@@ -18,8 +17,9 @@ from kaiju_sim.errors import UserError
 from kaiju_sim.fleet.setup.build import RETAIN, ns_or_never
 from kaiju_sim.scenario.loader import load_scenario
 from kaiju_sim.scenario.schema import Engine, KvCache, Objectives
+from kaiju_sim.steptime.build import mean_curves
 from kaiju_sim.steptime.convert import curves_from_profile
-from kaiju_sim.steptime.curves import CONSTANT, CONTEXT_CURVES, Curves
+from kaiju_sim.steptime.curves import Curves
 from kaiju_sim.steptime.memory import chunk_blocks
 from kaiju_sim.steptime.profile import load_profile
 
@@ -152,6 +152,4 @@ def curves_of(rules: Rules, profile: str | None) -> Curves:
         return curves_from_profile(load_profile(profile), rows, engine.max_seqs)
     if engine.policy == "ttft_aware" or engine.shed == "late":
         raise UserError("these rules predict step times: give --profile, an id or a file")
-    none, context = np.zeros(1), np.zeros((CONTEXT_CURVES, 1))
-    rounds = np.zeros(1, np.int64)
-    return Curves(CONSTANT, 1e7, 0.0, none, none, context, context.copy(), rounds, each=False)
+    return mean_curves(1e7)

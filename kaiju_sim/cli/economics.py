@@ -9,25 +9,18 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kaiju_sim.cli.options import Output, Seed, Set, With, settings
 from kaiju_sim.cli.simulating import Engine, load, simulate
 from kaiju_sim.cli.talk import Talk
 from kaiju_sim.errors import UserError
 
 if TYPE_CHECKING:
     from kaiju_sim.scenario.loader import Loaded
-
-
-class Output(StrEnum):
-    """What goes to stdout."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 @dataclass(frozen=True)
@@ -61,13 +54,9 @@ def economics(
     scenario: Annotated[
         str, typer.Argument(help="Scenario file, name of one in scenarios/, or a run directory.")
     ],
-    with_: Annotated[
-        list[str] | None, typer.Option("--with", metavar="NAME", help="Apply a named override.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one value.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed, in place of the scenario's.")] = None,
+    with_: With = None,
+    set_: Set = None,
+    seed: Seed = None,
     ranges: Annotated[
         bool, typer.Option("--simulate", help="Simulate both ends of economics.ranges too.")
     ] = False,
@@ -80,7 +69,7 @@ def economics(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
 ) -> None:
     """What a fleet costs in full: bill, margin, best purchase, forecast, sensitivity, crossover."""
-    sets = [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
+    sets = settings(set_, seed)
     question = Question(scenario, with_ or [], sets, workers, Talk(quiet))
     sheet = _sheet(question, ranges)
     if output is not None:

@@ -6,12 +6,12 @@ Everything heavy is imported when it is needed: help and mistakes answer at once
 import re
 import sys
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kaiju_sim.cli.options import Output, Seed, Set, With, settings
 from kaiju_sim.cli.simulating import Engine, load, simulate
 from kaiju_sim.cli.talk import Talk
 from kaiju_sim.errors import UserError
@@ -24,24 +24,13 @@ if TYPE_CHECKING:
 MOST_REPLICATIONS = 10_000
 
 
-class Output(StrEnum):
-    """What goes to stdout."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 def run(
     scenario: Annotated[
         str, typer.Argument(help="Scenario file, or the name of one in scenarios/.")
     ],
-    with_: Annotated[
-        list[str] | None, typer.Option("--with", metavar="NAME", help="Apply a named override.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one value.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed, in place of the scenario's.")] = None,
+    with_: With = None,
+    set_: Set = None,
+    seed: Seed = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Run directory (default: runs/NAME-SEED)."),
@@ -65,7 +54,7 @@ def run(
 ) -> None:
     """Simulate a scenario: latency, hit rate, GPUs, cost per message."""
     started = datetime.now(UTC)
-    sets = [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
+    sets = settings(set_, seed)
     loaded = load(scenario, with_ or [], sets)
     if explain:
         _print_explained(loaded)

@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from rich.progress import Progress
 
 from kaiju_sim import units
 from kaiju_sim.catalog.models import Model, find_model
+from kaiju_sim.cli.options import Output
 from kaiju_sim.cli.trace_tables import print_fits, print_trace
 from kaiju_sim.errors import UserError
 from kaiju_sim.report.atomic import write_file
@@ -40,13 +40,6 @@ from kaiju_sim.workload.traces.suggest import add_model, suggestion
 
 _MAX_ITEMS = 100
 _MAX_WINDOW_S = 10**9
-
-
-class Output(StrEnum):
-    """How the result is printed."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 _Lru = Annotated[

@@ -1,7 +1,7 @@
 """Ranges of what must be simulated to be moved: one run at each end.
 
-`economics.ranges` states them; every assumed value outside `economics` (a classifier's threshold, a
-fault's length) is one too.
+`economics.ranges` states them; every assumed value that a run depends on (a classifier's threshold,
+a fault's length) is one too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +41,9 @@ def ranges_of(scenario: Scenario) -> dict[str, Ends]:
 def _moves(scenario: Scenario, path: str) -> bool:
     """Whether what is assumed there changes what is simulated."""
     part, _, rest = path.partition(".")
-    return part != "economics" and (part != "safety" or scenario.safety.acts(rest))
+    if part in ("economics", "evals"):  # money after the run, and gates before a change ships
+        return False
+    return part != "safety" or scenario.safety.acts(rest)
 
 
 def _stated(scenario: Scenario) -> Mapping[str, Sequence[Any]]:

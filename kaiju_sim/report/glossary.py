@@ -62,7 +62,10 @@ _LATENCIES = {
         "Every single gap between two tokens of one message, all messages pooled: a long answer "
         "weighs more than a short one.",
     ),
-    "e2e_s": ("End-to-end latency", "From the message's arrival at the router to its last token."),
+    "e2e_s": (
+        "End-to-end latency",
+        "From the message's arrival (before the safety gate) to its last token.",
+    ),
     "queue_s": (
         "Queueing time",
         "From the message's arrival to the start of the first engine step that works on it.",

@@ -80,8 +80,8 @@ independent runs, as far as the two go up and down together.
 
 ## Words that other tools use otherwise
 
-- **`ttft_s`** starts at the arrival at the router, so it includes queueing. Load generators often
-  start at "request sent", engines at "scheduled".
+- **`ttft_s`** starts at the message's arrival, before the safety gate, so it includes queueing
+  there and at the replica. Load generators often start at "request sent", engines at "scheduled".
 - **`tpot_s`** is one value per message and leaves the first token out. Some tools divide the whole
   answer time, first token included, by the tokens: for short answers that is mostly `ttft_s`.
 - **`itl_s`** pools every gap. Some tools give this name to the mean gap per message, which is our

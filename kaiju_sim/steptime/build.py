@@ -180,10 +180,16 @@ def _check_match(scenario: Scenario, profile: Profile) -> None:
 def _from_mean(scenario: Scenario) -> StepTime:
     kind, mean_s = scenario.steptime.kind, scenario.steptime.step
     assert mean_s is not None, "the schema requires steptime.step for these kinds"
+    curves = mean_curves(mean_s * NS, CONSTANT if kind == "constant" else EXPONENTIAL)
+    return StepTime(curves, kind, f"{kind}-{mean_s:g}s", None, None, 0.0, None, None)
+
+
+def mean_curves(mean_ns: float, kind: int = CONSTANT) -> Curves:
+    """Every step takes `mean_ns`, or is drawn around it: nothing is predicted from its shape."""
     empty = np.zeros((CONTEXT_CURVES, SLOTS))
-    curves = Curves(
-        kind=CONSTANT if kind == "constant" else EXPONENTIAL,
-        mean_ns=mean_s * NS,
+    return Curves(
+        kind=kind,
+        mean_ns=mean_ns,
         host_ns=0.0,
         rows_ns=np.zeros(1),
         seqs_ns=np.zeros(1),
@@ -192,4 +198,3 @@ def _from_mean(scenario: Scenario) -> StepTime:
         rounds=np.zeros(1, np.int64),
         each=False,
     )
-    return StepTime(curves, kind, f"{kind}-{mean_s:g}s", None, None, 0.0, None, None)

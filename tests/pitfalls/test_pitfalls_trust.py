@@ -60,8 +60,8 @@ def test_pitfall_5_past_the_knee_there_is_a_verdict_and_no_percentile_to_believe
 def test_pitfall_9_ttft_starts_at_the_arrival_and_says_so() -> None:
     """From arrival to the first token delivered, queueing included: queue + prefill, each row."""
     text = next(m for m in METRICS if m.key == "ttft_s.p50").text
-    assert "arrival at the router" in text
-    assert "queueing included" in text
+    assert "arrival (before the safety gate)" in text
+    assert "with queueing" in text
     c = columns(simulate(at(0.9)).requests)
     assert (c["queue_s"] > 0.5).any()
     assert (c["ttft_s"] > c["queue_s"]).all()

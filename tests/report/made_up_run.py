@@ -86,12 +86,17 @@ def summary(**changes: Any) -> dict[str, Any]:
         "realised.output_tokens_mean": 511.9,
         "quantile_rel_error": 0.005,
     }
+    return values | _latencies() | {key.replace("__", "."): value for key, value in changes.items()}
+
+
+def _latencies() -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for place, family in enumerate(("ttft_s", "tpot_s", "itl_s", "e2e_s", "queue_s")):
         scale = (0.18, 0.03, 0.029, 15.2, 0.021)[place]
         for statistic, factor in (("p50", 1.0), ("p90", 1.9), ("p99", 5.3), ("mean", 1.2)):
             values[f"{family}.{statistic}"] = round(scale * factor, 6)
         values[f"{family}.count_inf"] = 100
-    return values | {key.replace("__", "."): value for key, value in changes.items()}
+    return values
 
 
 def result(replicas: int = 8, ticks: int = 120, messages: int = 4000, **changes: Any) -> RunResult:

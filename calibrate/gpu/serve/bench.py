@@ -1,7 +1,5 @@
 """The serving engine on the model that a job measures, for its cost on the host."""
 
-import numpy as np
-
 from calibrate.design.serving import MOST_REQUESTS, TOKEN_BUDGET
 from calibrate.engine.clock import WallClock
 from calibrate.engine.steady import SteadyLoad, Watched
@@ -11,7 +9,7 @@ from calibrate.gpu.serve.opening import open_engine
 from calibrate.shapes import EngineStep
 from kaiju_sim.engine.layout import NEVER
 from kaiju_sim.engine.limits import Limits
-from kaiju_sim.steptime.curves import CONSTANT, CONTEXT_CURVES, Curves
+from kaiju_sim.steptime.build import mean_curves
 from kernels.common.layout import PAGE
 
 
@@ -45,7 +43,7 @@ class TorchServing:
             return seen[0]
 
         engine = open_engine(
-            runner, steady_limits(), no_curves(), WallClock(), MOST_REQUESTS, wrap=wrap
+            runner, steady_limits(), mean_curves(1e7), WallClock(), MOST_REQUESTS, wrap=wrap
         )
         return SteadyLoad(engine, seen[0], self._engine.config.vocab)
 
@@ -59,10 +57,3 @@ def steady_limits() -> Limits:
         segment_ns=0, ttft_ns=NEVER, paid_ttft_ns=NEVER, tpot_ns=NEVER, e2e_ns=NEVER, priority=0,
         queue_limit=NEVER, shed_late=0, candidates=1, chunk=1, extra=0,
     )  # fmt: skip
-
-
-def no_curves() -> Curves:
-    """These rules predict nothing."""
-    none, curves = np.zeros(1), np.zeros((CONTEXT_CURVES, 1))
-    rounds = np.zeros(1, np.int64)
-    return Curves(CONSTANT, 1e7, 0.0, none, none, curves, curves.copy(), rounds, each=False)

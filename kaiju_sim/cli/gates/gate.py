@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kaiju_sim.cli.options import Output, Seed, Set, With, settings
 from kaiju_sim.cli.simulating import load
 from kaiju_sim.errors import UserError
 
@@ -31,13 +32,6 @@ class Kind(StrEnum):
     CACHE = "cache"
     PERSONA = "persona"
     SAFETY = "safety"
-
-
-class Output(StrEnum):
-    """What goes to stdout."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 @dataclass(frozen=True)
@@ -72,13 +66,9 @@ def gate(
     change: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="The change: shipped, or a file.")
     ] = None,
-    with_: Annotated[
-        list[str] | None, typer.Option("--with", metavar="NAME", help="Apply a named override.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one value.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed, in place of the scenario's.")] = None,
+    with_: With = None,
+    set_: Set = None,
+    seed: Seed = None,
     judge: Annotated[
         str | None, typer.Option(metavar="FILE.py:NAME", help="persona: your own judge.")
     ] = None,
@@ -104,7 +94,7 @@ def gate(
     asked = Asked(
         scenario,
         with_ or [],
-        [*(set_ or []), *([] if seed is None else [f"seed={seed}"])],
+        settings(set_, seed),
         None if change is None else load_change(change),
         judge or classifier,
         examples,

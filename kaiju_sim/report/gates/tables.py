@@ -6,27 +6,14 @@ from typing import IO, Any
 from rich.text import Text
 
 from kaiju_sim.evals.verdict import Verdict
-from kaiju_sim.report.console import make_console
 from kaiju_sim.report.format import MISSING, count, percent
-from kaiju_sim.report.money.tables import table_of
+from kaiju_sim.report.money.tables import print_page
 from kaiju_sim.report.money.words import Words
 
 
 def print_verdict(verdict: Verdict, file: IO[str]) -> None:
     """Write the verdict and its tables; plain and 100 wide where it is no terminal."""
-    console = make_console(file)
-    with console.capture() as page:
-        console.print(head_of(verdict))
-        for words in tables_of(verdict):
-            console.print()
-            console.print(table_of(words))
-            if words.note:
-                console.print(Text(words.note, style="dim"))
-    text = page.get()
-    if console.is_terminal:
-        file.write(text)
-    else:
-        file.write("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+    print_page(head_of(verdict), tables_of(verdict), file)
 
 
 def head_of(verdict: Verdict) -> Text:

@@ -1,5 +1,6 @@
 """The sheet of a run's money on the console."""
 
+from collections.abc import Iterable
 from typing import IO, Any
 
 from rich import box
@@ -14,10 +15,15 @@ _TEXT = {"limited by", "way", "low", "high", "price from"}
 
 def print_sheet(sheet: dict[str, Any], file: IO[str]) -> None:
     """Write all tables to `file`; plain and 100 wide where it is no terminal."""
+    print_page(head_of(sheet), tables_of(sheet), file)
+
+
+def print_page(head: Text, tables: Iterable[Words], file: IO[str]) -> None:
+    """A head and tables with their notes; plain and 100 wide where it is no terminal."""
     console = make_console(file)
     with console.capture() as page:
-        console.print(head_of(sheet))
-        for words in tables_of(sheet):
+        console.print(head)
+        for words in tables:
             console.print()
             console.print(table_of(words))
             if words.note:
