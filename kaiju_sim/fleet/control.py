@@ -96,6 +96,7 @@ class CellRun:
         self.plot = plot
         self.notes: list[Any] = []
         self.scale_factors: dict[int, float] = {}  # shard: how far its int8 scales are off
+        self.persona_drops: dict[int, float] = {}  # replica: points that its answers lose
         self.index = index
         self.plane = plane
         self.versions = np.zeros(plant.scenario.characters.count, np.int32)

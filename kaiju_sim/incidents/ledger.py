@@ -13,6 +13,7 @@ from kaiju_sim.engine.layout import NEVER, Arr
 from kaiju_sim.fleet.control import CellResult
 from kaiju_sim.fleet.records import COMPLETED
 from kaiju_sim.fleet.setup.build import Plant
+from kaiju_sim.incidents.faults.fault import Wrong
 from kaiju_sim.metrics.figures.pool import Pool
 from kaiju_sim.metrics.figures.provision import Provision
 from kaiju_sim.metrics.stats.sampling import ALL
@@ -57,7 +58,7 @@ def outcome(plant: Plant, cells: Sequence[CellResult]) -> Outcome:
         given_up=pool.tally("cancelled"),
         late=tally["completed"] - tally["goodput"],
         refused=sum(int(cell.gate["sums"]["wrongly"].sum()) for cell in cells),
-        wrong=sum(record.wrong.answers for cell in cells for record in cell.notes),
+        wrong=wrong_answers(cells),
         hurt=np.union1d(hurt_dialogues(plant.scenario, pool.log), misled(cells)),
         share=cells[0].sample / ALL,
     )
@@ -85,13 +86,29 @@ def misled(cells: Sequence[CellResult]) -> Arr:
     for cell in cells:
         log = cell.log[cell.log["status"] == COMPLETED]
         for wrong in (record.wrong for record in cell.notes):
-            if wrong.start_ns is None:
-                continue
-            stop = NEVER if wrong.stop_ns is None else wrong.stop_ns
-            mine = (log["replica"] >= wrong.first) & (log["replica"] < wrong.last)
-            mine &= (log["end"] > wrong.start_ns) & (log["end"] <= stop)
-            found.append(log["session"][mine])
+            found.append(log["session"][answered(wrong, log)])
     return np.unique(np.concatenate(found))
+
+
+def answered(wrong: Wrong, log: Arr) -> Arr:
+    """Which of these completed messages were answered wrongly."""
+    if wrong.start_ns is None:
+        return np.zeros(log.size, bool)
+    stop = NEVER if wrong.stop_ns is None else wrong.stop_ns
+    mine = (log["replica"] >= wrong.first) & (log["replica"] < wrong.last)
+    mine &= (log["end"] > wrong.start_ns) & (log["end"] <= stop)
+    return np.asarray(mine if wrong.slips is None else mine & wrong.slips.among(log))
+
+
+def wrong_answers(cells: Sequence[CellResult]) -> int:
+    """Answers that came in time and were wrong; from the log's share of dialogues where needed."""
+    total = 0.0
+    for cell in cells:
+        log = cell.log[cell.log["status"] == COMPLETED]
+        for wrong in (record.wrong for record in cell.notes):
+            seen = wrong.slips is not None and cell.sample
+            total += answered(wrong, log).sum() * ALL / cell.sample if seen else wrong.answers
+    return round(total)
 
 
 def subscription_usd(s: Scenario) -> float:

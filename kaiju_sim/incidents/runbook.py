@@ -16,10 +16,12 @@ from kaiju_sim.incidents import response, signals
 from kaiju_sim.incidents.faults.content import Rollover, Storm, Viral
 from kaiju_sim.incidents.faults.drift import Drift
 from kaiju_sim.incidents.faults.fault import Fault, Wrong
+from kaiju_sim.incidents.faults.persona import Requantised
 from kaiju_sim.incidents.faults.replicas import LostReplicas, Restart
 from kaiju_sim.incidents.faults.rollout import Rollout
 from kaiju_sim.incidents.faults.routing import LostTable
 from kaiju_sim.incidents.faults.safety import Overblocking
+from kaiju_sim.incidents.persona import Panel
 from kaiju_sim.incidents.watch import Watch
 from kaiju_sim.scenario.parts.incidents import Incident
 
@@ -33,6 +35,7 @@ KINDS: dict[str, type[Fault[Any]]] = {
     "midnight": Rollover,
     "false_positives": Overblocking,
     "int8_drift": Drift,
+    "persona_drift": Requantised,
 }
 
 
@@ -95,9 +98,11 @@ class Runbook:
         rule = self.incident.detection
         step = ns(rule.interval)
         start = ns(self.control.plant.scenario.run.measured_from) // step * step
+        panel = Panel(self.control, rule) if rule.signal == "persona_score" else None
         yield self.control.env.timeout(max(step, start))
         while self.record.recovered_s is None:
-            self.watch.see(signals.read(self.control, rule.signal))
+            seen = signals.read(self.control, rule.signal)
+            self.watch.see(seen if panel is None else seen.with_scores(*panel.look()))
             self._note_worst()
             self._look(int(self.control.env.now))
             yield self.control.env.timeout(step)

@@ -43,6 +43,13 @@ class Reading(NamedTuple):
     """Replicas that ought to serve and answer no health check."""
     kl_nats: float = 0.0
     """The largest divergence of a shard's int8 KV from the calibrated one."""
+    points: float = 0.0
+    """Sum of the persona scores of the conversations judged."""
+    judged: int = 0
+
+    def with_scores(self, points: float, judged: int) -> "Reading":
+        """The same with what a panel of judges has found."""
+        return self._replace(points=points, judged=judged)
 
 
 def read(control: CellRun, signal: Signal) -> Reading:
@@ -77,6 +84,8 @@ def value(signal: Signal, old: Reading, new: Reading) -> float | None:
     if signal == "error_share":
         bad = new.shed - old.shed + new.lost - old.lost
         return _ratio(bad, new.arrived - old.arrived)
+    if signal == "persona_score":
+        return _ratio(new.points - old.points, new.judged - old.judged)
     if signal == "block_share":
         return _ratio(new.blocked - old.blocked, new.arrived - old.arrived)
     if signal == "waiting_per_replica":

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from kaiju_sim.fleet.control import CellRun
 from kaiju_sim.fleet.elastic.story import Story
 from kaiju_sim.fleet.setup.build import ns
+from kaiju_sim.incidents.persona import Slips
 from kaiju_sim.scenario.base import Part
 
 
@@ -20,6 +21,9 @@ class Wrong:
     stop_ns: int | None = None
     """None: they still are, if they ever began to be."""
     answers: int = 0
+    """How many, where all of them are wrong."""
+    slips: Slips | None = None
+    """Which of them are, where not all are."""
 
 
 P = TypeVar("P", bound=Part)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from kaiju_sim.scenario.assumed import Assumed, assumed
 from kaiju_sim.scenario.base import Part
 from kaiju_sim.scenario.parts.fleet import MOST_REPLICAS
 from kaiju_sim.scenario.quantities import PositiveFraction, PositiveSeconds, Seconds
@@ -130,6 +131,29 @@ class ScaleDrift(Part):
     """Answers are wrong while attention's relative error exceeds this."""
 
 
+_DROP = (
+    "well-tuned int8 loses 1 to 3 % (2411.02355), 0.04 to 0.13 points of 4.2; role players were"
+    " studied (EMNLP 2024, industry), but by no such score; the size of a bad one is a guess"
+)
+
+
+class PersonaDrift(Part):
+    """A requantised checkpoint goes live behind a flag; characters slip. Remedy: flag flipped back.
+
+    Scores are those of `evals.persona`. A replica that changes its checkpoint loses the KV that no
+    message holds; what is under way goes on. Nothing is slower.
+    """
+
+    kind: Literal["persona_drift"]
+    share: PositiveFraction = 1.0
+    """Share of the replicas behind the flag."""
+    drop: Assumed = assumed(*(0.6, 0.05, 1.5, _DROP, "U"))
+    """By how much the mean score that people would give falls, from `evals.persona.quality`."""
+    poor: float = Field(default=3.0, ge=1, le=5)
+    """An answer is wrong if its true score is below this and would not be with the old
+    checkpoint."""
+
+
 Fault = Annotated[
     TableLoss
     | ReplicaLoss
@@ -139,7 +163,8 @@ Fault = Annotated[
     | BadRollout
     | Midnight
     | FalsePositives
-    | ScaleDrift,
+    | ScaleDrift
+    | PersonaDrift,
     Field(discriminator="kind"),
 ]
 """Any fault, told apart by `kind`."""
@@ -153,5 +178,6 @@ FAULTS: tuple[type[Part], ...] = (
     Midnight,
     FalsePositives,
     ScaleDrift,
+    PersonaDrift,
 )
 """Every kind of fault, in the order of the documentation."""

@@ -20,6 +20,7 @@ Signal = Literal[
     "silent_replicas",
     "block_share",
     "scale_kl_nats",
+    "persona_score",
 ]
 """What a monitor can watch; `incidents.signals` computes each."""
 
@@ -33,7 +34,9 @@ class Detection(Part):
     messages; `error_share`: failed, given up and shed ones / sent; `waiting_per_replica`: messages
     in queues now / replicas in service; `silent_replicas`: replicas that are paid for and answer no
     health check now; `block_share`: messages that the safety gate refuses / sent;
-    `scale_kl_nats`: the largest divergence of a shard's int8 KV from the calibrated one, now."""
+    `scale_kl_nats`: the largest divergence of a shard's int8 KV from the calibrated one, now;
+    `persona_score`: mean judge score, calibrated, of `evals.persona.conversations` conversations
+    judged in the window."""
     above: float | None = Field(default=None, ge=0)
     """The alarm condition holds while the signal is above this."""
     below: float | None = Field(default=None, ge=0)
@@ -137,5 +140,7 @@ def check_incident(s: Any, incident: Incident) -> None:
         raise ValueError(f"{name}: slowdown is of curves; steptime.kind is {s.steptime.kind}")
     if fault.kind == "false_positives" and s.safety.pre == "none":
         raise ValueError(f"{name}: give safety.pre; there is no classifier that could be wrong")
+    if fault.kind == "persona_drift" and fault.drop.value > s.evals.persona.quality.value - 1:
+        raise ValueError(f"{name}: drop leaves less than 1, the lowest score")
     if fault.kind == "int8_drift" and fault.shard >= s.fleet.replicas // s.fleet.unit:
         raise ValueError(f"{name}: shard must be a number under the shards of a cell")
