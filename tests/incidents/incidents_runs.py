@@ -28,7 +28,8 @@ FAULTS: dict[str, Tree] = {
     "bad_rollout": {"slowdown": 3.0, "wave_interval": 1.0, "waves": 2},
     "midnight": {},
     "false_positives": {"shift": 3.0, "ages": "all"},
-    "int8_drift": {"shard": 1, "per_minute": 10.0},
+    "int8_drift": {"shard": 1, "per_minute": 10.0, "warm": "shadow"},
+    "persona_drift": {"share": 0.5},
 }
 """Every kind of fault, for tiny fleets."""
 
@@ -70,6 +71,11 @@ def alarm(**changes: Any) -> dict[str, Any]:
     return {**rule, "delay": 0.2, "hold": 0.5, **changes}
 
 
+def judged() -> dict[str, Any]:
+    """An alarm on persona scores."""
+    return alarm(signal="persona_score", above=None, below=4.0, window=3.0)
+
+
 def incident(kind: str, at: float = 6.05, **more: Any) -> dict[str, Any]:
     """An incident of a tiny fleet."""
     response = quick(2.0, 4.0).model_dump()
@@ -77,10 +83,15 @@ def incident(kind: str, at: float = 6.05, **more: Any) -> dict[str, Any]:
         "name": f"{kind} at {at:g}",
         "at": at,
         "fault": {"kind": kind, **FAULTS[kind], **more.pop("fault", {})},
-        "detection": alarm(),
+        "detection": judged() if kind == "persona_drift" else alarm(),
         "response": response,
         **more,
     }
+
+
+def points(drop: float) -> dict[str, Any]:
+    """An assumed drop of the persona score."""
+    return {"value": drop, "low": 0.0, "high": 4.0, "source": "test", "grade": "U"}
 
 
 def gated(tree: Tree) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from incidents_runs import alarm, incident, quick, tiny
+from incidents_runs import alarm, incident, points, quick, tiny
 from pydantic import ValidationError
 
 from kaiju_sim.engine.layout import Arr
@@ -80,6 +80,7 @@ class Case(NamedTuple):
         Case("silent_replicas", 3.0),
         Case("block_share", 0.25),
         Case("prefix_hit_rate", None),
+        Case("persona_score", 3.5),
     ],
 )
 def test_signals(case: Case) -> None:
@@ -87,6 +88,7 @@ def test_signals(case: Case) -> None:
     new = reading(10.0, 5, 5)._replace(
         arrived=200, shed=11, lost=22, waiting=20, serving=4, silent=3, blocked=25
     )
+    old, new = old.with_scores(42.0, 10), new.with_scores(56.0, 14)
     assert value(case.signal, old, new) == case.truth
 
 
@@ -158,6 +160,7 @@ def test_slower_groups_take_so_much_longer() -> None:
         ({"incidents": [incident("replica_loss", fault={"share": 0.5})]}, "replicas or share"),
         ({"incidents": [incident("viral", fault={"character": 10_000})]}, "character"),
         ({"safety": {"pre": "none"}, "incidents": [incident("false_positives")]}, "safety.pre"),
+        ({"incidents": [incident("persona_drift", fault={"drop": points(3.5)})]}, "less than 1"),
         ({"incidents": [incident("midnight"), incident("midnight")]}, "name of its own"),
         ({"incidents": [incident("midnight", detection=alarm(below=1.0))]}, "above or below"),
         (

@@ -56,7 +56,7 @@ class Drift(Fault[ScaleDrift]):
             yield self.env.timeout(epoch - int(self.env.now) % epoch)
         if shards.states[shard] == OFF:  # else it was the last one, and serves on
             self._end()
-            shards.add(1, "cold")
+            shards.add(1, self.part.warm)
 
     def _end(self) -> None:
         """Nobody is answered by it any more."""

@@ -117,7 +117,7 @@ class FalsePositives(Part):
 
 
 class ScaleDrift(Part):
-    """The int8 scales of one shard's KV drift from its values. Remedy: drained, reloaded, cold.
+    """The int8 scales of one shard's KV drift from its values. Remedy: drained, reloaded, warmed.
 
     How wrong attention then is was measured on the operator (docs/incidents.md). Nothing is slower.
     """
@@ -129,6 +129,8 @@ class ScaleDrift(Part):
     """Growth of the logarithm of the scale error, a minute."""
     tolerance: PositiveFraction = 0.1
     """Answers are wrong while attention's relative error exceeds this."""
+    warm: Literal["cold", "shadow"] = "cold"
+    """How the reloaded shard comes back: `shadow` first warms it with copies of messages."""
 
 
 _DROP = (

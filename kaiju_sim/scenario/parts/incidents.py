@@ -68,7 +68,7 @@ class Response(Part):
 
     mttr_p50_s: Assumed = assumed(*(900, 120, 3600, _MTTR, "U"))
     """Median time from the alarm to the remedy, seconds."""
-    mttr_p99_s: Assumed = assumed(*(3600, 600, 14400, _MTTR, "U"))
+    mttr_p99_s: Assumed = assumed(*(3600, 1800, 14400, _MTTR, "U"))
     """Its 99th percentile, seconds."""
     page_share: AssumedShare = assumed_share(*(0.3, 0.1, 0.6, "no source: an even guess", "U"))
     """Share of that time that goes into paging and triage; the rest is work on the remedy."""
