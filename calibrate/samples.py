@@ -57,7 +57,7 @@ STEPS = pa.schema(
 since the job began."""
 OPERATORS = pa.schema({"operator": pa.string(), "shape": pa.string(), "seconds": _DOUBLES})
 """`shape`: JSON text of the operator's sizes."""
-COUNTS = ("decodes", "filling", "chunks", "rows")
+COUNTS = ("decodes", "filling", "chunks", "rows", "after_ns")
 ENGINE = pa.schema(
     {
         "id": pa.string(),

@@ -84,6 +84,8 @@ class EngineStep(NamedTuple):
     chunks: int
     rows: int
     """New prompt tokens."""
+    after_ns: int
+    """Of the period, what came after the step's tokens."""
 
 
 class Limits(NamedTuple):

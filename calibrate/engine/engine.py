@@ -196,7 +196,7 @@ class Engine:
         mirror, r = self.mirror, self._r
         return StepPlan(
             decodes, chunks, mirror.take_copies(), mirror.global_tables, mirror.local_tables,
-            batch, int(r.filling), int(r.context), int(r.window),
+            batch, int(r.filling), int(r.context), int(r.window), self._now,
         )  # fmt: skip
 
     def _chunk(self, q: int) -> ChunkRows:

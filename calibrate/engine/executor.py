@@ -12,7 +12,7 @@ from calibrate.engine.memory.free import Copy
 from calibrate.engine.memory.host_tier import ring_pages
 from kaiju_sim.engine.limits import Limits
 from kaiju_sim.engine.policy.pacing import Batch, attention_ns
-from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
+from kaiju_sim.steptime.curves import Curves, after_ns, decode_ns, fixed_ns, step_ns
 
 
 class Draw(NamedTuple):
@@ -95,6 +95,8 @@ class StepPlan:
     context: int
     window: int
     """Sums over running sequences: contexts, and contexts up to the window."""
+    at: int = 0
+    """When policy decided it, in ns of the engine's clock."""
 
     @property
     def draws(self) -> list[tuple[int, Draw]]:
@@ -117,6 +119,11 @@ class Executor(Protocol):
     def copy(self, copies: Sequence[Copy]) -> None:
         """Copy pages while there is no step to run: those that come from host memory are waited
         for. It may go on beside what follows, but whatever reads the pages finds them there."""
+
+
+def predicted_after_ns(curves: Curves, plan: StepPlan) -> int:
+    """What lies between its tokens and the next step by the curves, as the loops compute it."""
+    return after_ns(curves, plan.batch.decodes, plan.filling)
 
 
 def predicted_ns(curves: Curves, plan: StepPlan) -> int:

@@ -47,11 +47,15 @@ class Watched:
     def __init__(self, inner: Timed) -> None:
         self.inner = inner
         self.plan: StepPlan | None = None
+        self.ended = 0
+        """When its tokens were there, in ns of `time.perf_counter_ns`."""
 
     def run(self, plan: StepPlan) -> Tokens:
         """The inner one's tokens."""
         self.plan = plan
-        return self.inner.run(plan)
+        tokens = self.inner.run(plan)
+        self.ended = time.perf_counter_ns()
+        return tokens
 
     def copy(self, copies: Sequence[Copy]) -> None:
         """The inner one's."""
@@ -114,12 +118,14 @@ class SteadyLoad:
         self._watched.plan = None
         begin = time.perf_counter_ns()
         self.engine.advance()
-        period = time.perf_counter_ns() - begin
+        end = time.perf_counter_ns()
         plan = self._watched.plan
         if plan is None:
             return None
         step_s, counts = self._watched.inner.device_ns / 1e9, (plan.filling, len(plan.chunks))
-        return EngineStep(period / 1e9, step_s, len(plan.decodes), *counts, plan.batch.rows)
+        after = end - self._watched.ended
+        decodes, rows = len(plan.decodes), plan.batch.rows
+        return EngineStep((end - begin) / 1e9, step_s, decodes, *counts, rows, after)
 
     def _follow(self, requests: int) -> None:
         """As many are inside as shall be."""

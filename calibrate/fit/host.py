@@ -1,6 +1,6 @@
 """What a step takes on the host beside the GPU, and what the serving engine takes beside a step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ FAR = 5.0
 """Medians of its like beyond which a step was disturbed: a graph was captured in it, mostly."""
 LIKE = 32
 """Sequences, by so many, that steps are alike in."""
+BEFORE = ("step_s", "row_s", "seq_s", "prefill_s")
+AFTER = ("after_s", "after_seq_s", "after_prompt_s")
+"""Fields of `EngineHost`: what is taken before a step's launch, and after its tokens."""
 
 
 def host_overhead_s(steps: Sequence[Step]) -> float:
@@ -31,26 +34,40 @@ def host_overhead_s(steps: Sequence[Step]) -> float:
 def engine_host(steps: Sequence[EngineStep]) -> EngineHost | None:
     """What the engine takes beside its steps; None if too few were measured.
 
-    By least squares, weights that are not negative, of what the simulator knows of a step: that it
-    is one, its sequences, whether it has prompts. Means, not medians: who is admitted or crosses
-    into a new page costs more, and that adds up. Steps that were disturbed are left out.
+    By least squares, weights that are not negative, of what the simulator knows of a step. Means,
+    not medians: who is admitted or crosses into a new page costs more, and that adds up. Steps that
+    were disturbed are left out.
     """
-    kept = [step for step in steps if step.period_s > step.step_s > 0]
+    kept = [step for step in steps if host_s(step) > step.after_ns / 1e9 >= 0]
     if len(kept) < LEAST_STEPS:
         return None
-    columns, seconds = columns_of(kept), np.array([host_s(step) for step in kept])
-    calm = _calm(columns, seconds)
-    columns, seconds = columns[calm], seconds[calm]
+    seconds = np.array([host_s(step) for step in kept])
+    calm = [step for step, is_calm in zip(kept, _calm(kept, seconds), strict=True) if is_calm]
+    after = np.array([step.after_ns / 1e9 for step in calm])
+    seconds = np.array([host_s(step) for step in calm])
+    weights = {
+        **_weights(BEFORE, before_columns(calm), seconds - after),
+        **_weights(AFTER, after_columns(calm), after),
+    }
+    errors = np.abs(predicted_s(calm, weights) / seconds - 1)
+    median, p95 = (round(float(np.quantile(errors, q)), DECIMALS) for q in (0.5, 0.95))
+    return EngineHost(
+        **weights, n=len(calm), median_abs_rel_error=median, p95_abs_rel_error=p95
+    )
+
+
+def _weights(names: Sequence[str], columns: Floats, seconds: Floats) -> dict[str, float]:
     scale = columns.max(axis=0).clip(1e-9)
     weights, _ = nnls(columns / scale, seconds)
     found = [rounded(float(weight)) for weight in weights / scale]
-    errors = np.abs(columns @ np.array(found) / seconds - 1)
-    median, p95 = (round(float(np.quantile(errors, q)), DECIMALS) for q in (0.5, 0.95))
-    names = ("step_s", "seq_s", "prefill_s")
-    return EngineHost(
-        **dict(zip(names, found, strict=True)),
-        n=len(seconds), median_abs_rel_error=median, p95_abs_rel_error=p95,
-    )  # fmt: skip
+    return dict(zip(names, found, strict=True))
+
+
+def predicted_s(steps: Sequence[EngineStep], weights: Mapping[str, float]) -> Floats:
+    """What the engine takes beside each step, by such weights (the fields of `EngineHost`)."""
+    before = before_columns(steps) @ np.array([weights[name] for name in BEFORE])
+    after = after_columns(steps) @ np.array([weights[name] for name in AFTER])
+    return np.asarray(before + after)
 
 
 def host_s(step: EngineStep) -> float:
@@ -58,15 +75,21 @@ def host_s(step: EngineStep) -> float:
     return step.period_s - step.step_s
 
 
-def columns_of(steps: Sequence[EngineStep]) -> Floats:
-    """[steps, 3]: one, sequences (prompts under way included), whether there are prompts."""
-    rows = [(1, step.decodes + step.filling, step.chunks > 0) for step in steps]
+def before_columns(steps: Sequence[EngineStep]) -> Floats:
+    """`[steps, 4]`, in the order of BEFORE: one, token rows, sequences (prompts under way
+    included), whether there are prompts."""
+    rows = [(1, s.rows + s.decodes, s.decodes + s.filling, s.chunks > 0) for s in steps]
     return np.array(rows, np.float64)
 
 
-def _calm(columns: Floats, seconds: Floats) -> NDArray[np.bool_]:
+def after_columns(steps: Sequence[EngineStep]) -> Floats:
+    """`[steps, 3]`, in the order of AFTER: one, sequences that decode, prompts under way."""
+    return np.array([(1, step.decodes, step.filling) for step in steps], np.float64)
+
+
+def _calm(steps: Sequence[EngineStep], seconds: Floats) -> NDArray[np.bool_]:
     """Steps that took no more than FAR times the median of those that are alike."""
-    keys = columns[:, 1] // LIKE * 2 + columns[:, 2]
+    keys = np.array([(s.decodes + s.filling) // LIKE * 2 + (s.chunks > 0) for s in steps])
     calm = np.zeros(seconds.size, np.bool_)
     for key in np.unique(keys):
         mine = keys == key

@@ -2,9 +2,8 @@
 
 Each repetition does what an engine does between one step and the next: put the step's integers in
 place, launch the graphs, wait for the tokens. `wall_s` is all of that, `gpu_s` what lies between
-two GPU events after the integers. Staging, to fill the integers in and bring them to the device,
-is outside of both: an engine may do it while the step before runs; what ours takes is measured
-with its loop (`gpu.serve.bench`).
+two GPU events after the integers. Staging, to fill the integers in on the host, is outside of both:
+what it takes is measured with the serving engine's loop (`gpu.serve.bench`).
 """
 
 import time
@@ -48,7 +47,6 @@ class TorchSteps:
         assert self._step is not None, "prepare comes first"
         runner = self._engine.runner
         staged = runner.stage(self._step)
-        runner.arrived(staged)
         watch = Stopwatch()
         at = time.perf_counter()
         if self._others is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from calibrate.fit.host import columns_of, host_s
+from calibrate.fit.host import host_s, predicted_s
 from calibrate.fit.read import engine_steps
 from calibrate.samples import Row
 from kaiju_sim.steptime.part import EngineHost
@@ -30,9 +30,9 @@ def _line(row: Row, fit: EngineHost | None) -> dict[str, Any]:
     """Medians, of steps without prompts and of those with some."""
     steps = list(engine_steps(row))
     host = np.array([host_s(step) for step in steps])
-    has_prompts = columns_of(steps)[:, 2] > 0
+    has_prompts = np.array([step.chunks > 0 for step in steps])
     period = np.array([step.period_s for step in steps])
-    predicted = None if fit is None else _predicted(steps, fit)
+    predicted = None if fit is None else float(predicted_s(steps, fit.model_dump()).mean())
     return {
         "requests": row["requests"],
         "steps": len(steps),
@@ -43,11 +43,6 @@ def _line(row: Row, fit: EngineHost | None) -> dict[str, Any]:
         "fitted_us": None if predicted is None else predicted * US,
         "share": float(host.sum() / period.sum()),
     }
-
-
-def _predicted(steps: Sequence[Any], fit: EngineHost) -> float:
-    """Mean over the steps."""
-    return float((columns_of(steps) @ np.array([fit.step_s, fit.seq_s, fit.prefill_s])).mean())
 
 
 def _median(seconds: np.ndarray[Any, Any]) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from kaiju_sim.catalog.models import Model
 from kaiju_sim.scenario.schema import Scenario
-from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, prefill_ns
+from kaiju_sim.steptime.curves import Curves, after_ns, decode_ns, fixed_ns, prefill_ns
 from kaiju_sim.steptime.memory import KvPlan
 
 LEAST_BATCH = 1
@@ -64,13 +64,15 @@ def prefill_rate(scenario: Scenario, model: Model, curves: Curves, message: Mean
     keys = message.cached + (new + 1) / 2
     near = keys if model.window is None else min(keys, model.window)
     of_pairs = prefill_ns(curves, round(rows * keys), round(rows * near))
-    return rows * 1e9 / (fixed_ns(curves, rows, seqs) + of_pairs)
+    own = after_ns(curves, 0, seqs)
+    return rows * 1e9 / (fixed_ns(curves, rows, seqs) + of_pairs + own)
 
 
 def decode_step_ns(model: Model, curves: Curves, batch: int, context: int) -> float:
     """A step of so many decodes at one context."""
     near = batch * model.in_window(context)
-    return fixed_ns(curves, batch, batch) + decode_ns(curves, batch * context, near, batch)
+    step = fixed_ns(curves, batch, batch) + decode_ns(curves, batch * context, near, batch)
+    return step + after_ns(curves, batch, 0)
 
 
 def largest_batch(

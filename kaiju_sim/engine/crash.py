@@ -89,7 +89,10 @@ def stop(w: World, k: int, t: int) -> None:
     """Replica k computes nothing from now on: its step is broken off, its cache is gone."""
     r = w.engine.replicas[k]
     if r.end < NEVER:
-        r.busy -= r.end - t
+        r.busy -= r.end + r.rest - t
+    elif r.end == NEVER and r.ended + r.rest > t:  # busy with what follows a step
+        r.busy -= r.ended + r.rest - t
+    r.rest = 0
     r.end = DEAD
     r.pending = -1
     r.decoding = 0

@@ -46,8 +46,11 @@ def enqueue(w: World, k: int, q: int) -> None:
 
 
 def asleep(r: Rec, t: int) -> bool:
-    """Whether the replica is idle at time t (and wakes later, if it waits for a load)."""
-    return bool(r.end == NEVER and (r.pending < 0 or r.pending > t))
+    """Whether the replica is idle at time t (and wakes later, if it waits for a load). It is not
+    while its engine is busy with what follows a step."""
+    if r.end != NEVER or r.ended + r.rest > t:
+        return False
+    return bool(r.pending < 0 or r.pending > t)
 
 
 def enqueue_centrally(w: World, q: int) -> None:

@@ -167,12 +167,16 @@ PASS = np.dtype(
     align=True,
 )
 BLOCKED, WITHHELD = 1, 2
-# `active`: its gate; `group`: its kind; `wipe`: it was given back, its cache is to be forgotten;
-# `crashed`: it dies at this instant. `lost`: messages that its deaths have ended.
+# `begin`, `end`: of the step in flight; `rest`: how long after it the next one may start; `ended`:
+# when the step before it ended. `active`: its gate; `group`: its kind; `wipe`: it was given back,
+# its cache is to be forgotten; `crashed`: it dies at this instant. `lost`: messages that its deaths
+# have ended.
 REPLICA = np.dtype(
     [
         ("end", "i8"),
         ("begin", "i8"),
+        ("rest", "i8"),
+        ("ended", "i8"),
         ("pending", "i8"),
         ("step", "i8"),
         ("context", "i8"),

@@ -45,7 +45,7 @@ from kaiju_sim.engine.sequences import (
     schedule,
     window_full_at,
 )
-from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
+from kaiju_sim.steptime.curves import Curves, after_ns, decode_ns, fixed_ns, step_ns
 
 
 def drawn_ns(curves: Curves, seed: int, k: int, step: int) -> int:
@@ -88,7 +88,8 @@ def start_step(w: World, k: int, t: int) -> None:
         r.decode_steps += 1
     r.begin = t
     r.end = t + dt
-    r.busy += dt
+    r.rest = after_ns(e.curves, batch.decodes, int(r.filling), g)
+    r.busy += dt + r.rest
     r.prefill_rows_ns += dt * batch.rows // (batch.rows + batch.decodes)
     r.steps += 1
 
@@ -101,7 +102,7 @@ def record_gaps(w: World, k: int, t: int) -> None:
         return
     r.tokens += r.running
     if w.engine.limits.policy != 1:
-        record_gap(w, t - int(r.begin), int(r.running))
+        record_gap(w, t - int(r.ended), int(r.running))
         return
     old = int(r.running)
     q = int(r.fresh)
@@ -195,14 +196,16 @@ def first_token(w: World, k: int, q: int, t: int) -> None:
 
 
 def end_step(w: World, k: int) -> None:
-    """The step in flight on replica k completes; the next one is pending at the same instant."""
+    """The step in flight on replica k completes; the next one is pending when the engine has done
+    what follows, by the curves at the same instant if it is nothing."""
     r = w.engine.replicas[k]
     t = int(r.end)
     if r.decoding > 0:
         end_decode(w, k, t)
     end_prefills(w, k, t)
     r.end = NEVER
-    r.pending = t
+    r.ended = t
+    r.pending = t + r.rest
 
 
 def pure_decode(w: World, k: int, until: int) -> None:
@@ -219,19 +222,20 @@ def pure_decode(w: World, k: int, until: int) -> None:
     told = running if p.candidates == 1 else 0
     step, context, window = int(r.step), int(r.context), int(r.window)
     begin, end, steps = int(r.begin), int(r.end), int(r.steps)
+    ended, rest = int(r.ended), int(r.rest)
     first = step
     alone = p.link_replicas == 1
     g = int(r.group)
     fixed = fixed_ns(e.curves, rows, rows, g)
     busy = 0
-    while end < until and w.ring[base + ((step + 1) & (p.ring - 1))] < 0:
+    while end + rest < until and w.ring[base + ((step + 1) & (p.ring - 1))] < 0:
         need = int(w.cross[(k << p.shift) + ((step + 1) & block)])
         if need > 0:
             if need > c.free + c.idle or (need > c.free and not alone):
                 break  # nobody has a block, or replicas compete for the link
             take(c, e.nodes, e.node_index, e.node_pool[0], need)
             flush(e, k, end)
-        record_gap(w, end - begin, told)
+        record_gap(w, end - ended, told)
         step += 1
         context += rows
         window += growing
@@ -239,22 +243,23 @@ def pure_decode(w: World, k: int, until: int) -> None:
         dt = duration_ns(w, k, steps, fixed, decode, 0.0)
         steps += 1
         busy += dt
-        begin = end
-        end += dt
+        ended = end
+        begin = end + rest
+        end = begin + dt
     r.step, r.context, r.window = step, context, window
-    r.begin, r.end, r.steps = begin, end, steps
-    r.busy += busy
+    r.begin, r.end, r.steps, r.ended = begin, end, steps, ended
+    r.busy += busy + rest * (step - first)
     r.decode_ns += busy
     r.decode_steps += step - first
     r.tokens += told * (step - first)
     r.generated += rows * (step - first)
-    r.last_decode = begin
+    r.last_decode = ended
 
 
 def steady(policy: int, r: Rec) -> bool:
     """Whether the step in flight only decodes, every sequence of it since the last step."""
     return bool(
-        r.decoding > 0 and r.pre < 0 and r.fresh < 0 and (policy != 1 or r.last_decode == r.begin)
+        r.decoding > 0 and r.pre < 0 and r.fresh < 0 and (policy != 1 or r.last_decode == r.ended)
     )
 
 

@@ -15,7 +15,7 @@ from kaiju_sim.engine.policy.kv.memory import blocks_of, end_prefill, leave
 from kaiju_sim.engine.policy.kv.prefix import take
 from kaiju_sim.engine.policy.pacing import attention_ns
 from kaiju_sim.engine.record import deliver, hand_over_shed, record_gap, record_prompt
-from kaiju_sim.steptime.curves import decode_ns, fixed_ns
+from kaiju_sim.steptime.curves import after_ns, decode_ns, fixed_ns
 
 
 @dataclass(slots=True)
@@ -105,7 +105,8 @@ class ReferenceLoop:
             r.decode_steps += 1
         r.begin = t
         r.end = t + dt
-        r.busy += dt
+        r.rest = after_ns(e.curves, batch.decodes, int(r.filling), group)
+        r.busy += dt + int(r.rest)
         r.prefill_rows_ns += dt * batch.rows // (batch.rows + batch.decodes)
         r.steps += 1
 
@@ -115,7 +116,8 @@ class ReferenceLoop:
             self._end_decode(k, r, t)
         self._end_prefills(k, r, t)
         r.end = NEVER
-        r.pending = t
+        r.ended = t
+        r.pending = t + int(r.rest)
 
     def _end_decode(self, k: int, r: Rec, t: int) -> None:
         batch = self.running[k]

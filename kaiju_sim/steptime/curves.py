@@ -24,6 +24,10 @@ DECODE_GLOBAL, DECODE_LOCAL, PREFILL_GLOBAL, PREFILL_LOCAL, DECODE_EACH = range(
 min(context, window)."""
 CONTEXT_CURVES = 5
 """How many a group has."""
+AFTER = 3
+"""Numbers that `Curves.after` has for a group."""
+NOTHING_AFTER = np.zeros(AFTER)
+"""A step starts when the one before has ended."""
 
 SLOTS_PER_OCTAVE = 8
 OCTAVES = 48
@@ -51,6 +55,9 @@ class Curves(NamedTuple):
     """Whether any group's DECODE_EACH is more than nothing; else it is not read."""
     rows: int = 0
     seqs: int = 0
+    after: NDArray[np.float64] = NOTHING_AFTER
+    """`[groups * 3]`: what lies between a step's tokens and the next step: of each step, of each
+    sequence that decoded in it, of each prompt that was under way."""
 
 
 def curve_ns(curves: Curves, which: int, x: int) -> float:
@@ -116,6 +123,13 @@ def prefill_ns(curves: Curves, pairs: int, window_pairs: int, group: int = 0) ->
     own = group * CONTEXT_CURVES
     whole = curve_ns(curves, own + PREFILL_GLOBAL, pairs)
     return whole + curve_ns(curves, own + PREFILL_LOCAL, window_pairs)
+
+
+def after_ns(curves: Curves, decodes: int, prompts: int, group: int = 0) -> int:
+    """Time from a step's tokens to the next step's start: the engine's own, nothing runs in it."""
+    own = group * AFTER
+    of_decodes = curves.after[own + 1] * decodes
+    return int(curves.after[own] + of_decodes + curves.after[own + 2] * prompts + 0.5)
 
 
 def step_ns(fixed: float, decode: float, prefill: float) -> int:

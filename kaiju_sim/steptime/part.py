@@ -17,14 +17,23 @@ class Part(BaseModel):
 
 
 class EngineHost(Part):
-    """What the serving engine takes on the host between two steps, while the GPU waits."""
+    """What the serving engine takes on the host between two steps, while the GPU waits: before a
+    step, from the moment at which policy looks who is there, and after its tokens."""
 
     step_s: float = Field(ge=0)
-    """Of every step."""
+    """Before every step."""
+    row_s: float = Field(ge=0)
+    """Of each token row, before it."""
     seq_s: float = Field(ge=0)
-    """Of each sequence that decodes, and of each prompt under way."""
+    """Of each sequence that decodes, and of each prompt under way, before it."""
     prefill_s: float = Field(ge=0)
-    """Of a step with prompts, besides."""
+    """Of a step with prompts, besides, before it."""
+    after_s: float = Field(ge=0)
+    """After every step's tokens, until the next one may start."""
+    after_seq_s: float = Field(ge=0)
+    """Of each sequence that decodes, after it."""
+    after_prompt_s: float = Field(ge=0)
+    """Of each prompt under way, after it."""
     n: int = Field(ge=1)
     """Steps of the engine that it was fitted to."""
     median_abs_rel_error: float = Field(ge=0)

@@ -23,11 +23,11 @@ from calibrate.fidelity import command
 from calibrate.fidelity.compare.causes import shifted
 from calibrate.fidelity.compare.figures import CAPACITY_METRICS, capacity, figures
 from calibrate.fidelity.compare.rows import rows_of
-from calibrate.fidelity.compare.steps import gaps
+from calibrate.fidelity.compare.steps import afters
 from calibrate.fidelity.compare.verdict import judged, worst
 from calibrate.fidelity.outcome import DONE, Outcome, gaps_of
 from calibrate.fidelity.serve.drive import drive
-from calibrate.fidelity.serve.fake import Distortion, FakeBench
+from calibrate.fidelity.serve.fake import Change, Distortion, FakeBench
 from calibrate.fidelity.serve.recorder import COLUMNS
 from calibrate.fidelity.simulate import simulate
 from calibrate.fidelity.workload import Workload
@@ -75,10 +75,12 @@ def test_longer_steps_are_found_and_named(tmp_path: Path) -> None:
 
 
 def test_the_engines_own_time_is_found_and_named(tmp_path: Path) -> None:
-    found = compared(tmp_path, Distortion({}, {}, dict.fromkeys(ALL, 300_000.0)))
+    before, after = (dict.fromkeys(ALL, Change(1, ns)) for ns in (2e5, 1e5))
+    found = compared(tmp_path, Distortion({}, before, after))
     for row in found["steps"]:
         assert row["bias"] == 0
-        assert row["host_s"] == pytest.approx(row["predicted_host_s"] + 300e-6)
+        assert row["host_s"] == pytest.approx(row["predicted_host_s"] + 200e-6)
+        assert row["after_s"] == pytest.approx(row["predicted_after_s"] + 100e-6)
     tpot = row_of(found["causes"], metric="tpot", statistic="p50")
     assert tpot["engine_host"] == pytest.approx(tpot["rel_error"])
     assert tpot["rel_error"] < -0.015
@@ -97,14 +99,18 @@ def with_engine(folder: Path, **times: float) -> tuple[Path, Profile]:
 def test_the_engines_own_time_that_a_profile_has_is_simulated(tmp_path: Path) -> None:
     """An engine as such a profile says has no error; one whose own work takes half as long is told
     from one whose steps are shorter."""
-    file, made = with_engine(tmp_path, step_s=3e-4, seq_s=4e-6, prefill_s=1e-4)
-    half = Distortion({}, dict.fromkeys(ALL, 0.5))
+    times = {"step_s": 3e-4, "row_s": 1e-7, "seq_s": 4e-6, "prefill_s": 1e-4}
+    after = {"after_s": 2e-4, "after_seq_s": 2e-6, "after_prompt_s": 1e-4}
+    file, made = with_engine(tmp_path, **times, **after)
+    halves = dict.fromkeys(ALL, Change(0.5))
+    half = Distortion({}, halves, halves)
     for name, distortion in (("same", Distortion()), ("half", half)):
         asked = replace(options(tmp_path / name, "poisson-70"), profile=str(file))
         bench = FakeBench(BLOCKS, WINDOWS, distortion, profile=made)
         command.run(asked, quiet(), lambda line: None, partial(as_it_is, bench))
         found = command.read(asked)
         assert all(row["predicted_host_s"] > 3e-4 for row in found["steps"])
+        assert all(row["predicted_after_s"] > 2e-4 for row in found["steps"])
         assert all(row["bias"] == 0 for row in found["steps"])
         tpot = row_of(found["causes"], metric="tpot", statistic="mean")
         if name == "same":
@@ -133,7 +139,8 @@ def test_the_generators_lateness_is_found_and_named() -> None:
 
 
 def test_parts_of_an_error_add_up(tmp_path: Path) -> None:
-    mixture = Distortion({"decode": 0.98, "mixed": 1.03}, {}, {"decode": 1e5, "mixed": 2e5})
+    more = {"decode": Change(1, 1e5), "mixed": Change(1, 2e5)}
+    mixture = Distortion({"decode": 0.98, "mixed": 1.03}, more)
     found = compared(tmp_path, mixture, "poisson-85")
     parts = ("arrival_jitter", "step_time", "engine_host", "rest")
     for row in found["causes"]:
@@ -214,13 +221,13 @@ def test_gaps_between_tokens_are_those_of_the_measured_time() -> None:
     assert (counts.sum(), total) == (2, 30_000)
 
 
-def test_the_engines_own_time_begins_when_somebody_is_there() -> None:
+def test_the_engines_own_time_counts_while_somebody_is_there() -> None:
     """Three steps: the first message comes at 5, is served from 8 to 20 and from 23 to 30; the next
-    one comes at 100 and is served from 107 to 120, its kernels run for 11 of that."""
+    one comes at 100 and is served from 107 to 120."""
     steps = np.zeros((3, len(COLUMNS)), np.int64)
-    steps[:, 0], steps[:, 1], steps[:, -1] = [8, 23, 107], [20, 30, 120], [12, 7, 11]
+    steps[:, 0], steps[:, 2] = [8, 23, 107], [20, 30, 120]
     outcome = outcome_of(arrival=[5, 100], end=[30, 120])
-    assert gaps(outcome, steps).tolist() == [3, 3, 9]
+    assert afters(outcome, steps).tolist() == [3, -1, -1]
 
 
 def test_runs_of_another_card_stand_apart(tmp_path: Path) -> None:

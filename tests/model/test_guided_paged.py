@@ -38,9 +38,10 @@ class TokenCache:
             "local": np.full((plan.local_pages, PAGE), -1),
         }
 
-    def copy_page(self, source: int, target: int, *, is_global: bool) -> None:
+    def copy_pages(self, pairs: Sequence[tuple[int, int]], *, is_global: bool) -> None:
         pages = self.pages["global" if is_global else "local"]
-        pages[target] = pages[source]
+        for source, target in pairs:
+            pages[target] = pages[source]
 
 
 def said(context: Sequence[int], window: Sequence[int], seed: int, step: int) -> int:

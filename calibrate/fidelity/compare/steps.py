@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.fidelity.outcome import Ints, Outcome
-from calibrate.fidelity.serve.fake import DECODE, MIXED, PREFILL, Distortion
-from calibrate.fidelity.serve.recorder import Steps, column, predicted
+from calibrate.fidelity.serve.fake import DECODE, MIXED, PREFILL, Change, Distortion
+from calibrate.fidelity.serve.recorder import Steps, column, predicted, predicted_after
 from kaiju_sim.steptime.curves import Curves
 
 KINDS = (DECODE, MIXED, PREFILL)
@@ -28,7 +28,11 @@ class StepTimes:
     full: Ints
     """By the curves as the simulator has them."""
     gap: Ints
-    """The engine's own time beside it."""
+    """The engine's own time before it: from policy's decision to its tokens, but for `took`."""
+    after: Ints
+    """The same after it: until policy decides the next step; -1 if nobody was there any more."""
+    full_after: Ints
+    """By the curves as the simulator has them."""
 
 
 def step_times(runs: Sequence[tuple[Outcome, Steps]], device: Curves, full: Curves) -> StepTimes:
@@ -40,21 +44,22 @@ def step_times(runs: Sequence[tuple[Outcome, Steps]], device: Curves, full: Curv
         took=column(steps, "device"),
         device=predicted(device, steps),
         full=predicted(full, steps),
-        gap=np.concatenate([gaps(outcome, steps) for outcome, steps in runs]),
+        gap=column(steps, "end") - column(steps, "at") - column(steps, "device"),
+        after=np.concatenate([afters(outcome, steps) for outcome, steps in runs]),
+        full_after=predicted_after(full, steps),
     )
 
 
-def gaps(outcome: Outcome, steps: Steps) -> Ints:
-    """The engine's own time for each step: since the step before ended (or, where nobody was there
-    any more, since somebody came) until its tokens were there, but for what its kernels took."""
-    end = column(steps, "end")
+def afters(outcome: Outcome, steps: Steps) -> Ints:
+    """The engine's own time after each step: until policy decides the next one. -1 where nobody was
+    there any more, and after the last."""
+    at, end = column(steps, "at"), column(steps, "end")
     arrivals = np.sort(outcome.arrival[outcome.arrival >= 0])
     ends = np.sort(outcome.end[outcome.end >= 0])
-    before = np.concatenate([[-1], end[:-1]])
-    came = np.searchsorted(arrivals, before, "right")
-    is_idle = came == np.searchsorted(ends, before, "right")
-    following = np.append(arrivals, before[-1:])[np.minimum(came, arrivals.size)]
-    return np.asarray(end - np.where(is_idle, following, before) - column(steps, "device"))
+    came = np.searchsorted(arrivals, end, "right")
+    is_idle = came == np.searchsorted(ends, end, "right")
+    is_idle[-1:] = True
+    return np.where(is_idle, -1, np.append(at[1:], 0) - end)
 
 
 def by_kind(workload: str, times: StepTimes) -> list[dict[str, Any]]:
@@ -78,6 +83,18 @@ def _row(workload: str, kind: str, times: StepTimes, mine: NDArray[np.bool_]) ->
         "p95_abs_rel_error": float(np.quantile(error, 0.95)),
         "host_s": float(gap.mean()), "host_p99_s": float(np.quantile(gap, 0.99)),
         "predicted_host_s": float((times.full[mine] - device).mean()) * 1e-9,
+        **_after(times, mine & (times.after >= 0)),
+    }  # fmt: skip
+
+
+def _after(times: StepTimes, mine: NDArray[np.bool_]) -> dict[str, float]:
+    """Of steps after which there is a next one."""
+    if not mine.any():
+        return dict.fromkeys(("after_s", "after_p99_s", "predicted_after_s"), 0.0)
+    after = times.after[mine] * 1e-9
+    return {
+        "after_s": float(after.mean()), "after_p99_s": float(np.quantile(after, 0.99)),
+        "predicted_after_s": float(times.full_after[mine].mean()) * 1e-9,
     }  # fmt: skip
 
 
@@ -90,7 +107,13 @@ def measured_steps(rows: Sequence[Mapping[str, Any]]) -> Distortion:
 def measured_host(rows: Sequence[Mapping[str, Any]]) -> Distortion:
     """The same, with its own work as long as it was on average: by a factor on what the profile
     says, or, where that says none, the same for each step."""
-    known = {row["kind"]: row["predicted_host_s"] for row in rows}
-    factors = {row["kind"]: row["host_s"] / s for row in rows if (s := known[row["kind"]]) > 0}
-    more = {row["kind"]: row["host_s"] * 1e9 for row in rows if not known[row["kind"]] > 0}
-    return Distortion(measured_steps(rows).step, factors, more)
+    host, after = (_as_measured(rows, name) for name in ("host_s", "after_s"))
+    return Distortion(measured_steps(rows).step, host, after)
+
+
+def _as_measured(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Change]:
+    changes = {}
+    for row in rows:
+        known = row[f"predicted_{name}"]
+        changes[row["kind"]] = Change(row[name] / known) if known else Change(1, row[name] * 1e9)
+    return changes

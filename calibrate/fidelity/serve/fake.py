@@ -8,12 +8,19 @@ engine's own work, or the wall clock, then the executor sleeps.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from calibrate.bench import Served, Setting, Wrap
 from calibrate.engine.clock import Clock, FakeClock, WallClock
 from calibrate.engine.engine import Engine
-from calibrate.engine.executor import Executor, FakeExecutor, StepPlan, predicted_ns
+from calibrate.engine.executor import (
+    Executor,
+    FakeExecutor,
+    StepPlan,
+    predicted_after_ns,
+    predicted_ns,
+)
+from calibrate.engine.journal import Event, Journal
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.fidelity.curves import curves_for, without_engine
 from calibrate.measure.seam import Card
@@ -29,16 +36,27 @@ def kind_of(decodes: int, rows: int) -> str:
     return DECODE if not rows else MIXED if decodes else PREFILL
 
 
+class Change(NamedTuple):
+    """What becomes of a time."""
+
+    factor: float = 1.0
+    more_ns: float = 0.0
+
+    def of(self, ns: float) -> int:
+        """The changed time."""
+        return round(ns * self.factor + self.more_ns)
+
+
 @dataclass(frozen=True)
 class Distortion:
-    """How an engine differs from the curves; 1 and 0: not at all."""
+    """How an engine differs from the curves, by kind of step; where nothing is said, not at all."""
 
     step: Mapping[str, float] = field(default_factory=dict)
-    """Factor on a step's time, by kind."""
-    host: Mapping[str, float] = field(default_factory=dict)
-    """Factor on the engine's own time beside a step, as the profile has it, by kind."""
-    host_ns: Mapping[str, float] = field(default_factory=dict)
-    """More of its own time, by kind."""
+    """Factor on a step's time."""
+    host: Mapping[str, Change] = field(default_factory=dict)
+    """Its own time before a step."""
+    after: Mapping[str, Change] = field(default_factory=dict)
+    """Its own time after one."""
 
 
 class Distorted:
@@ -61,7 +79,7 @@ class Distorted:
 
 
 class Delayed:
-    """The engine's own work before each step, on a fake clock."""
+    """The engine's own work before each step and after it, on a fake clock."""
 
     def __init__(
         self, inner: Executor, clock: FakeClock, curves: Sequence[Curves], distortion: Distortion
@@ -70,14 +88,21 @@ class Delayed:
         self._inner: Any = inner
         self._clock, self._changed = clock, distortion
         self._full, self._device = curves
+        self._after = 0
 
     def run(self, plan: StepPlan) -> Any:
         """The inner one's tokens."""
         kind = kind_of(plan.batch.decodes, plan.batch.rows)
         own = predicted_ns(self._full, plan) - predicted_ns(self._device, plan)
-        more = self._changed.host_ns.get(kind, 0.0)
-        self._clock.advance(round(own * self._changed.host.get(kind, 1.0) + more))
+        self._clock.advance(self._changed.host.get(kind, Change()).of(own))
+        after = predicted_after_ns(self._full, plan)
+        self._after = self._changed.after.get(kind, Change()).of(after)
         return self._inner.run(plan)
+
+    def noted(self, event: Event) -> None:
+        """The engine's journal: when a step is through, what follows takes its time."""
+        if event.what == "step":
+            self._clock.advance(self._after)
 
     def copy(self, copies: Any) -> None:
         """The inner one's."""
@@ -137,6 +162,7 @@ class FakeBench:
     def serve(self, setting: Setting, curves: Curves, inside: int, wrap: Wrap) -> Served:
         """An engine on a clock that stands at 0."""
         clock: Clock
+        journal: Journal | None = None
         if self.is_timed:
             clock = WallClock()
             executor = wrap(Sleeping(clock, curves), clock)
@@ -144,8 +170,10 @@ class FakeBench:
             clock = fake = FakeClock()
             device = self._device(curves, setting.limits)
             distorted = wrap(Distorted(fake, device, self.distortion), fake)
-            executor = Delayed(distorted, fake, (curves, device), self.distortion)
-        return Served(Engine(setting.limits, curves, setting.sizes(inside), executor, clock), clock)
+            executor = delayed = Delayed(distorted, fake, (curves, device), self.distortion)
+            journal = delayed.noted
+        sizes = setting.sizes(inside)
+        return Served(Engine(setting.limits, curves, sizes, executor, clock, journal), clock)
 
     def _device(self, curves: Curves, limits: Limits) -> Curves:
         """Without the engine's own time."""

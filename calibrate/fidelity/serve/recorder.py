@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from calibrate.engine.clock import Clock
 from calibrate.engine.executor import Executor, StepPlan
 from kaiju_sim.engine.policy.pacing import Batch, attention_ns
-from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, step_ns
+from kaiju_sim.steptime.curves import Curves, after_ns, decode_ns, fixed_ns, step_ns
 
 COLUMNS = (
-    "begin", "end", "decodes", "chunks", "rows", "pairs", "near", "peak", "near_peak", "filling",
-    "context", "window", "copies", "device",
+    "at", "begin", "end", "decodes", "chunks", "rows", "pairs", "near", "peak", "near_peak",
+    "filling", "context", "window", "copies", "device",
 )  # fmt: skip
-"""Of a step: when its plan was handed over and when its tokens were there (ns); its decodes; its
+"""Of a step: when policy decided it, when its plan was handed over, and when its tokens were there
+(ns); its decodes; its
 chunks, their new tokens and query-key pairs (`pacing.Batch`); prompts under way; sums of contexts;
 pages copied before it; of its time, from launch to tokens (ns), which is what the calibration job
 measures of a step. The rest is the engine's own."""
@@ -37,8 +38,8 @@ class Recorder:
         end, b = self._clock.now_ns(), plan.batch
         device = getattr(self._inner, "device_ns", 0) or end - begin
         self._rows.append(
-            (begin, end, b.decodes, len(plan.chunks), b.rows, b.pairs, b.near, b.peak, b.near_peak,
-             plan.filling, plan.context, plan.window, len(plan.copies), device)
+            (plan.at, begin, end, b.decodes, len(plan.chunks), b.rows, b.pairs, b.near, b.peak,
+             b.near_peak, plan.filling, plan.context, plan.window, len(plan.copies), device)
         )  # fmt: skip
         return tokens
 
@@ -49,7 +50,7 @@ class Recorder:
     def steps(self, start_ns: int) -> Steps:
         """What was noted, times from `start_ns`."""
         steps = np.array(self._rows, np.int64).reshape(-1, len(COLUMNS))
-        steps[:, :2] -= start_ns
+        steps[:, :3] -= start_ns
         return steps
 
 
@@ -60,7 +61,13 @@ def column(steps: Steps, name: str) -> Steps:
 
 def predicted(curves: Curves, steps: Steps) -> Steps:
     """What the curves say of each step, in ns, by the functions of the simulator's loops."""
-    return np.array([_predicted(curves, *row[2:12]) for row in steps.tolist()], np.int64)
+    return np.array([_predicted(curves, *row[3:13]) for row in steps.tolist()], np.int64)
+
+
+def predicted_after(curves: Curves, steps: Steps) -> Steps:
+    """The same of what lies between a step's tokens and the next step."""
+    rows = zip(column(steps, "decodes").tolist(), column(steps, "filling").tolist(), strict=True)
+    return np.array([after_ns(curves, *row) for row in rows], np.int64)
 
 
 def _predicted(

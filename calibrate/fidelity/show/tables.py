@@ -165,13 +165,14 @@ def _paired(rows: Sequence[Row]) -> Table:
 
 def _steps(rows: Sequence[Row]) -> Table:
     heads = ["workload", "step", "n", "measured ms", "predicted ms", "bias", "median", "p95",
-             "host ms", "host p99", "host predicted"]  # fmt: skip
+             "before ms", "p99", "predicted", "after ms", "p99", "predicted"]  # fmt: skip
     ms: Callable[[float | None], str] = lambda s: figure(None if s is None else s * 1e3, ".3f")  # noqa: E731
     return Table("Steps, and the engine's own time beside them", heads, [
         [row["workload"], row["kind"], str(row["n"]), ms(row["measured_s"]),
          ms(row["predicted_s"]), percent(row["bias"], "+.2f"),
          percent(row["median_abs_rel_error"], ".2f"), percent(row["p95_abs_rel_error"], ".2f"),
-         ms(row["host_s"]), ms(row["host_p99_s"]), ms(row["predicted_host_s"])]
+         ms(row["host_s"]), ms(row["host_p99_s"]), ms(row["predicted_host_s"]),
+         ms(row["after_s"]), ms(row["after_p99_s"]), ms(row["predicted_after_s"])]
         for row in rows
     ], 2)  # fmt: skip
 

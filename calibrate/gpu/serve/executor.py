@@ -15,7 +15,7 @@ from calibrate.engine.memory.free import Copy, Pool
 from calibrate.engine.memory.host_tier import NO_HOST, Host
 from calibrate.engine.memory.rings import reserve_pages
 from calibrate.gpu.serve.host_memory import HostMemory
-from calibrate.gpu.serve.host_pool import STAGING_PAGES, numbers
+from calibrate.gpu.serve.host_pool import STAGING_PAGES
 from kaiju_sim.engine.limits import Limits
 from kernels.common.layout import PAGE
 from kernels.model.config import ModelConfig
@@ -49,7 +49,8 @@ class ModelExecutor:
 
     def _copy(self, copies: Sequence[Copy], *, one_pool: bool) -> None:
         if self.host is None:
-            copy_pages(self.runner.cache, copies, one_pool=one_pool)
+            if copies:
+                copy_pages(self.runner.cache, copies, one_pool=one_pool)
             return
         for batch in batches(copies, STAGING_PAGES):
             within = [copy for copy in batch if copy.to < Pool.HOST and copy.of < Pool.HOST]
@@ -90,7 +91,6 @@ class ModelExecutor:
         rows = DecodeRows(tokens, keys, *tables, decodes.slots)
         step = Step(rows, [self._chunk(plan, c) for c in chunks])
         staged = self.runner.stage(step, draws_of(decodes, chunks))
-        self.runner.arrived(staged)
         begin = time.perf_counter_ns()
         self.runner.launch(staged)
         result = self.runner.finish(staged)
@@ -136,12 +136,13 @@ def pieces(chunks: Sequence[ChunkRows], decodes: int = 0) -> Iterator[Sequence[C
 
 def draws_of(decodes: Decodes, chunks: Sequence[ChunkRows]) -> Draws:
     """How the tokens of a step are drawn."""
-    ends = np.array([draw for chunk in chunks for draw in chunk.draws], DRAW)
-    return Draws(
-        np.append(decodes.temperatures, ends["temperature"]).astype(np.float32),
-        np.append(decodes.seeds, ends["seed"]),
-        np.append(decodes.made, ends["made"]).astype(np.int32),
-    )
+    heat, seeds, made = decodes.temperatures, decodes.seeds, decodes.made
+    drawn = [draw for chunk in chunks for draw in chunk.draws]
+    if drawn:
+        ends = np.array(drawn, DRAW)
+        heat = np.append(heat, ends["temperature"])
+        seeds, made = np.append(seeds, ends["seed"]), np.append(made, ends["made"])
+    return Draws(heat.astype(np.float32), seeds, made.astype(np.int32))
 
 
 def batches(copies: Sequence[Copy], most: int = sys.maxsize) -> Iterator[list[Copy]]:
@@ -167,21 +168,26 @@ def batches(copies: Sequence[Copy], most: int = sys.maxsize) -> Iterator[list[Co
 def copy_pages(cache: KVCache, copies: Sequence[Copy], *, one_pool: bool = False) -> None:
     """Copy pages inside each pool of HBM in all its layers, in the order of the stream. `one_pool`:
     a global page has all layers' KV."""
-    near, far = (cache.config.owners(is_global=kind) for kind in (False, True))
-    owners = {Pool.LOCAL: near, Pool.GLOBAL: [*far, *near] if one_pool else far}
-    for batch in batches(copies):
-        for pool, layers in owners.items():
-            _copy_in([part for layer in layers for part in cache.of(layer)], pool, batch)
+    for pool, kinds in {Pool.LOCAL: [False], Pool.GLOBAL: [True, False][: 1 + one_pool]}.items():
+        for pairs in apart([(copy.source, copy.target) for copy in copies if copy.of == pool]):
+            for is_global in kinds:
+                cache.copy_pages(pairs, is_global=is_global)
 
 
-def _copy_in(parts: Sequence[torch.Tensor], pool: Pool, batch: Sequence[Copy]) -> None:
-    mine = [copy for copy in batch if copy.of == pool]
-    if mine and parts:
-        device = parts[0].device
-        source = numbers([copy.source for copy in mine], device)
-        target = numbers([copy.target for copy in mine], device)
-        for part in parts:
-            part[target] = part[source]
+def apart(pairs: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Sources and targets in order, cut so that within a piece the order does not matter."""
+    piece: list[tuple[int, int]] = []
+    read: set[int] = set()
+    written: set[int] = set()
+    for source, target in pairs:
+        if source in written or target in written or target in read:
+            yield piece
+            piece, read, written = [], set(), set()
+        piece.append((source, target))
+        read.add(source)
+        written.add(target)
+    if piece:
+        yield piece
 
 
 def sizes_of(

@@ -7,12 +7,14 @@ window, so that one can fill while the oldest is still seen. A prefill chunk als
 its own tokens until it is through: the plan keeps `transient_pages` for that.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from kernels.common.layout import PAGE, KVPages, empty_pages
 from kernels.model.config import HEAD_DIM, ModelConfig
+from kernels.model.steps.copies import PageCopies
 
 
 def kv_dtype(config: ModelConfig) -> torch.dtype:
@@ -85,6 +87,7 @@ class KVCache:
     ) -> None:
         self.config, self.plan = config, plan
         self._pages: dict[int, KVPages] = {}
+        self._copies: dict[bool, PageCopies | None] = {}
         for is_global, count in ((True, plan.global_pages), (False, plan.local_pages)):
             for layer in config.owners(is_global=is_global):
                 kv = empty_pages(count, config.kv_heads, kv_dtype(config), str(device))
@@ -96,12 +99,16 @@ class KVCache:
         """The pages that a layer reads (those of its owner)."""
         return self._pages[self.config.kv_owner[layer]]
 
-    def copy_page(self, source: int, target: int, *, is_global: bool) -> None:
-        """Copy one page in all layers of a pool: for a sequence that leaves a shared prefix."""
-        for layer in self.config.owners(is_global=is_global):
-            kv = self._pages[layer]
-            kv.k[target].copy_(kv.k[source])
-            kv.v[target].copy_(kv.v[source])
+    def copy_pages(self, pairs: Sequence[tuple[int, int]], *, is_global: bool) -> None:
+        """Copy pages, source to target, in all layers of a pool, in the order of the stream; none
+        of them writes what another one reads or writes."""
+        if is_global not in self._copies:
+            layers = self.config.owners(is_global=is_global)
+            parts = [part for layer in layers for part in self._pages[layer]]
+            self._copies[is_global] = PageCopies(parts) if parts else None
+        copies = self._copies[is_global]
+        if copies is not None:
+            copies.run(pairs)
 
     def fill_random(self, seed: int = 0) -> None:
         """Random content, for measurements: zeros would be faster than real data."""

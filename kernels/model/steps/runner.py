@@ -107,10 +107,6 @@ class Runner:
         head = self._head(padded_rows(samples)) if samples else None
         return Staged(layers, head, samples, layers.inputs.fill(step, draws))
 
-    def arrived(self, staged: Staged) -> None:
-        """Wait until the step's integers are on the device."""
-        staged.layers.inputs.arrived(staged.turn)
-
     @torch.no_grad()
     def launch(self, staged: Staged, sent: Callable[[], None] | None = None) -> None:
         """Queue a step on the device. `sent` is called between the copy of its integers and its

@@ -97,7 +97,7 @@ class SequenceKV:
             for i, page in held.items():
                 if i == partial:
                     copy = self.store.pools[kind].take()
-                    self.store.cache.copy_page(page, copy, is_global=kind == "global")
+                    self.store.cache.copy_pages([(page, copy)], is_global=kind == "global")
                     other._put(kind, i, copy)
                 elif i * PAGE < self.length:
                     self.store.pools[kind].hold(page)
