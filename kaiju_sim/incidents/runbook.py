@@ -127,16 +127,21 @@ class Runbook:
     def _alarm(self) -> None:
         if self.record.struck_s is None:
             self.record.false_alarms += 1
-            self._tell(f"false alarm: {self.incident.detection.signal} is {self.watch.last:.4g}")
+            self._tell(f"false alarm: {self._signal()}")
         elif self.record.detected_s is None:
             self.record.detected_s = self._now_s() + self.incident.detection.late
             self.control.env.process(self._respond())
+
+    def _signal(self) -> str:
+        """The signal as it was last seen; a window may have no value while the alarm holds."""
+        last, name = self.watch.last, self.incident.detection.signal
+        return f"{name} has no value" if last is None else f"{name} is {last:.4g}"
 
     def _respond(self) -> Story:
         """Page and triage, then the remedy."""
         env, rule = self.control.env, self.incident.detection
         yield env.timeout(ns(rule.late))
-        self._tell(f"detect: {rule.signal} is {self.watch.last:.4g}")
+        self._tell(f"detect: {self._signal()}")
         seed = self.control.plant.scenario.seed
         whole = response.drawn_s(self.incident.response, seed, self.number)
         triage = whole * self.incident.response.page_share.value

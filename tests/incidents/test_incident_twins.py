@@ -1,17 +1,26 @@
 """Under every fault both loops agree to the last bit, and nothing is lost but what dies."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fleet_runs import cells_of, columns, same
+from fleet_runs import columns, same
 from incidents_runs import FAULTS, incident, tiny
 
 from kaiju_sim.fleet.control import CellResult
+from kaiju_sim.fleet.setup.build import Plant
 from kaiju_sim.metrics.result import RunResult
 from kaiju_sim.scenario.schema import Scenario
-from kaiju_sim.simulation import EngineName, build_plant, result_of, simulate
+from kaiju_sim.simulation import (
+    CellTask,
+    EngineName,
+    build_plant,
+    result_of,
+    run_cell,
+    simulate,
+)
 
 SHORT = {"run": {"horizon": 14.0, "warm_up": 1.0}}
 ENGINES: tuple[EngineName, EngineName] = ("compiled", "reference")
@@ -62,10 +71,10 @@ def test_both_loops_agree_under_every_fault(kind: str, fleet: str) -> None:
     check_conserved(scenario, result, cells)
 
 
-def twins(scenario: Scenario) -> tuple[RunResult, list[CellResult]]:
+def twins(scenario: Scenario, plant: Plant | None = None) -> tuple[RunResult, list[CellResult]]:
     """The run as it is, without those that its ledgers need, after both loops agree on it."""
-    plant = build_plant(scenario, Path())
-    cells, others = (cells_of(scenario, engine) for engine in ENGINES)
+    plant = build_plant(scenario, Path()) if plant is None else plant
+    cells, others = ([run_cell(CellTask(plant, 0, engine))] for engine in ENGINES)
     result = result_of(plant, cells)
     same(result, result_of(plant, others))
     assert [cell.notes for cell in cells] == [cell.notes for cell in others]
@@ -140,3 +149,24 @@ def test_a_fleet_that_changes_and_breaks() -> None:
         loss = incident("replica_loss", at=at, fault={"replicas": 3, "fence": 0.6})
         scenario = tiny(loss, fleet={"changes": changes})
         check_conserved(scenario, *twins(scenario))
+
+
+def busy_after_steps(scenario: Scenario, seconds: float) -> Plant:
+    """The plant, with an engine that is busy with itself for so long after each step."""
+    plant = build_plant(scenario, Path())
+    after = np.array([seconds * 1e9, 1e5, 1e5])
+    (group,) = plant.groups
+    step = replace(group.step_time, curves=group.step_time.curves._replace(after=after))
+    return replace(plant, groups=(replace(group, step_time=step),))
+
+
+@pytest.mark.parametrize("kind", ["cold_restart", "replica_loss", "bad_rollout"])
+def test_what_follows_a_step_ends_with_its_replica(kind: str) -> None:
+    """Replicas die in a step, and in what the engine does after one; a slow build takes longer."""
+    for at in (6.03, 6.07):
+        scenario = tiny(incident(kind, at=at), replicas=6, **SHORT)
+        result, cells = twins(scenario, busy_after_steps(scenario, 0.02))
+        check_conserved(scenario, result, cells)
+        replicas = cells[0].states["replicas"]
+        assert (replicas["busy"] <= replicas["ended"] + replicas["rest"]).all()
+        assert (replicas["busy"] > 0).all()
