@@ -106,6 +106,20 @@ def test_workers_change_no_byte(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
+def test_an_autoscaled_fleet_orders_more_and_pays_for_it() -> None:
+    """The rush of a viral character makes it order; a fixed fleet pays nothing more."""
+    rush = incident("viral", fault={"surge": 6.0, "lasts": 6.0})
+    rule = {"target": 3.0, "min": 4, "max": 16, "interval": 0.5, "scale_in_delay": 2.0}
+    found = [
+        simulate(tiny(rush, fleet=fleet)).summary["incidents"][0]
+        for fleet in ({"autoscale": rule}, {})
+    ]
+    assert [entry["fleet"] for entry in found] == ["autoscaled", "fixed"]
+    scaled, fixed = (entry["ledger"] for entry in found)
+    assert scaled["gpu_usd"] > 0 == fixed["gpu_usd"]
+    assert scaled["total_usd"] == scaled["gpu_usd"] + scaled["churn_usd"]
+
+
 def test_only_the_cells_that_are_named_are_struck() -> None:
     scenario = tiny(incident("cold_restart", cells=[1]), fleet={"cells": 2})
     told = [r for r in simulate(scenario).events.to_pylist() if r["kind"] == "fault"]
