@@ -106,6 +106,18 @@ def test_workers_change_no_byte(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
+def test_midnight_is_what_the_clock_does_by_itself() -> None:
+    """The fault at 8 s, and a scenario that begins 8 s before midnight: the same messages."""
+    day = {"shape": [1.0] * 24}
+    fault = tiny(incident("midnight", at=8.0), traffic={"diurnal": {**day, "start_hour": 0.0}})
+    clock, noon = (
+        tiny(traffic={"diurnal": {**day, "start_hour": hour}}) for hour in (24 - 8 / 3600, 12.0)
+    )
+    assert simulate(fault).requests.equals(simulate(clock).requests)
+    rates = [simulate(s).summary["prefix_hit_rate"] for s in (clock, noon)]
+    assert rates[0] < rates[1]
+
+
 def test_an_autoscaled_fleet_orders_more_and_pays_for_it() -> None:
     """The rush of a viral character makes it order; a fixed fleet pays nothing more."""
     rush = incident("viral", fault={"surge": 6.0, "lasts": 6.0})
