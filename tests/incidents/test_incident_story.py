@@ -95,9 +95,8 @@ def test_nothing_differs_before_the_fault() -> None:
 
 
 def test_workers_change_no_byte(tmp_path: Path) -> None:
-    scenario = tiny(
-        incident("replica_loss", delays=[1.0]), fleet={"cells": 2}, traffic={"messages_per_s": 40.0}
-    )
+    struck = incident("replica_loss", delays=[1.0]), incident("persona_drift", at=7.0)
+    scenario = tiny(*struck, fleet={"cells": 2}, traffic={"messages_per_s": 40.0})
     one, two = (replicate(scenario, 2, workers=workers) for workers in (1, 2))
     same(one, two)
     for name, result in (("one", one), ("two", two)):
