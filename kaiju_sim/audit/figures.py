@@ -49,6 +49,29 @@ def prefill_ratio(cells: Sequence[Figures]) -> Values:
     return [_ratio(b, a) for a, b in zip(first, last, strict=True)]
 
 
+def share(part: str, whole: str) -> Measure:
+    """One figure of the last cell as a share of another."""
+    return lambda cells: [
+        _ratio(a, b) for a, b in zip(cells[-1][part], cells[-1][whole], strict=True)
+    ]
+
+
+def generated_per_answer(figures: Figures) -> Values:
+    """Tokens generated per message that is completed, in units of the window's length."""
+    made, done = figures["throughput.generated_tokens_per_s"], figures["requests.completed"]
+    return [_ratio(a, b) for a, b in zip(made, done, strict=True)]
+
+
+def saved(work: Callable[[Figures], Values]) -> Measure:
+    """Share of the work in the last cell that the first one does without."""
+
+    def measure(cells: Sequence[Figures]) -> Values:
+        ratios = (_ratio(a, b) for a, b in zip(work(cells[0]), work(cells[-1]), strict=True))
+        return [None if ratio is None else 1.0 - ratio for ratio in ratios]
+
+    return measure
+
+
 def largest_load(cells: Sequence[Figures], limit_s: float) -> Values:
     """Messages/s that a GPU is offered where the p99 of TTFT first crosses the limit.
 

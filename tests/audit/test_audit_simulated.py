@@ -193,3 +193,22 @@ def test_affinity_a_loose_objective_and_the_published_figures(tmp_path: Path) ->
     assert found["P2"]["low"] > 0.95 > found["20"]["high"] > 0.6
     assert found["P3"]["low"] > 20
     assert found["P4"]["high"] < 0.01
+
+
+def test_what_is_saved_is_what_the_first_cell_does_without() -> None:
+    first = {"throughput.generated_tokens_per_s": [90.0, 90.0], "requests.completed": [10.0, 0.0]}
+    last = {"throughput.generated_tokens_per_s": [100.0, 9.0], "requests.completed": [10.0, 1.0]}
+    measure = figures.saved(figures.generated_per_answer)
+    assert measure([first, last]) == [pytest.approx(0.1), None]
+    counted = figures.share("requests.completed", "throughput.generated_tokens_per_s")
+    assert counted([first, last]) == [pytest.approx(0.1), pytest.approx(1 / 9)]
+
+
+def test_the_gate_saves_what_it_blocks_and_the_windows_of_dialogues(tmp_path: Path) -> None:
+    """Claim 38: 0.5 to 1 % of the messages, if thresholds are so high."""
+    found = simulate_claims(tmp_path, only=["38"], replications=2)["38"]
+    few, tokens, prompts = found["also"]
+    assert 0.03 < found["value"] < 0.05
+    assert 0.005 < few["value"] < 0.01
+    assert tokens["value"] == pytest.approx(few["value"], rel=0.3)
+    assert min(prompts["values"]) > 5 * few["value"]
