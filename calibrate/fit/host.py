@@ -51,9 +51,7 @@ def engine_host(steps: Sequence[EngineStep]) -> EngineHost | None:
     }
     errors = np.abs(predicted_s(calm, weights) / seconds - 1)
     median, p95 = (round(float(np.quantile(errors, q)), DECIMALS) for q in (0.5, 0.95))
-    return EngineHost(
-        **weights, n=len(calm), median_abs_rel_error=median, p95_abs_rel_error=p95
-    )
+    return EngineHost(**weights, n=len(calm), median_abs_rel_error=median, p95_abs_rel_error=p95)
 
 
 def _weights(names: Sequence[str], columns: Floats, seconds: Floats) -> dict[str, float]:
