@@ -15,7 +15,9 @@ from kaiju_sim.scenario.schema import Scenario
 
 SERVICE = ("ttft_s.p50", "ttft_s.p99", "slo.attainment", "prefix_hit_rate")
 GATE = ("safety.pre.stay_s.mean", "safety.wrongly_share", "requests.blocked_share")
-"""What a simulated range moves besides money: keys of the summary, and shares of the arrived."""
+INCIDENTS = ("late_messages", "affected_users", "total_usd")
+"""What a simulated range moves besides money: keys of the summary, and shares of the arrived; of
+the incidents' ledgers, added up."""
 Figures = Mapping[str, float | None]
 
 
@@ -74,14 +76,21 @@ def _moves(scenario: Scenario, path: str) -> bool:
 
 
 def service_figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
-    """`SERVICE`, and `GATE` where there is a safety gate."""
-    found = {key: summary.get(key) for key in SERVICE}
+    """`SERVICE`, `GATE` where there is a safety gate, `INCIDENTS` where something went wrong."""
+    found = {key: summary.get(key) for key in SERVICE} | incident_figures(summary)
     wrongly, arrived = summary.get("safety.wrongly"), number(summary, "requests.arrived")
     if wrongly is None or not arrived:
         return found
     blocked = sum(number(summary, f"requests.blocked_{stage}") for stage in ("pre", "post"))
     shares = (summary.get(GATE[0]), wrongly / arrived, blocked / arrived)
     return found | dict(zip(GATE, shares, strict=True))
+
+
+def incident_figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """`INCIDENTS`, as `incidents.` and their name; nothing where nothing went wrong."""
+    ledgers = [entry["ledger"] for entry in summary.get("incidents") or []]
+    names = INCIDENTS if ledgers else ()
+    return {f"incidents.{name}": sum(ledger[name] for ledger in ledgers) for name in names}
 
 
 def simulated_bars(

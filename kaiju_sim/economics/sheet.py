@@ -10,6 +10,7 @@ from kaiju_sim.economics import sensitivity
 from kaiju_sim.economics.bottleneck import bottleneck, pressures
 from kaiju_sim.economics.cost.bill import blend, spot_price
 from kaiju_sim.economics.cost.gpus import kinds_of
+from kaiju_sim.economics.cost.incidents import churn_assumptions, incident_sheet
 from kaiju_sim.economics.cost.usage import Usage, usage_of
 from kaiju_sim.economics.figures import Account, account, full
 from kaiju_sim.economics.gate.tornado import gate_assumptions, gate_sheet
@@ -106,6 +107,7 @@ def sheet_of(scenario: Scenario, summary: Mapping[str, Any], *, indices: bool = 
         "sensitivity": sensitivities(ledger, indices),
         "other_figures": others_sheet(ledger),
         "gate": gate_sheet(scenario, summary),
+        "incidents": incident_sheet(scenario, summary, ledger.assumed),
         "service": service_figures(summary),
         "crossover": crossover_sheet(ledger, stated),
         "assumptions": {name: item.model_dump() for name, item in everything(ledger).items()},
@@ -116,7 +118,8 @@ def everything(ledger: Ledger) -> dict[str, Assumed]:
     """All that the sheet assumes; what is of the safety gate begins with `safety.`."""
     gate = gate_assumptions(ledger.scenario) if ledger.scenario.safety.on else {}
     own = {f"safety.{path}": item for path, item in gate.items() if path not in ledger.assumed}
-    return dict(ledger.assumed) | own
+    churn = churn_assumptions(ledger.scenario, ledger.assumed) if ledger.scenario.incidents else {}
+    return dict(ledger.assumed) | own | churn
 
 
 def purchase(ledger: Ledger, values: Values) -> Sheet:

@@ -30,6 +30,9 @@ _SERVICE: dict[str, tuple[str, How]] = {
     "slo.attainment": ("objectives met", percent),
     "prefix_hit_rate": ("hit rate", percent),
     "safety.pre.stay_s.mean": ("time at the gate", duration),
+    "incidents.late_messages": ("incidents: late messages", count),
+    "incidents.affected_users": ("incidents: affected users", count),
+    "incidents.total_usd": ("incidents: total, USD", usd),
     "requests.blocked_share": ("blocked", percent),
     "safety.wrongly_share": ("wrongly refused", percent),
 }
@@ -41,6 +44,12 @@ def rest_tables(sheet: Sheet) -> list[Words]:
     found = [tornados("What moves other figures", sheet["other_figures"], _OTHERS, note)]
     if sheet["gate"] is not None:
         found.append(tornados("What moves the safety gate", sheet["gate"], _GATE, _CLOSED))
+    if sheet["incidents"]:
+        figures = {str(place): row for place, row in enumerate(sheet["incidents"])}
+        words: dict[str, tuple[str, How]] = {
+            place: (f"{row['name']}, total USD", usd) for place, row in figures.items()
+        }
+        found.append(tornados("What moves the cost of incidents", figures, words, note))
     bars = sheet.get("simulated_tornado")
     if bars:
         figures = {name: simulated(sheet, name) for name in _SERVICE if name in sheet["service"]}
