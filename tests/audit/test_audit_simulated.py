@@ -167,6 +167,10 @@ def test_every_cell_loads_and_its_command_says_it() -> None:
     for cell in dict.fromkeys(cell for study in STUDIES for cell in study.cells):
         assert cell.load().scenario.fleet.replicas >= 7
         assert cell.command(5).endswith("--replications 5")
+        file = cell.command(5).split()[2]
+        assert (cells.scenario_folder() / f"{file.removeprefix('scenarios/')}").is_file() == (
+            "/" in cell.scenario
+        ), "a file where it is in a folder, else a name"
 
 
 def test_mha_costs_far_more_than_twice(tmp_path: Path) -> None:
