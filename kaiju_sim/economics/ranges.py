@@ -13,7 +13,7 @@ from kaiju_sim.scenario.assumed import assumed_in
 from kaiju_sim.scenario.explain import flow
 from kaiju_sim.scenario.schema import Scenario
 
-SERVICE = ("ttft_s.p50", "ttft_s.p99", "slo.attainment", "prefix_hit_rate")
+SERVICE = ("ttft_s.p50", "ttft_s.p99", "slo.attainment", "slo.availability", "prefix_hit_rate")
 GATE = ("safety.pre.stay_s.mean", "safety.wrongly_share", "requests.blocked_share")
 INCIDENTS = ("late_messages", "affected_users", "total_usd")
 """What a simulated range moves besides money: keys of the summary, and shares of the arrived; of

@@ -28,6 +28,7 @@ _SERVICE: dict[str, tuple[str, How]] = {
     "ttft_s.p50": ("TTFT p50", duration),
     "ttft_s.p99": ("TTFT p99", duration),
     "slo.attainment": ("objectives met", percent),
+    "slo.availability": ("availability", percent),
     "prefix_hit_rate": ("hit rate", percent),
     "safety.pre.stay_s.mean": ("time at the gate", duration),
     "incidents.late_messages": ("incidents: late messages", count),
@@ -68,6 +69,7 @@ def simulated(sheet: Sheet, name: str) -> dict[str, Any]:
             "at_high": bar["at_high"].get(name),
         }
         for bar in sheet["simulated_tornado"]
+        if bar["at_low"].get(name) != bar["at_high"].get(name)
     ]
     return {"stated": sheet["service"][name], "tornado": sorted(bars, key=_shortness)}
 
