@@ -64,7 +64,13 @@ def persona_gate(
 
 def checked(scores: Sequence[float], conversation: Conversation) -> list[float]:
     """A judge's scores, if they are what was asked for; else UserError."""
-    found = [float(x) for x in scores]
+    try:
+        found = [float(x) for x in scores]
+    except (TypeError, ValueError):
+        raise UserError(
+            f"the judge gave conversation {conversation.id} {scores!r:.60}: it must give a score"
+            " for each turn"
+        ) from None
     if len(found) != len(conversation.turns) or not found:
         raise UserError(
             f"the judge gave {len(found)} scores for the {len(conversation.turns)} turns of"
