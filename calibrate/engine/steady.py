@@ -24,8 +24,8 @@ from calibrate.engine.memory.pages import Piece
 from calibrate.engine.requests import Answer, Request, State
 from calibrate.shapes import EngineStep
 
-DEFINITIONS, DEFINITION_BLOCKS = 4, 2
-FIRST, LATER, ANSWER = (64, 512), (16, 64), (100, 700)
+DEFINITIONS, DEFINITION_BLOCKS = 4, 24
+FIRST, LATER, ANSWER = (64, 512), (16, 64), (40, 400)
 """Tokens of a dialogue's first message, of each later one, and of an answer; drawn evenly."""
 LONGEST = 3000
 """Tokens of a history that is not gone on with."""

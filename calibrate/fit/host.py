@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from calibrate.fit.basis import Floats, rounded
@@ -16,9 +15,9 @@ SMALL_SHARE = 0.25
 """The steps with the fewest sequences among which the overhead is looked for."""
 LEAST_STEPS = 50
 FAR = 5.0
-"""Medians of its like beyond which a step was disturbed: a graph was captured in it, mostly."""
-LIKE = 32
-"""Sequences, by so many, that steps are alike in."""
+"""Times what is usual beyond which a step was disturbed: a graph was captured in it, mostly."""
+ROUNDS = 3
+"""Of a fit to those that are near the fit before."""
 BEFORE = ("step_s", "row_s", "seq_s", "prefill_s")
 AFTER = ("after_s", "after_seq_s", "after_prompt_s")
 """Fields of `EngineHost`: what is taken before a step's launch, and after its tokens."""
@@ -41,17 +40,24 @@ def engine_host(steps: Sequence[EngineStep]) -> EngineHost | None:
     kept = [step for step in steps if host_s(step) > step.after_ns / 1e9 >= 0]
     if len(kept) < LEAST_STEPS:
         return None
-    seconds = np.array([host_s(step) for step in kept])
-    calm = [step for step, is_calm in zip(kept, _calm(kept, seconds), strict=True) if is_calm]
-    after = np.array([step.after_ns / 1e9 for step in calm])
+    calm = _near(kept, _usual_s(kept))
+    for _ in range(ROUNDS):
+        weights = _fitted(calm)
+        calm = _near(kept, predicted_s(kept, weights))
+    weights = _fitted(calm)
     seconds = np.array([host_s(step) for step in calm])
-    weights = {
-        **_weights(BEFORE, before_columns(calm), seconds - after),
-        **_weights(AFTER, after_columns(calm), after),
-    }
     errors = np.abs(predicted_s(calm, weights) / seconds - 1)
     median, p95 = (round(float(np.quantile(errors, q)), DECIMALS) for q in (0.5, 0.95))
     return EngineHost(**weights, n=len(calm), median_abs_rel_error=median, p95_abs_rel_error=p95)
+
+
+def _fitted(steps: Sequence[EngineStep]) -> dict[str, float]:
+    after = np.array([step.after_ns / 1e9 for step in steps])
+    before = np.array([host_s(step) for step in steps]) - after
+    return {
+        **_weights(BEFORE, before_columns(steps), before),
+        **_weights(AFTER, after_columns(steps), after),
+    }
 
 
 def _weights(names: Sequence[str], columns: Floats, seconds: Floats) -> dict[str, float]:
@@ -85,11 +91,15 @@ def after_columns(steps: Sequence[EngineStep]) -> Floats:
     return np.array([(1, step.decodes, step.filling) for step in steps], np.float64)
 
 
-def _calm(steps: Sequence[EngineStep], seconds: Floats) -> NDArray[np.bool_]:
-    """Steps that took no more than FAR times the median of those that are alike."""
-    keys = np.array([(s.decodes + s.filling) // LIKE * 2 + (s.chunks > 0) for s in steps])
-    calm = np.zeros(seconds.size, np.bool_)
-    for key in np.unique(keys):
-        mine = keys == key
-        calm[mine] = seconds[mine] <= FAR * np.median(seconds[mine])
-    return calm
+def _usual_s(steps: Sequence[EngineStep]) -> Floats:
+    """Of each step, the median of those with prompts, or of those without."""
+    seconds, prompts = np.array([(host_s(step), step.chunks > 0) for step in steps]).T
+    usual = np.zeros_like(seconds)
+    for kind in np.unique(prompts):
+        usual[prompts == kind] = np.median(seconds[prompts == kind])
+    return usual
+
+
+def _near(steps: Sequence[EngineStep], usual_s: Floats) -> list[EngineStep]:
+    """Those that took no more than FAR times what is usual of them."""
+    return [s for s, usual in zip(steps, usual_s, strict=True) if host_s(s) <= FAR * usual]

@@ -8,6 +8,7 @@ import torch
 from model_bench import distance, make_bench, prompt, two_layers
 from serving_limits import constant_curves, limits_with
 
+from calibrate.engine import steady
 from calibrate.engine.clock import FakeClock
 from calibrate.engine.journal import Event
 from calibrate.engine.memory.free import Copy
@@ -104,8 +105,9 @@ def test_an_engine_has_the_windows_that_the_pool_holds_beside_its_reserve() -> N
 
 
 @pytest.mark.slow
-def test_the_engines_own_time_is_measured_on_a_model() -> None:
+def test_the_engines_own_time_is_measured_on_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a job does it: a steady load, and what the runner took of each step."""
+    monkeypatch.setattr(steady, "DEFINITION_BLOCKS", 2)
     bench = make_bench(CONFIG, rows=1024, kv_bytes=60_000_000)
     serving = TorchServing(SimpleNamespace(runner=bench.runner, config=CONFIG))  # type: ignore
     (step,) = serving.run(1, 0.01)

@@ -17,7 +17,7 @@ BURST_LOAD, TRACE_LOAD = 0.5, 0.7
 SPIKE = (0.4, 0.4 + 1 / 6, 3.0)
 """Of a burst: begin and end as shares of its time, and how much faster messages come."""
 NAMES = (CAPACITY, *LOADS, BURST, *SOURCES)
-SECONDS = {CAPACITY: 45.0, "poisson-95": 180.0, "mooncake": 120.0}
+SECONDS = {CAPACITY: 45.0, "poisson-95": 180.0, "mooncake": 90.0}
 USUAL_S = 60.0
 CAPACITY_RATE = 75.0
 """Messages/s at which the capacity's messages are drawn, before all are handed in at once: near the
