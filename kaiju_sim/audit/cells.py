@@ -40,7 +40,9 @@ class Cell:
 
     def command(self, replications: int) -> str:
         """The command that simulates the same."""
-        words = [f"kaiju-sim run {self.scenario}"]
+        folder, _, name = self.scenario.rpartition("/")
+        file = f"scenarios/{folder}/{name}.yaml" if folder else name
+        words = [f"kaiju-sim run {file}"]
         words += [f"--with {name}" for name in self.overrides]
         words += [f"--set {_quoted(item)}" for item in self.sets]
         return " ".join([*words, f"--replications {replications}"])

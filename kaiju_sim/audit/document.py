@@ -122,9 +122,10 @@ def _simulated(rows: Sequence[Row]) -> Iterator[str]:
     ]
     yield from table(("", "stated", "what is simulated", "simulated", "step times"), cells)
     yield ""
-    waiting = [f"{claim} ({what})" for claim, what in WAITING.items()]
-    yield "Not simulated yet: " + ", ".join(waiting) + "."
-    yield ""
+    if WAITING:
+        waiting = [f"{claim} ({what})" for claim, what in WAITING.items()]
+        yield "Not simulated yet: " + ", ".join(waiting) + "."
+        yield ""
     yield from _commands([entry for _, entry in entries])
 
 

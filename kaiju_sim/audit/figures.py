@@ -49,6 +49,50 @@ def prefill_ratio(cells: Sequence[Figures]) -> Values:
     return [_ratio(b, a) for a, b in zip(first, last, strict=True)]
 
 
+def share(part: str, whole: str) -> Measure:
+    """One figure of the last cell as a share of another."""
+    return lambda cells: [
+        _ratio(a, b) for a, b in zip(cells[-1][part], cells[-1][whole], strict=True)
+    ]
+
+
+def minutes(start: str, end: str) -> Measure:
+    """Minutes from one moment of the last cell to another; None where one of them never came."""
+
+    def measure(cells: Sequence[Figures]) -> Values:
+        rows = zip(cells[-1][start], cells[-1][end], strict=True)
+        return [None if None in row else (row[1] - row[0]) / 60.0 for row in rows]
+
+    return measure
+
+
+def refused_of_spike(cells: Sequence[Figures]) -> Values:
+    """Messages wrongly refused for an incident, of all that were sent until it was put right."""
+    names = ("incident.ledger.wrongly_refused_messages", "realised.messages_per_s")
+    refused, rates = (cells[-1][name] for name in names)
+    lasts = minutes("incident.at_s", "incident.acted_s")(cells)
+    return [
+        None if last is None else _ratio(n, rate * last * 60.0)
+        for n, rate, last in zip(refused, rates, lasts, strict=True)
+    ]
+
+
+def generated_per_answer(figures: Figures) -> Values:
+    """Tokens generated per message that is completed, in units of the window's length."""
+    made, done = figures["throughput.generated_tokens_per_s"], figures["requests.completed"]
+    return [_ratio(a, b) for a, b in zip(made, done, strict=True)]
+
+
+def saved(work: Callable[[Figures], Values]) -> Measure:
+    """Share of the work in the last cell that the first one does without."""
+
+    def measure(cells: Sequence[Figures]) -> Values:
+        ratios = (_ratio(a, b) for a, b in zip(work(cells[0]), work(cells[-1]), strict=True))
+        return [None if ratio is None else 1.0 - ratio for ratio in ratios]
+
+    return measure
+
+
 def largest_load(cells: Sequence[Figures], limit_s: float) -> Values:
     """Messages/s that a GPU is offered where the p99 of TTFT first crosses the limit.
 
@@ -152,8 +196,15 @@ def kv_saving(result: RunResult) -> dict[str, Values]:
     return {"kv_saving": saved}
 
 
+def incident(result: RunResult) -> dict[str, Values]:
+    """Moments and ledger of the run's only incident, as `incident.` and their path."""
+    (entry,) = result.summary["incidents"]
+    return {f"incident.{path}": found["values"] for path, found in entry["intervals"].items()}
+
+
 EXTRAS: dict[str, Callable[[RunResult], dict[str, Values]]] = {
     "rewarm": rewarm,
     "kv_saving": kv_saving,
+    "incident": incident,
 }
-"""What is read off the tables, by name."""
+"""What is read off the tables or the ledger, by name."""

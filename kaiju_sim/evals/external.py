@@ -28,11 +28,22 @@ def callable_of(name: str) -> Callable[..., Any]:
         raise UserError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, attribute, None)
     if isinstance(found, type):
-        found = found()
+        found = guarded(name, found)()
     if not callable(found):
         raise UserError(f"{where} has no callable {attribute!r}")
-    ours: Callable[..., Any] = found
-    return ours
+    return guarded(name, found)
+
+
+def guarded(name: str, theirs: Callable[..., Any]) -> Callable[..., Any]:
+    """The same callable; what it raises becomes a UserError that names it."""
+
+    def called(*arguments: Any) -> Any:
+        try:
+            return theirs(*arguments)
+        except Exception as error:
+            raise UserError(f"{name} raised {type(error).__name__}: {error}") from error
+
+    return called
 
 
 def _from_file(path: Path) -> Any:

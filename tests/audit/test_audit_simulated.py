@@ -159,13 +159,18 @@ def test_studies_and_gaps_name_claims_and_never_the_same() -> None:
     assert studied <= set(CLAIMS)
     assert set(WAITING) <= set(CLAIMS)
     assert not studied & set(WAITING)
-    assert studied >= {"27", "37", "40", "41", "51", "P2", "P3", "P4"}
+    assert studied >= {"27", "37", "38", "40", "41", "51", "P2", "P3", "P4"}
+    assert studied >= {str(number) for number in range(42, 47)}
 
 
 def test_every_cell_loads_and_its_command_says_it() -> None:
     for cell in dict.fromkeys(cell for study in STUDIES for cell in study.cells):
-        assert cell.load().scenario.fleet.replicas >= 8
+        assert cell.load().scenario.fleet.replicas >= 7
         assert cell.command(5).endswith("--replications 5")
+        file = cell.command(5).split()[2]
+        assert (cells.scenario_folder() / f"{file.removeprefix('scenarios/')}").is_file() == (
+            "/" in cell.scenario
+        ), "a file where it is in a folder, else a name"
 
 
 def test_mha_costs_far_more_than_twice(tmp_path: Path) -> None:
@@ -193,3 +198,50 @@ def test_affinity_a_loose_objective_and_the_published_figures(tmp_path: Path) ->
     assert found["P2"]["low"] > 0.95 > found["20"]["high"] > 0.6
     assert found["P3"]["low"] > 20
     assert found["P4"]["high"] < 0.01
+
+
+def test_an_incidents_figures_are_its_ledgers() -> None:
+    entry = {"name": "x", "intervals": {"ledger.churn_usd": {"values": [1.0, None]}}}
+    result = replace(run_of({}, [(0, 0.0, "1")]), summary={"incidents": [entry]})
+    assert figures.incident(result) == {"incident.ledger.churn_usd": [1.0, None]}
+    run = {
+        "incident.at_s": [60.0, 60.0],
+        "incident.acted_s": [180.0, None],
+        "incident.ledger.wrongly_refused_messages": [12.0, 3.0],
+        "realised.messages_per_s": [1.0, 1.0],
+    }
+    assert figures.minutes("incident.at_s", "incident.acted_s")([run]) == [2.0, None]
+    assert figures.refused_of_spike([run]) == [pytest.approx(0.1), None]
+
+
+@pytest.mark.slow
+def test_incidents_cost_less_than_the_case_study_says(tmp_path: Path) -> None:
+    """Claims 42 to 46; people differ a lot between two replications, so ends are asserted."""
+    only = [str(number) for number in range(42, 47)]
+    found = simulate_claims(tmp_path, only=only, replications=2, workers=2)
+    assert max(found["42"]["values"]) < 40 / 10, (
+        "2 million users of 50,000 sessions, says the claim"
+    )
+    assert max(found["43"]["values"]) * 8 < 1700, "of baseline, which has 50,000 dialogues too"
+    assert all(1.0 < ratio < 2.5 for ratio in found["44"]["values"])
+    assert all(0.02 < share < 0.1 for share in found["45"]["values"])
+    assert max(found["46"]["values"]) * 8 < 20_000
+
+
+def test_what_is_saved_is_what_the_first_cell_does_without() -> None:
+    first = {"throughput.generated_tokens_per_s": [90.0, 90.0], "requests.completed": [10.0, 0.0]}
+    last = {"throughput.generated_tokens_per_s": [100.0, 9.0], "requests.completed": [10.0, 1.0]}
+    measure = figures.saved(figures.generated_per_answer)
+    assert measure([first, last]) == [pytest.approx(0.1), None]
+    counted = figures.share("requests.completed", "throughput.generated_tokens_per_s")
+    assert counted([first, last]) == [pytest.approx(0.1), pytest.approx(1 / 9)]
+
+
+def test_the_gate_saves_what_it_blocks_and_the_windows_of_dialogues(tmp_path: Path) -> None:
+    """Claim 38: 0.5 to 1 % of the messages, if thresholds are so high."""
+    found = simulate_claims(tmp_path, only=["38"], replications=2)["38"]
+    few, tokens, prompts = found["also"]
+    assert 0.03 < found["value"] < 0.05
+    assert 0.005 < few["value"] < 0.01
+    assert tokens["value"] == pytest.approx(few["value"], rel=0.3)
+    assert min(prompts["values"]) > 5 * few["value"]

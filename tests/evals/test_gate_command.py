@@ -44,6 +44,31 @@ def test_a_judge_from_a_file(
     assert "mine.py:judge: passed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("def judge(c):\n    raise OSError('down')\n", "mine.py:judge raised OSError: down"),
+        ("class judge:\n    def __init__(self, key):\n        pass\n", "raised TypeError"),
+        ("def judge(c):\n    return 'good'\n", "must give a score for each turn"),
+        ("def judge(c):\n    return 4.5\n", "must give a score for each turn"),
+        ("def judge(c):\n    return [9.0] * 2\n", "they go from 1 to 5"),
+    ],
+)
+def test_a_judge_that_breaks_is_told_in_a_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    code: str,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(code)
+    Path("talk.jsonl").write_text(2 * f"{json.dumps({'turns': ['Ahoy', 'Arr']})}\n")
+    asked = ["gate", "persona", BASELINE, "--judge", "mine.py:judge", "--examples", "talk.jsonl"]
+    assert main(asked) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_a_classifier_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(

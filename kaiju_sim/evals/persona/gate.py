@@ -8,6 +8,7 @@ from typing import Any
 from kaiju_sim.errors import UserError
 from kaiju_sim.evals.persona import judge as simulated
 from kaiju_sim.evals.persona import power
+from kaiju_sim.evals.persona.ends import bad_score, ends, figures_of
 from kaiju_sim.evals.persona.scale import HIGHEST, LOWEST
 from kaiju_sim.evals.protocols import Conversation, Judge, Rated
 from kaiju_sim.evals.verdict import Verdict
@@ -53,7 +54,8 @@ def persona_gate(
         "objective": gate.objective,
         "objective_met": score >= gate.objective,
         "plan": power.plan(gate),
-        "sensitivity": power.ends(gate),
+        "chances": {"bad_score": bad_score(gate), **figures_of(gate)},
+        "sensitivity": ends(gate),
     }
     rule = f"mean score, calibrated by people, of at least {gate.promote:g} (objective"
     rule += f" {gate.objective:g})"
@@ -62,7 +64,13 @@ def persona_gate(
 
 def checked(scores: Sequence[float], conversation: Conversation) -> list[float]:
     """A judge's scores, if they are what was asked for; else UserError."""
-    found = [float(x) for x in scores]
+    try:
+        found = [float(x) for x in scores]
+    except (TypeError, ValueError):
+        raise UserError(
+            f"the judge gave conversation {conversation.id} {scores!r:.60}: it must give a score"
+            " for each turn"
+        ) from None
     if len(found) != len(conversation.turns) or not found:
         raise UserError(
             f"the judge gave {len(found)} scores for the {len(conversation.turns)} turns of"
