@@ -57,6 +57,7 @@ def make_app() -> "typer.Typer":
     from kaiju_sim.cli.economics import economics
     from kaiju_sim.cli.gates.gate import gate
     from kaiju_sim.cli.options import options
+    from kaiju_sim.cli.planning.break_it import break_it
     from kaiju_sim.cli.run import run
     from kaiju_sim.cli.schema import schema
     from kaiju_sim.cli.trace import trace
@@ -74,6 +75,7 @@ def make_app() -> "typer.Typer":
     app.command()(trace)
     app.command()(audit)
     app.command()(gate)
+    app.command()(break_it)
     app.command()(schema)
     return app
 
