@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from kaiju_sim import rng
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.parts.fleet import MOST_REPLICAS
+from kaiju_sim.scenario.parts.plan import Planning
 from kaiju_sim.scenario.schema import Scenario
 
 MOST_RATE = 1250.0
@@ -102,6 +103,7 @@ def scenario_of(
         ),
         "results": s.results.model_copy(update={"request_rows": 0}),
         "sweep": {},
+        "plan": Planning(),
     }
     if part.share < 1.0:
         changed |= {"traffic": _traffic(s, part), "safety": _safety(s, part)}

@@ -26,6 +26,7 @@ from kaiju_sim.planner.sequential import (
     PASSES,
     Rule,
     Tally,
+    is_over,
     lower_bound,
     needed,
     tally_of,
@@ -173,7 +174,7 @@ class Search:
             return known
         outcomes: list[bool] = []
         said = OPEN
-        while said == OPEN and len(outcomes) < self.rule.most:
+        while said == OPEN and not is_over(tally_of(outcomes), self.rule):
             first = len(outcomes) + (FRESH if fresh else 0)
             more = min(self.batch_after(outcomes), self.rule.most - len(outcomes))
             outcomes += self.probe(count, range(first, first + more))

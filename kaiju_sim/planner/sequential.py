@@ -13,7 +13,7 @@ the first three. Quick rule of a table: target 0.5, decided by five alike in a r
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PASSES, FAILS, OPEN = "passes", "fails", "open"
 _STEPS = 60
@@ -35,6 +35,8 @@ class Rule:
     """Probability of a wrong verdict, at most, for each of the two."""
     most: int = 130
     """Replications after which nothing is decided."""
+    patience: int = 130
+    """The same where so many have failed that the rest cannot make it pass any more."""
 
     @property
     def least(self) -> int:
@@ -42,8 +44,8 @@ class Rule:
         return math.ceil(math.log(1 / self.risk) / math.log(self.good / self.target))
 
 
-PLAN = Rule(target=0.95, good=0.998, bad=0.6)
-"""The rule of a plan."""
+PLAN = Rule(target=0.95, good=0.998, bad=0.6, most=62, patience=24)
+"""The rule of a plan: 61 in a row pass."""
 QUICK = Rule(target=0.5, good=0.95, bad=0.05, most=10)
 """The rule of a table of many fleets: passes more often than not."""
 
@@ -83,6 +85,23 @@ def verdict(outcomes: Iterable[bool], rule: Rule) -> str:
         if evidence(tally, rule.bad, rule.target) >= math.log(1 / rule.risk):
             return FAILS
     return OPEN
+
+
+def is_over(tally: Tally, rule: Rule) -> bool:
+    """Whether to stop without a verdict."""
+    left = rule.most - tally.trials
+    at_best = Tally(tally.passed + left, rule.most)
+    hopeless = evidence(at_best, rule.good, rule.target) < math.log(1 / rule.risk)
+    return left <= 0 or (hopeless and tally.trials >= rule.patience)
+
+
+def plan_rule(target: float) -> Rule:
+    """The rule of a plan that asks for another pass probability than 0.95."""
+    if target == PLAN.target:
+        return PLAN
+    good = 1 - (1 - target) * (1 - PLAN.good) / (1 - PLAN.target)
+    drawn = Rule(target, good, bad=target * PLAN.bad / PLAN.target)
+    return replace(drawn, most=drawn.least + 1, patience=PLAN.patience)
 
 
 def needed(tally: Tally, rule: Rule) -> int:

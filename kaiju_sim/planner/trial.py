@@ -8,7 +8,7 @@ from kaiju_sim.executor import run_tasks
 from kaiju_sim.fleet.setup.build import Plant
 from kaiju_sim.planner import store
 from kaiju_sim.planner.objectives import Ratios, passes, ratios
-from kaiju_sim.planner.part import MOST_RATE, Window, scenario_of
+from kaiju_sim.planner.part import MOST_RATE, Window, scenario_of, unit_of
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.simulation import build_plant, result_of, simulated
 from kaiju_sim.steptime.curves import Curves
@@ -95,11 +95,20 @@ class Bench:
     folder: Path | None = None
     workers: int = 1
     scale: float = 1.0
+    """Step times are this many times what the scenario's curves say."""
     most_rate: float = MOST_RATE
+    lost: int = 0
+    """Replicas that are gone: a fleet is tried without them."""
+
+    def left(self, replicas: int) -> int:
+        """What is left of a fleet; at least a unit, so that there is something to simulate."""
+        return max(unit_of(self.scenario), replicas - self.lost)
 
     def trial(self, replicas: int, replication: int) -> Trial:
         """One replication of a fleet of that size."""
-        scenario = scenario_of(self.scenario, replicas, self.window, replication, self.most_rate)
+        scenario = scenario_of(
+            self.scenario, self.left(replicas), self.window, replication, self.most_rate
+        )
         return Trial(scenario, self.base_dir, self.scale, self.folder)
 
     def figures(self, replicas: int, replications: Sequence[int]) -> list[store.Figures]:
@@ -121,4 +130,6 @@ class Bench:
 
     def probe(self, replicas: int, replications: Sequence[int]) -> list[bool]:
         """Whether a fleet of that size meets all objectives in these replications."""
+        if replicas - self.lost < unit_of(self.scenario):
+            return [False] * len(replications)
         return [passes(found) for found in self.ratios(replicas, replications)]
