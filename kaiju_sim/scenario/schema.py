@@ -15,6 +15,7 @@ from kaiju_sim.scenario.parts.economics import Economics
 from kaiju_sim.scenario.parts.evals import Evals
 from kaiju_sim.scenario.parts.fleet import Fleet
 from kaiju_sim.scenario.parts.incidents import Incident, check_incident
+from kaiju_sim.scenario.parts.plan import Planning
 from kaiju_sim.scenario.parts.safety import Safety
 from kaiju_sim.scenario.quantities import (
     Bytes,
@@ -263,6 +264,8 @@ class Scenario(Part):
     """Money."""
     evals: Evals = Evals()
     """Eval gates."""
+    plan: Planning = Planning()
+    """Choices of a plan."""
     results: Results = Results()
     """Output."""
     incidents: Annotated[tuple[Incident, ...], BeforeValidator(as_tuple)] = ()

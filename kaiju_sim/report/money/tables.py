@@ -11,7 +11,18 @@ from kaiju_sim.report.console import PLAIN_WIDTH, make_console
 from kaiju_sim.report.money.rests import rest_tables
 from kaiju_sim.report.money.words import Words, limit, tables_of
 
-_TEXT = {"limited by", "way", "low", "high", "price from", "stated, or range", "range"}
+_TEXT = {
+    "limited by",
+    "way",
+    "low",
+    "high",
+    "price from",
+    "stated, or range",
+    "range",
+    "binds",
+    "step times",
+    "objectives",
+}
 
 
 def print_sheet(sheet: dict[str, Any], file: IO[str]) -> None:
