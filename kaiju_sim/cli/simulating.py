@@ -39,14 +39,21 @@ def scenario_file(name: str) -> Path:
 
 
 @contextmanager
-def running(where: Where | None, workers: int, address: str | None) -> "Iterator[Executor | None]":
-    """The executor that was asked for; None: the workers decide, when there are tasks."""
+def executing(where: Where | None, workers: int, address: str | None) -> "Iterator[Executor]":
+    """The executor that was asked for, or as many processes as there are workers."""
     from kaiju_sim.executor.choose import opened
 
+    with opened(None if where is None else where.value, workers, address) as executor:
+        yield executor
+
+
+@contextmanager
+def running(where: Where | None, workers: int, address: str | None) -> "Iterator[Executor | None]":
+    """The same for one run; None where nothing was asked for: its tasks decide."""
     if where is None and address is None:
         yield None
         return
-    with opened(None if where is None else where.value, workers, address) as executor:
+    with executing(where, workers, address) as executor:
         yield executor
 
 

@@ -77,17 +77,31 @@ def load_scenario(
 
     UserError, one line with file and line, for whatever is wrong with any of them.
     """
-    main = os.fspath(path)
-    files = _family(main)
-    blocks = _override_blocks(files)
-    bodies = [_body(file) for file in files]
-    options = [_option(text) for text in sets]
-    problems = [p for body in bodies for p in unknown_keys(body, ROOT, ROOT, also=MECHANISMS)]
-    for layer in (*blocks.values(), *options):
-        problems += unknown_keys(layer, ROOT, ROOT)
-    raise_first(problems, main)
-    chosen = [_chosen(name, blocks, main) for name in overrides]
-    return _resolve(main, [*bodies, *chosen, *options])
+    return ScenarioFile(path).load(overrides, sets)
+
+
+class ScenarioFile:
+    """A scenario's file and its parents, read once, to be loaded with many settings."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """UserError for a file that cannot be read."""
+        self.main = os.fspath(path)
+        files = _family(self.main)
+        self._blocks = _override_blocks(files)
+        self._bodies = [_body(file) for file in files]
+
+    def load(self, overrides: Sequence[str] = (), sets: Sequence[str] = ()) -> Loaded:
+        """The scenario as `load_scenario` gives it."""
+        main, blocks = self.main, self._blocks
+        options = [_option(text) for text in sets]
+        problems = [
+            p for body in self._bodies for p in unknown_keys(body, ROOT, ROOT, also=MECHANISMS)
+        ]
+        for layer in (*blocks.values(), *options):
+            problems += unknown_keys(layer, ROOT, ROOT)
+        raise_first(problems, main)
+        chosen = [_chosen(name, blocks, main) for name in overrides]
+        return _resolve(main, [*self._bodies, *chosen, *options])
 
 
 def _resolve(main: str, layers: Sequence[Node]) -> Loaded:
