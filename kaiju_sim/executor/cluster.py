@@ -5,6 +5,7 @@ before it was fetched. Results are taken from here by key, each once, whatever w
 """
 
 import os
+import pickle
 import socket
 from collections.abc import Callable, Generator, Mapping
 from itertools import islice
@@ -46,7 +47,7 @@ class RayCluster:
         try:
             while True:
                 for key, task in islice(waiting, AHEAD - len(running)):
-                    running[start(function, task, digest)] = key
+                    running[start(pickle.dumps((function, task)), digest)] = key
                 if not running:
                     return
                 for done in self._ray.wait(list(running))[0]:
@@ -60,7 +61,7 @@ class RayCluster:
         """What a task gave, or what it raised, as if it had run here."""
         errors = self._ray.exceptions
         try:
-            return self._ray.get(done)
+            return pickle.loads(self._ray.get(done))
         except errors.RayTaskError as error:
             raise _told(error.cause) from error
         except errors.RaySystemError as error:
@@ -74,11 +75,16 @@ class RayCluster:
             self._ray.shutdown()
 
 
-def call(function: Callable[[Task], Result], task: Task, digest: str) -> Result:
-    """On a node: run a task, if this is the same simulator as the one that sent it."""
+def call(packed: bytes, digest: str) -> bytes:
+    """On a node: run a task, if this is the same simulator as the one that sent it.
+
+    Task and result travel packed by us. Ray would share arrays, read-only, and compiled code would
+    be compiled anew for arrays that it must not write to.
+    """
     if sources_digest() != digest:
         raise UserError("a node of the cluster has other sources of kaiju_sim: install the same")
-    return function(task)
+    function, task = pickle.loads(packed)
+    return pickle.dumps(function(task))
 
 
 def _import_ray() -> Any:

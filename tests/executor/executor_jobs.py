@@ -4,7 +4,9 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from kaiju_sim.errors import UserError
 
@@ -29,6 +31,12 @@ def square(job: Job) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(job.rest_s)
     return job.number**2
+
+
+def raised_in_place(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """The same array, one more in each place."""
+    array += 1
+    return array
 
 
 def starts(folder: Path, number: int) -> int:

@@ -5,8 +5,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from executor_jobs import Job, square, starts
+from executor_jobs import Job, raised_in_place, square, starts
 from fleet_runs import same, scenario_of
 
 from kaiju_sim.errors import UserError
@@ -44,6 +45,13 @@ def test_mistakes_are_the_user_s_there_too(cluster: RayCluster, tmp_path: Path) 
     with pytest.raises(UserError, match=r"jobs.yaml:3: a negative number"):
         list(cluster.map(square, {0: Job(-1, tmp_path), 1: Job(1, tmp_path, rest_s=60.0)}))
     assert dict(cluster.map(square, {"next": Job(3, tmp_path)})) == {"next": 9}
+
+
+def test_arrays_can_be_written_to_there_and_here(cluster: RayCluster) -> None:
+    """Compiled code is compiled anew for arrays that cannot: half a minute on every node."""
+    tasks = {"large": np.zeros(1 << 18), "small": np.zeros(3)}
+    found = dict(cluster.map(raised_in_place, tasks))
+    assert all(array.flags.writeable and array.sum() == array.size for array in found.values())
 
 
 def test_cells_give_the_same_bytes_in_one_process_a_pool_and_on_ray(cluster: RayCluster) -> None:
