@@ -1,7 +1,7 @@
 """Picks the executor that was asked for."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 from kaiju_sim.errors import UserError
@@ -38,11 +38,15 @@ def _made(kind: Kind, workers: int, address: str | None) -> Executor:
 
 
 def run_tasks(
-    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    workers: int,
+    executor: Executor | None = None,
 ) -> Iterator[Result]:
-    """`function` of each task, in order of the tasks, on up to `workers` processes here.
+    """`function` of each task, in order of the tasks: on the executor, or `workers` processes here.
 
     The result does not depend on the number of workers: tasks share nothing.
     """
-    with opened(workers=min(workers, len(tasks))) as executor:
-        yield from in_order(executor.map(function, dict(enumerate(tasks))))
+    here = opened(workers=min(workers, len(tasks)))
+    with nullcontext(executor) if executor else here as where:
+        yield from in_order(where.map(function, dict(enumerate(tasks))))

@@ -36,6 +36,7 @@ _MARKS: Final = (
 )
 _MOST_EFFECTS: Final = 8
 _MOST_ROWS: Final = 1000
+_WIDE: Final = 20.0
 
 
 def headline(rows: Sequence[Row]) -> str:
@@ -125,7 +126,8 @@ def sweep_page(rows: Sequence[Row], title: str) -> str:
 
 
 def _grid(first: int, count: int) -> str:
-    charts = (page.chart(place) for place in range(first, first + count))
+    places = range(first, first + count)
+    charts = (page.chart(p, wide=count % 2 == 1 and p == places[-1]) for p in places)
     return f'<div class="charts">{"".join(charts)}</div>\n'
 
 
@@ -143,16 +145,26 @@ def _points(
     rows: Sequence[Row], x: Any, groups: dict[str, Any], axes: tuple[str, str], marks: Sequence[Any]
 ) -> Figure:
     names = [_AXES[axis][0] if axis in _AXES else axis for axis in axes]
-    source = " + ".join(dict.fromkeys(str(r.summary.get("profile.source", "")) for r in rows))
+    known = (row.summary["profile.source"] for row in rows if "profile.source" in row.summary)
+    source = " + ".join(dict.fromkeys(known))
     title = f"{names[1]} against {names[0]}"
     figure = ways_figure(title, x, groups, f"source: {source}", axes=(names[0], names[1]))
     for trace, mark in zip(figure["data"], marks, strict=False):
         trace |= {"mode": "markers", "marker": mark, "text": [_hover(row) for row in rows]}
         trace["hovertemplate"] = "%{text}<extra>%{fullData.name}</extra>"
     figure["layout"]["legend"] = {"orientation": "h", "y": -0.3}
-    for axis in ("xaxis", "yaxis"):
-        figure["layout"][axis]["dtick"] = "D2"
+    for axis, name, values in (("xaxis", axes[0], [x]), ("yaxis", axes[1], groups.values())):
+        figure["layout"][axis] |= _scale(name, np.concatenate([*values]))
     return figure
+
+
+def _scale(name: str, values: Any) -> dict[str, Any]:
+    """Logarithmic for times, and for what spans more than a decade."""
+    known = values[np.isfinite(values) & (values > 0)]
+    wide = known.size > 0 and float(known.max()) > _WIDE * float(known.min())
+    if wide or (name == TTFT and known.size > 0):
+        return {"type": "log", "dtick": "D2"}
+    return {"type": "linear", "dtick": None, "tickformat": "~g", "nticks": 7}
 
 
 def _hover(row: Row) -> str:

@@ -62,7 +62,7 @@ def work(scenario: Scenario) -> float:
 
 
 def figures_of(variant: Variant) -> Figures:
-    """Simulate one: its summary, or why the parts of the scenario do not go together."""
+    """Simulate one: its summary's flat keys, or why the scenario's parts do not go together."""
     from kaiju_sim.simulation import simulate
 
     try:
@@ -70,7 +70,8 @@ def figures_of(variant: Variant) -> Figures:
     except UserError as error:
         return {"error": str(error)}
     summary: dict[str, Any] = json.loads(summary_text(result.summary))
-    return {"summary": summary}
+    flat = {key: value for key, value in summary.items() if not isinstance(value, list | dict)}
+    return {"summary": flat}
 
 
 def gather(points: Sequence[Point], store: Store) -> list[Measured]:

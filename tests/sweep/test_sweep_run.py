@@ -76,6 +76,41 @@ def test_killed_and_run_again_it_does_only_what_is_missing(tmp_path: Path) -> No
     assert "on the front" in done.stdout
 
 
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(word) for task in tasks for word in task.read_text().split()]
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_whatever_ends_it_a_pool_leaves_no_process(
+    tmp_path: Path, end: signal.Signals, code: int
+) -> None:
+    path, folder = written(tmp_path), tmp_path / "out"
+    words = command("sweep", path, "-o", folder, "--workers", "2", "-q")
+    words = [*words, "--set", "run.horizon=400s"]
+    child = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("points/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    started = children(child.pid)
+    assert len(started) >= 2
+    child.send_signal(end)
+    assert child.wait(30) == code
+    while any(map(running, started)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(running, started))
+
+
 def test_the_table_page_and_json_agree(tmp_path: Path) -> None:
     path, folder = written(tmp_path), tmp_path / "out"
     done = run("sweep", path, "-o", folder, "--format", "json", "-q")

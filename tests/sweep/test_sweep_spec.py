@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import qmc
-from sweep_files import SWEEP, written
+from sweep_files import ROOT, SWEEP, written
 
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.loader import load_scenario
@@ -134,3 +134,9 @@ def test_a_point_s_scenario_is_what_the_same_settings_load(tmp_path: Path) -> No
     for point in make_points(spec)[:3]:
         sets = [*spec.sets, *(f"{path}={text}" for path, text in point.values.items())]
         assert load_scenario(spec.scenario, sets=sets).scenario == point.scenario
+
+
+def test_the_shipped_sweep_is_one() -> None:
+    points = make_points(checked(read_spec(ROOT / "scenarios" / "sweeps" / "frontier.yaml")))
+    assert len(points) == 48
+    assert not any(point.problem for point in points)
