@@ -121,7 +121,7 @@ def _check_there(address: str) -> None:
     if not colon or "/" in host or not port.isdigit():
         return
     try:
-        socket.create_connection((host, int(port)), ANSWER_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"--address: no Ray cluster at {address}: {error}") from None
 
