@@ -1,6 +1,7 @@
 """The main path: from a scenario to a result, naming each part in the order in which it acts."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -8,7 +9,8 @@ from typing import Literal
 from kaiju_sim.catalog.models import find_model
 from kaiju_sim.errors import UserError
 from kaiju_sim.evals.persona.level import persona_level
-from kaiju_sim.executor import run_tasks
+from kaiju_sim.executor.choose import opened
+from kaiju_sim.executor.seam import Executor, InProcess, counted, in_order
 from kaiju_sim.fleet.control import CellResult, CellRun, Plane
 from kaiju_sim.fleet.setup.build import Plant
 from kaiju_sim.fleet.setup.groups import build_groups
@@ -51,14 +53,16 @@ def simulate(
     workers: int = 1,
     progress: Progress | None = None,
     engine: EngineName = "compiled",
+    executor: Executor | None = None,
 ) -> RunResult:
     """Simulate the scenario: every message, every engine step, in every cell of the fleet.
 
     `base_dir` is where the scenario's relative paths start. `progress` is told the fraction done.
+    Cells are tasks of the `executor`; without one, of this process or a pool of `workers`.
     UserError for what only shows when parts meet (unknown names, memory that does not suffice).
     """
     plants = plants_of(build_plant(scenario, base_dir))
-    runs = list(simulated(plants, workers, engine, progress))
+    runs = list(simulated(plants, workers, engine, progress, executor))
     return with_incidents(result_of(plants[0], runs[0]), [told(plants, runs)])
 
 
@@ -70,15 +74,21 @@ def replicate(
     workers: int = 1,
     progress: Progress | None = None,
     engine: EngineName = "compiled",
+    executor: Executor | None = None,
 ) -> RunResult:
     """Independent replications of the scenario as one result: means, with 95 % intervals.
 
     Replication 0 is `simulate(scenario)`, the others have seeds derived from the scenario's
-    (`replication_seeds`); cells and replications share one pool of `workers`.
+    (`replication_seeds`); cells and replications share one executor, or one pool of `workers`.
     """
     if replications == 1:
         return simulate(
-            scenario, base_dir=base_dir, workers=workers, progress=progress, engine=engine
+            scenario,
+            base_dir=base_dir,
+            workers=workers,
+            progress=progress,
+            engine=engine,
+            executor=executor,
         )
     plant = build_plant(scenario, base_dir, replications)
     seeds = replication_seeds(scenario.seed, replications)
@@ -86,33 +96,39 @@ def replicate(
         plants_of(replace(plant, scenario=plant.scenario.model_copy(update={"seed": seed})))
         for seed in seeds
     ]
-    done = simulated([p for group in groups for p in group], workers, engine, progress)
+    every = [plant for group in groups for plant in group]
     results, entries = [], []
-    for plants in groups:
-        runs = [next(done) for _ in plants]
-        results.append(result_of(plants[0], runs[0], replications))
-        entries.append(told(plants, runs))
+    with closing(simulated(every, workers, engine, progress, executor)) as done:
+        for plants in groups:
+            runs = [next(done) for _ in plants]
+            results.append(result_of(plants[0], runs[0], replications))
+            entries.append(told(plants, runs))
     return with_incidents(joined(results, seeds), entries)
 
 
 def simulated(
-    plants: Sequence[Plant], workers: int, engine: EngineName, progress: Progress | None
+    plants: Sequence[Plant],
+    workers: int,
+    engine: EngineName,
+    progress: Progress | None,
+    executor: Executor | None = None,
 ) -> Iterator[list[CellResult]]:
-    """The cells of each plant, simulated: one after the other, or in one pool of processes."""
-    if workers > 1 and engine == "compiled":
-        warm_up()
+    """The cells of each plant, simulated: tasks of the executor, or of a pool of `workers`."""
     per_plant = plants[0].scenario.fleet.cells
     total = len(plants) * per_plant
-    inner = part_of(progress, total) if workers <= 1 or total == 1 else None
-    tasks = [CellTask(plant, i, engine, inner) for plant in plants for i in range(per_plant)]
-    cells: list[CellResult] = []
-    for done, result in enumerate(run_tasks(run_cell, tasks, workers), 1):
-        cells.append(result)
-        if progress is not None:
-            progress(done / total)
-        if len(cells) == per_plant:
-            yield cells
-            cells = []
+    with nullcontext(executor) if executor else opened(workers=min(workers, total)) as where:
+        alone = isinstance(where, InProcess)
+        if engine == "compiled" and not alone:
+            warm_up()
+        inner = part_of(progress, total) if alone else None
+        tasks = [CellTask(plant, i, engine, inner) for plant in plants for i in range(per_plant)]
+        found = counted(where.map(run_cell, dict(enumerate(tasks))), total, progress)
+        cells: list[CellResult] = []
+        for result in in_order(found):
+            cells.append(result)
+            if len(cells) == per_plant:
+                yield cells
+                cells = []
 
 
 def told(plants: Sequence[Plant], runs: Sequence[Sequence[CellResult]]) -> list[Entry]:

@@ -16,15 +16,13 @@ from typing import Any
 import kaiju_sim
 from kaiju_sim.audit.figures import EXTRAS, Figures
 from kaiju_sim.errors import UserError
-from kaiju_sim.executor import run_tasks
+from kaiju_sim.executor import run_tasks, sources
 from kaiju_sim.metrics.result import RunResult
 from kaiju_sim.report.atomic import write_file
 from kaiju_sim.scenario.loader import Loaded, load_scenario
 
 Progress = Callable[[float], None]
 _PACKAGE = Path(kaiju_sim.__file__).parent
-_NOT_SIMULATED = ("audit", "cli", "report")
-"""Packages whose sources do not change what a run gives."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +145,9 @@ def digest(cell: Cell, replications: int) -> str:
 
 @cache
 def sources_digest() -> str:
-    """Hash of the simulator's sources, catalog and shipped profiles."""
-    found = hashlib.sha256((_PACKAGE / "audit" / "figures.py").read_bytes())
-    for path in sorted(_PACKAGE.rglob("*")):
-        top = path.relative_to(_PACKAGE).parts[0]
-        if top not in _NOT_SIMULATED and path.suffix in (".py", ".yaml", ".json"):
-            found.update(path.read_bytes())
-    return found.hexdigest()
+    """Hash of the simulator's sources, and of what reads figures off its tables."""
+    own = (_PACKAGE / "audit" / "figures.py").read_bytes()
+    return hashlib.sha256(own + sources.sources_digest().encode()).hexdigest()
 
 
 def _quoted(item: str) -> str:

@@ -61,6 +61,8 @@ def make_app() -> "typer.Typer":
     from kaiju_sim.cli.planning.plan import plan
     from kaiju_sim.cli.run import run
     from kaiju_sim.cli.schema import schema
+    from kaiju_sim.cli.studies.diff import diff
+    from kaiju_sim.cli.studies.sweep import sweep
     from kaiju_sim.cli.trace import trace
 
     app = typer.Typer(
@@ -72,6 +74,8 @@ def make_app() -> "typer.Typer":
     )
     app.callback()(options)
     app.command()(run)
+    app.command()(sweep)
+    app.command()(diff)
     app.command()(economics)
     app.command()(trace)
     app.command()(audit)

@@ -14,12 +14,33 @@ With = Annotated[
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one value.")
 ]
+Workers = Annotated[
+    int, typer.Option(min=1, max=1024, help="Processes, or CPUs of a Ray that is started here.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to join: HOST:PORT, or auto (without: one is started here)."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed, in place of the scenario's.")]
 
 
 def settings(set_: list[str] | None, seed: int | None) -> list[str]:
     """All values that are changed, the seed's too."""
     return [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
+
+
+class Where(StrEnum):
+    """What runs the tasks; the results are the same."""
+
+    INPROCESS = "inprocess"
+    POOL = "pool"
+    RAY = "ray"
+
+
+WhereOption = Annotated[
+    Where | None,
+    typer.Option("--executor", help="What runs the tasks (default: a pool if --workers > 1)."),
+]
 
 
 class Output(StrEnum):

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kaiju_sim.cli.options import Output, Seed, Set, With, settings
-from kaiju_sim.cli.simulating import Engine, load, simulate
+from kaiju_sim.cli.options import (
+    Address,
+    Output,
+    Seed,
+    Set,
+    WhereOption,
+    With,
+    Workers,
+    settings,
+)
+from kaiju_sim.cli.simulating import Engine, load, running, simulate
 from kaiju_sim.cli.talk import Talk
 from kaiju_sim.errors import UserError
 
@@ -38,7 +47,9 @@ def run(
     format: Annotated[Output, typer.Option(help="A page for people, or summary.json.")] = (
         Output.TEXT
     ),
-    workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes.")] = 1,
+    workers: Workers = 1,
+    executor: WhereOption = None,
+    address: Address = None,
     replications: Annotated[
         int, typer.Option(min=1, max=MOST_REPLICATIONS, help="Independent runs, for intervals.")
     ] = 1,
@@ -61,12 +72,15 @@ def run(
         return
     target = _target(loaded, output)
     talk = Talk(quiet)
-    result = simulate(loaded, replications, workers, engine, talk)
+    with running(executor, workers, address) as where:
+        result = simulate(loaded, replications, workers, engine, talk, where)
     options: dict[str, Any] = {
         "workers": workers,
         "engine": engine.value,
         "replications": replications,
     }
+    if executor is not None:
+        options["executor"] = executor.value
     _write(loaded, result, target, started, options, report)
     _print(loaded, result, format)
     talk.say(f"written to {target}")

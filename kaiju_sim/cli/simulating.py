@@ -1,13 +1,17 @@
 """What verbs that simulate have in common: reading the scenario, running it, saying so."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kaiju_sim.cli.options import Where
 from kaiju_sim.cli.talk import Talk
 from kaiju_sim.errors import UserError
 
 if TYPE_CHECKING:
+    from kaiju_sim.executor.seam import Executor
     from kaiju_sim.metrics.result import RunResult
     from kaiju_sim.scenario.loader import Loaded
 
@@ -34,8 +38,32 @@ def scenario_file(name: str) -> Path:
     return shipped if bare and not path.exists() and shipped.is_file() else path
 
 
+@contextmanager
+def executing(where: Where | None, workers: int, address: str | None) -> "Iterator[Executor]":
+    """The executor that was asked for, or as many processes as there are workers."""
+    from kaiju_sim.executor.choose import opened
+
+    with opened(None if where is None else where.value, workers, address) as executor:
+        yield executor
+
+
+@contextmanager
+def running(where: Where | None, workers: int, address: str | None) -> "Iterator[Executor | None]":
+    """The same for one run; None where nothing was asked for: its tasks decide."""
+    if where is None and address is None:
+        yield None
+        return
+    with executing(where, workers, address) as executor:
+        yield executor
+
+
 def simulate(
-    loaded: "Loaded", replications: int, workers: int, engine: Engine, talk: Talk
+    loaded: "Loaded",
+    replications: int,
+    workers: int,
+    engine: Engine,
+    talk: Talk,
+    executor: "Executor | None" = None,
 ) -> "RunResult":
     """The scenario's result; a mistake in it is told with its line."""
     from kaiju_sim.simulation import replicate
@@ -51,6 +79,7 @@ def simulate(
                 workers=workers,
                 progress=progress,
                 engine=engine.value,
+                executor=executor,
             )
         except UserError as error:
             raise loaded.located(error) from error

@@ -78,26 +78,49 @@ def load_scenario(
 
     UserError, one line with file and line, for whatever is wrong with any of them.
     """
-    main = os.fspath(path)
-    files = _family(main)
-    blocks = _override_blocks(files)
-    bodies = [_body(file) for file in files]
-    options = [_option(text) for text in sets]
-    problems = [p for body in bodies for p in unknown_keys(body, ROOT, ROOT, also=MECHANISMS)]
-    for layer in (*blocks.values(), *(node for node in options if not names_item(node))):
-        problems += unknown_keys(layer, ROOT, ROOT)
-    raise_first(problems, main)
-    chosen = [_chosen(name, blocks, main) for name in overrides]
-    layers = [*bodies, *chosen]
-    for option in options:
-        item = names_item(option)
-        layers.append(whole(option, _resolve(main, layers).resolved, ROOT) if item else option)
-    return _resolve(main, layers)
+    return ScenarioFile(path).load(overrides, sets)
 
 
 def override_names(path: str | os.PathLike[str]) -> list[str]:
     """Names of the overrides that the file *path* and its parents have, in order."""
-    return list(_override_blocks(_family(os.fspath(path))))
+    return ScenarioFile(path).override_names()
+
+
+class ScenarioFile:
+    """A scenario's file and its parents, read once, to be loaded with many settings."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """UserError for a file that cannot be read."""
+        self.main = os.fspath(path)
+        files = _family(self.main)
+        self._blocks = _override_blocks(files)
+        self._bodies = [_body(file) for file in files]
+
+    def override_names(self) -> list[str]:
+        """Names of the overrides that it and its parents have, in order."""
+        return list(self._blocks)
+
+    def load(self, overrides: Sequence[str] = (), sets: Sequence[str] = ()) -> Loaded:
+        """The scenario as `load_scenario` gives it."""
+        options = [_option(text) for text in sets]
+        layers = [*self._bodies, *self._checked(overrides, options)]
+        for option in options:
+            item = names_item(option)
+            layers.append(
+                whole(option, _resolve(self.main, layers).resolved, ROOT) if item else option
+            )
+        return _resolve(self.main, layers)
+
+    def _checked(self, overrides: Sequence[str], options: Sequence[Node]) -> list[Node]:
+        """The overrides chosen; UserError for a key of any layer that is none."""
+        fields = [node for node in options if not names_item(node)]
+        problems = [
+            p for body in self._bodies for p in unknown_keys(body, ROOT, ROOT, also=MECHANISMS)
+        ]
+        for layer in (*self._blocks.values(), *fields):
+            problems += unknown_keys(layer, ROOT, ROOT)
+        raise_first(problems, self.main)
+        return [_chosen(name, self._blocks, self.main) for name in overrides]
 
 
 def _resolve(main: str, layers: Sequence[Node]) -> Loaded:

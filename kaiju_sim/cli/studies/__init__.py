@@ -1,0 +1,1 @@
+"""Verbs that simulate many times: sweeps, and what differs between two runs."""

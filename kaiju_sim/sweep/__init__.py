@@ -1,0 +1,1 @@
+"""Many variants of a scenario, simulated anywhere, resumed where they were stopped."""
