@@ -27,6 +27,8 @@ from kernels.training.squinch.codec import (
 
 Backend = Literal["auto", "triton", "torch"]
 FLOATS = (torch.float32, torch.bfloat16)
+MOST_TILES = 1 << 22
+"""Blocks are counted in 32 bits."""
 TOP_ROOM = tl.constexpr(1.0 / TOP)
 
 
@@ -69,13 +71,29 @@ def _random(block, seed, step):
 
 
 @triton.jit
+def _dithered(ratio, block, seed, step):
+    """Codes, and -1 where the sign turns: the expectation is `ratio`, in units of maxabs / 256."""
+    low = tl.floor(tl.minimum(tl.sqrt(ratio) - 0.5, 15.0))
+    # The code -1 is the negative of the smallest value: a square that keeps its root's sign.
+    here = (low + 0.5) * tl.abs(low + 0.5)
+    gap = (low + 1.5) * (low + 1.5) - here
+    code = low.to(tl.int32) + (_random(block, seed, step) * gap < ratio - here).to(tl.int32)
+    return tl.minimum(tl.maximum(code, 0), 15), code >> 31
+
+
+@triton.jit
 def _pack(
-    x_ptr, residual_ptr, out_ptr, count, seed, step,
+    x_ptr, residual_ptr, out_ptr, count, stride, seed, step,
     BLOCKS: tl.constexpr, TILE_BYTES: tl.constexpr, STEPS_E: tl.constexpr, BIAS: tl.constexpr,
     STOCHASTIC: tl.constexpr, FEEDBACK: tl.constexpr,
 ):  # fmt: skip
     """`residual`: what earlier packings left over, added before and replaced."""
     tile = tl.program_id(0).to(tl.int64)
+    row = tl.program_id(1).to(tl.int64)
+    x_ptr += row * stride
+    if FEEDBACK:
+        residual_ptr += row * stride
+    of_all = row * tl.num_programs(0) + tile
     block = tl.arange(0, BLOCKS)
     i = tl.arange(0, 8)[None, :]
     at = tile * (BLOCKS * 8) + block[:, None] * 8 + i
@@ -83,42 +101,35 @@ def _pack(
     x = _load(x_ptr, at, count, is_whole)
     if FEEDBACK:
         x += _load(residual_ptr, at, count, is_whole)
-    magnitude = tl.abs(x)
-    # A comparison with NaN is false, so what is not finite is found by what is.
-    finite = tl.min((magnitude < float("inf")).to(tl.int32), 1) == 1
-    largest = tl.max(tl.where(magnitude < float("inf"), magnitude, 0.0), 1)
-    exponent = _exponent(largest, STEPS_E, BIAS, TOP_ROOM if STOCHASTIC else 1.0)
-    empty = (exponent == 0.0) | (finite == 0)
-    inverse = tl.exp((BIAS - exponent) / STEPS_E)
-    ratio = tl.where(empty[:, None], 0.0, magnitude * inverse[:, None])
-    negative = x < 0
+    bits = x.to(tl.int32, bitcast=True)
+    # As integers, magnitudes are in their order, infinity above all numbers and NaN above it.
+    largest = tl.max(bits & 0x7FFFFFFF, 1)
+    finite = largest < 0x7F800000
+    exponent = _exponent(
+        tl.where(finite, largest, 0).to(tl.float32, bitcast=True),
+        STEPS_E, BIAS, TOP_ROOM if STOCHASTIC else 1.0,
+    )  # fmt: skip
+    empty = exponent == 0.0
+    inverse = tl.where(empty, 0.0, 256.0 * tl.exp((BIAS - exponent) / STEPS_E))
+    ratio = tl.abs(x) * inverse[:, None]
+    negative = bits >> 31  # every bit is the sign
     if STOCHASTIC:
-        low = tl.floor(tl.minimum(16.0 * tl.sqrt(ratio) - 0.5, 15.0))
-        middle = (low + 0.5) * 0.0625
-        here = middle * middle * tl.where(low < 0, -1.0, 1.0)
-        after = (low + 1.5) * 0.0625
-        number = _random((tile * BLOCKS + block).to(tl.int32), seed, step)
-        code = low + (number * (after * after - here) < ratio - here).to(tl.float32)
-        negative = negative ^ (code < 0)
-        code = tl.minimum(tl.maximum(code, 0.0), 15.0)
+        code, turned = _dithered(ratio, (of_all * BLOCKS + block).to(tl.int32), seed, step)
+        negative = negative ^ turned
     else:
-        code = tl.minimum(tl.floor(16.0 * tl.sqrt(ratio)), 15.0)
-    empties = empty[:, None]
-    code = tl.where(empties, 0, code.to(tl.int32))
-    negative = negative & (empties == 0)
-    head = tl.where(finite, exponent.to(tl.int32), 255)
-    head |= tl.sum(negative.to(tl.int32) << i, 1) << 8
+        code = tl.minimum(tl.sqrt(ratio), 15.5).to(tl.int32)
     # Different bits: their sum is their union.
-    codes = tl.sum(code << (4 * i), 1)
-    base = out_ptr + tile * TILE_BYTES
+    signs = tl.sum(negative & (1 << i), 1)
+    codes = tl.where(empty, 0, tl.sum(code << (4 * i), 1))
+    head = tl.where(finite, exponent.to(tl.int32) | tl.where(empty, 0, signs << 8), 255)
+    base = out_ptr + of_all * TILE_BYTES
     tl.store(base.to(tl.pointer_type(tl.int16)) + block, head.to(tl.int16))
     tl.store((base + 2 * BLOCKS).to(tl.pointer_type(tl.int32)) + block, codes)
     if FEEDBACK:
-        unit = tl.exp((exponent - BIAS) / STEPS_E)
+        unit = tl.where(empty, 0.0, tl.exp((exponent - BIAS) / STEPS_E))
         root = (code.to(tl.float32) + 0.5) * 0.0625
-        got = root * root * unit[:, None] * tl.where(negative, -1.0, 1.0)
-        left = tl.where(exponent[:, None] == 0.0, x, x - got)
-        left = tl.where(finite[:, None], left, 0.0)
+        got = root * root * tl.where(negative != 0, -unit[:, None], unit[:, None])
+        left = tl.where(finite[:, None], x - got, 0.0)
         _store(residual_ptr, at, left, count, is_whole)
 
 
@@ -158,28 +169,30 @@ def squinch_pack(
     noise: Noise | None = None, residual: torch.Tensor | None = None, form: Format = FORMAT,
     out: torch.Tensor | None = None, backend: Backend = "auto",
 ) -> torch.Tensor:  # fmt: skip
-    """Flat gradients, float32 or bf16, as uint8 `[packed_bytes(count)]`.
+    """Gradients, float32 or bf16, as uint8 `[packed_bytes(count)]`.
 
-    `noise`: round stochastically, else to the nearest step of the root. `residual`, float32 or bf16
-    like `x`: error feedback; it is added first, and what the code cannot say is left in it (zero in
-    a block that is not finite). Raises ValueError that names the argument.
+    `x` is flat, or `[rows, count]` for payloads of its rows, `[rows, packed_bytes(count)]`.
+    `noise`: round stochastically, else to the nearest step of the root. `residual`, float32 or
+    bf16, sized like `x`: error feedback; it is added first, and what the code cannot say is left in
+    it (zero in a block that is not finite). Raises ValueError that names the argument.
     """
-    checks.tensor("x", x, (None,), FLOATS)
-    count = x.shape[0]
-    if count >= 8 << 31:
-        raise ValueError(f"x: has {count} elements, must have fewer than {8 << 31}")
+    checks.tensor("x", x, (None,) * min(x.dim(), 2), FLOATS)
+    rows, count = (1, x.shape[0]) if x.dim() == 1 else x.shape
+    if rows * tiles_of(count) >= MOST_TILES:
+        raise ValueError(f"x: has {x.numel()} elements, must have fewer than {MOST_TILES * TILE}")
     if residual is not None:
-        checks.tensor("residual", residual, (count,), FLOATS, x.device)
+        checks.tensor("residual", residual, x.shape, FLOATS, x.device)
+    shape = (*x.shape[:-1], packed_bytes(count))
     if out is None:
-        out = torch.empty(packed_bytes(count), dtype=torch.uint8, device=x.device)
-    checks.tensor("out", out, (packed_bytes(count),), torch.uint8, x.device)
-    if count == 0:
+        out = torch.empty(shape, dtype=torch.uint8, device=x.device)
+    checks.tensor("out", out, shape, torch.uint8, x.device)
+    if x.numel() == 0:
         return out
     if _by_torch(backend, x.device):
         return _pack_by_torch(x, noise, residual, form, out)
     seed, step = (0, 0) if noise is None else noise
-    _pack[(tiles_of(count),)](
-        x, residual, out, count, seed, step, BLOCKS=BLOCKS, TILE_BYTES=TILE_BYTES,
+    _pack[(tiles_of(count), rows)](
+        x, residual, out, count, count, seed, step, BLOCKS=BLOCKS, TILE_BYTES=TILE_BYTES,
         STEPS_E=float(form.steps), BIAS=float(form.bias), STOCHASTIC=noise is not None,
         FEEDBACK=residual is not None, num_warps=4,
     )  # fmt: skip
@@ -191,9 +204,12 @@ def _pack_by_torch(
     out: torch.Tensor,
 ) -> torch.Tensor:  # fmt: skip
     total = x.float() if residual is None else x.float() + residual.float()
-    out.copy_(reference_pack(total, noise, form))
+    count = x.shape[-1]
+    rows = torch.nn.functional.pad(total.view(-1, count), (0, -count % TILE))
+    out.copy_(reference_pack(rows, noise, form).view_as(out))
     if residual is not None:
-        residual.copy_((total - reference_unpack(out, len(x), form)).nan_to_num(0.0, 0.0, 0.0))
+        got = reference_unpack(out, rows.numel(), form).view_as(rows)[:, :count]
+        residual.copy_((total - got.reshape(x.shape)).nan_to_num(0.0, 0.0, 0.0))
     return out
 
 

@@ -20,7 +20,10 @@ def build(kernel: str, types: dict[str, str], constants: dict[str, object]) -> s
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 @pytest.mark.parametrize("stochastic", [False, True])
 def test_packing_loads_16_bytes_at_a_time_and_spills_nothing(dtype: str, stochastic: bool) -> None:
-    types = {"x_ptr": f"*{dtype}", "out_ptr": "*u8", "count": "i32", "seed": "i64", "step": "i32"}
+    types = {
+        "x_ptr": f"*{dtype}", "out_ptr": "*u8", "count": "i32", "stride": "i32", "seed": "i64",
+        "step": "i32",
+    }  # fmt: skip
     code = build(
         "_pack", types, {"STOCHASTIC": stochastic, "FEEDBACK": False, "residual_ptr": None}
     )

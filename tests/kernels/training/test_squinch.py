@@ -117,6 +117,22 @@ def test_error_feedback_gives_later_what_was_lost(device: torch.device, backend:
 
 
 @pytest.mark.parametrize("backend", ["triton", "torch"])
+@pytest.mark.parametrize("noise", [None, Noise(1)])
+def test_rows_are_packed_each_by_itself(
+    device: torch.device, backend: str, noise: Noise | None
+) -> None:
+    x = gradients(3 * 4160, device).view(3, 4160)
+    residual = torch.zeros_like(x)
+    payload = squinch_pack(x, noise=noise, residual=residual, backend=backend)
+    assert payload.shape == (3, 2 * TILE_BYTES)
+    for row, part, left in zip(x, payload, residual, strict=True):
+        decoded = reference_unpack(part, 4160)
+        torch.testing.assert_close(decoded + left, row, rtol=1e-4, atol=1e-9)
+        if noise is None:
+            assert (part != reference_pack(row)).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("backend", ["triton", "torch"])
 def test_payloads_are_added_up(device: torch.device, backend: str) -> None:
     parts = [gradients(5000, device, seed=s) for s in range(3)]
     payload = torch.stack([reference_pack(p) for p in parts])
@@ -164,7 +180,7 @@ def test_work_and_sizes() -> None:
 
 BAD = {
     "x: dtype is": lambda: squinch_pack(torch.zeros(8).double()),
-    "x: shape is": lambda: squinch_pack(torch.zeros(8, 8)),
+    "x: shape is": lambda: squinch_pack(torch.zeros(8, 8, 8)),
     "residual: shape is": lambda: squinch_pack(torch.zeros(8), residual=torch.zeros(9)),
     "out: shape is": lambda: squinch_pack(torch.zeros(8), out=torch.zeros(6, dtype=torch.uint8)),
     "payload: has 6 bytes": lambda: squinch_unpack(torch.zeros(6, dtype=torch.uint8), 8),
