@@ -129,7 +129,7 @@ def squared_relu(
 ) -> torch.Tensor:
     """relu(clamp(x, limit))^2, differentiable in x; `limit` float32 `[1]` on the device. Beyond the
     limit the gradient is zero. The result's own limit is limit^2."""
-    return _SquaredRelu.apply(x, limit, by_torch)  # type: ignore[no-any-return]
+    return _SquaredRelu.apply(x, limit, by_torch)
 
 
 def folded(

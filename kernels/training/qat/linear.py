@@ -9,8 +9,8 @@ made anew in each forward pass. Rounding has the gradient of the identity (strai
 value beyond its limit saturates, and it is the model's clamp before that says its gradient is zero.
 
 What is kept for the backward pass is int8: x8 is exact in bf16, so gradients are those of the
-product that was computed. The transposed int8 weights serve the input gradient in int8: their scales
-lie along the contracted dimension, and are multiplied into the gradient before it is quantised by
+product that was computed. The transposed int8 weights serve the input gradient in int8: their scale
+lies along the contracted dimension, and is multiplied into the gradient before it is quantised by
 rows (`quantise`), so weights are never quantised twice.
 
 Virtual scalars ("bungee" at Character.AI; the formula is not published). Ours: one learnt factor a
@@ -126,7 +126,7 @@ def int8_linear(
         return torch.nn.functional.linear(x.bfloat16(), (weight * scalar).bfloat16())
     flat = x.reshape(-1, x.shape[-1])
     y = _Int8Linear.apply(flat, weight, limit, scalar, options)
-    return y.view(*x.shape[:-1], -1)  # type: ignore[no-any-return]
+    return y.view(*x.shape[:-1], -1)
 
 
 def reference(
