@@ -1,12 +1,13 @@
 """Gradients of attention over tiles that a visibility touches.
 
 Probabilities are computed again from the log-sum-exp. For a query with gradient g and output o,
-the gradient of its scores is p * (g . v - delta), delta = g . o. Z-Reg's virtual loss, weight / 2 *
-lse^2, adds weight * lse * p: so it is delta - weight * lse that is stored, and that is all it costs.
+the gradient of its scores is p * (g . v - delta), delta = g . o. Z-Reg's virtual loss,
+weight / 2 * lse^2, adds weight * lse * p: so delta - weight * lse is stored, and that is all it
+costs.
 
-Queries' gradients have a program for each tile of queries and head; those of keys and values one for
-each tile of keys and group of heads, whose sums are added up afterwards in a fixed order: results
-are the same bits on every run.
+Queries' gradients have a program for each tile of queries and head; those of keys and values one
+for each tile of keys and group of heads, whose sums are added up afterwards in a fixed order:
+results are the same bits on every run.
 """
 
 import triton

@@ -202,8 +202,7 @@ def visible_attention(
     checks.tensor("v", v, k.shape, q.dtype, q.device)
     checks.heads("q", heads, k.shape[2], heads)
     if by_torch:
-        parts = (x.float() for x in (q, k, v))
-        return reference(*parts, blocks.seen, options).bfloat16()
+        return reference(q.float(), k.float(), v.float(), blocks.seen, options).bfloat16()
     return _Visible.apply(q, k, v, blocks, options)
 
 

@@ -84,7 +84,7 @@ def reference_pack(
         negative = torch.signbit(blocks)
         code = (STEPS * ratio.abs().sqrt()).floor()
     else:
-        code, negative = _dithered(ratio, _uniform(noise, len(blocks), x.device))
+        code, negative = _dithered(ratio, uniform_halves(noise, len(blocks), x.device))
     empty = ((exponent == ZERO) | (exponent == POISON))[:, None]
     code = torch.where(empty, torch.zeros_like(code), code).clamp(0, STEPS - 1).long()
     return _laid_out(exponent, negative & ~empty, code)
@@ -142,7 +142,7 @@ def _product(a: torch.Tensor, b: int) -> tuple[torch.Tensor, torch.Tensor]:
     return wide >> 32 & _WORD, wide & _WORD
 
 
-def _uniform(noise: Noise, blocks: int, device: torch.device) -> torch.Tensor:
+def uniform_halves(noise: Noise, blocks: int, device: torch.device) -> torch.Tensor:
     """16 random bits for each element, as the middle of their interval of (0, 1): one
     Philox4x32-10 a block (Salmon et al., SC11), its counter (block, step, 0, 0)."""
     c0 = torch.arange(blocks, device=device)
