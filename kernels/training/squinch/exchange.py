@@ -9,12 +9,13 @@ So a gradient is rounded once on its way in, and once more in an all-reduce; byt
 The group's backend is whatever moves bytes: NCCL between GPUs, gloo between CPUs.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 
-from kernels.training.squinch.codec import FORMAT, TILE_BYTES, Format, Noise, tiles_of
+from kernels.training.squinch.codec import FORMAT, TILE, TILE_BYTES, Format, Noise, tiles_of
 from kernels.training.squinch.pack import squinch_pack, squinch_unpack
 
 
@@ -101,6 +102,38 @@ class Reducer:
         self.bytes_sent += (self.ranks - 1) * payload.shape[1]
         factor = 1.0 if is_sum else 1.0 / self.ranks
         return squinch_unpack(got, count, factor=factor, form=self.options.form)
+
+
+class Rehearsal:
+    """The same all-reduce for `ranks` whose gradients are all here, to the bit: what Squinch does
+    to training is seen without a second GPU. `all_reduce` takes the gradients of each rank."""
+
+    def __init__(self, ranks: int, options: Options | None = None) -> None:
+        self.options, self.ranks = options or Options(), ranks
+        self._residuals: dict[tuple[str, int], torch.Tensor] = {}
+        self._packings = 0
+
+    def all_reduce(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Their mean, as every rank would have it."""
+        self._packings += 1
+        count, form = len(parts[0]), self.options.form
+        packed = torch.stack([self._pack("all", rank, x) for rank, x in enumerate(parts)])
+        mean = squinch_unpack(packed, count, factor=1 / self.ranks, form=form)
+        share = -(-tiles_of(count) // self.ranks) * TILE
+        self._packings += 1
+        for rank, piece in enumerate(mean.split(share)):
+            mine = self._pack("share", rank, piece)
+            piece.copy_(squinch_unpack(mine, len(piece), form=form))
+        return mean.to(parts[0].dtype)
+
+    def _pack(self, what: str, rank: int, x: torch.Tensor) -> torch.Tensor:
+        noise, residual = None, None
+        if self.options.stochastic:
+            noise = Noise(self.options.seed + (rank << 32), self._packings)
+        if self.options.feedback:
+            zeros = torch.zeros_like(x, dtype=torch.float32)
+            residual = self._residuals.setdefault((what, rank), zeros)
+        return squinch_pack(x, noise=noise, residual=residual, form=self.options.form)
 
 
 def _gather(out: torch.Tensor, mine: torch.Tensor, group: dist.ProcessGroup | None) -> None:

@@ -28,6 +28,17 @@ def test_an_all_reduce_is_the_mean_but_for_two_roundings(found: Found) -> None:
     assert 0.03 < distance(found[0]["noise"], MEAN) < 0.2
 
 
+def test_a_rehearsal_in_one_process_gives_the_same_bits(found: Found) -> None:
+    from kernels.training.squinch.exchange import Options, Rehearsal
+
+    parts = [two.gradients(0), two.gradients(1)]
+    for what, options in (("all", Options()), ("noise", Options(stochastic=True))):
+        assert torch.equal(Rehearsal(2, options).all_reduce(parts), found[0][what])
+    rehearsal = Rehearsal(2, Options(feedback=True))
+    many = torch.stack([rehearsal.all_reduce(parts).double() for _ in range(16)])
+    assert torch.equal(many.mean(0), found[0]["feedback"])
+
+
 def test_a_reduce_scatter_rounds_once_and_sends_six_bits(found: Found) -> None:
     got = torch.cat([each["share"] for each in found])
     assert 0.03 < distance(got, MEAN) < 0.06
