@@ -25,7 +25,7 @@ from kernels.training.demo import compare, plots
 from kernels.training.demo.export import Served, agreement, export, read
 from kernels.training.demo.options import SIZES, Options, Tricks
 from kernels.training.demo.teacher import teach
-from kernels.training.demo.train import Run
+from kernels.training.demo.train import CURVE, Run
 
 SAVE_EVERY = 100
 
@@ -96,7 +96,7 @@ def train(arguments: argparse.Namespace) -> None:
         Run.resumed(folder, device) if arguments.resume else Run(chosen(arguments), device, folder)
     )
     if not arguments.resume and not run.exchange.rank and folder.exists():
-        (folder / "curve.jsonl").unlink(missing_ok=True)
+        (folder / CURVE).unlink(missing_ok=True)
     last = min(arguments.until or run.options.steps, run.options.steps)
     talk = say if run.exchange.rank == 0 else None
     while run.step < last:

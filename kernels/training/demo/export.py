@@ -47,7 +47,8 @@ def state_of(model: Trainee) -> State:
 
 
 def _layer(layer: Layer, config: ModelConfig) -> State:
-    name, state = f"layers.{layer.index}", {}
+    name = f"layers.{layer.index}"
+    state: State = {}
     for part in ("qkv", "o", "up", "down"):
         rows = getattr(layer, part).quantised()
         state |= {f"{name}.{part}.weight": rows.values, f"{name}.{part}.scale": rows.scale}

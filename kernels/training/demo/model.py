@@ -28,6 +28,7 @@ class Trainee(nn.Module):
     """The whole model. Parameters are float32."""
 
     table: torch.Tensor
+    four: torch.Tensor
 
     def __init__(self, config: ModelConfig, tricks: Tricks) -> None:
         super().__init__()
@@ -44,7 +45,8 @@ class Trainee(nn.Module):
     def forward(self, tokens: torch.Tensor, packed: Packed) -> torch.Tensor:
         """Logits, bf16 `[batch, context, vocab]`."""
         x = (self._embedded(tokens) * self.config.embedding_scale).bfloat16()
-        turns, kept = self.table[packed.positions], {}
+        turns = self.table[packed.positions]
+        kept: dict[int, KV] = {}
         for layer in self.layers:
             x = layer(x, turns, packed, kept)
         hidden = norm(x, self.config, self.tricks)
@@ -109,11 +111,11 @@ class Layer(nn.Module):
             kept[self.index] = turned(k, turns), v
         k, v = kept[config.kv_owner[self.index]]
         blocks = packed.blocks["global" if config.is_global(self.index) else "local"]
-        parts = (part.bfloat16().contiguous() for part in (q, k, v))
+        q, k, v = (part.bfloat16().contiguous() for part in (q, k, v))
         weight = tricks.z_weight / (x.shape[0] * x.shape[1] * config.heads)
         int8 = tricks.forward == "int8" and tricks.clamping != "none"
         options = visible.Options(weight, int8, config.limit)
-        out = visible_attention(*parts, blocks, options).flatten(-2)
+        out = visible_attention(q, k, v, blocks, options).flatten(-2)
         return self.o(out, limit_of(out, self.o.limit, tricks))
 
     def _ffn(self, x: torch.Tensor) -> torch.Tensor:

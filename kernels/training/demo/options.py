@@ -115,9 +115,9 @@ class Options:
 def model_config(options: Options) -> ModelConfig:
     """The architecture of `kernels.model`, at the demo's size."""
     size = options.sizes
-    if size.layers % 6:
-        global_layers, owner = (size.layers - 1,), tuple(range(size.layers))
-    else:
+    global_layers: tuple[int, ...] = (size.layers - 1,)
+    owner = tuple(range(size.layers))
+    if size.layers % 6 == 0:
         global_layers, owner = blocks_of_six(size.layers)
     config = ModelConfig(
         f"demo-{options.size}", size.hidden, size.heads, size.ffn, VOCAB, kv_owner=owner,
