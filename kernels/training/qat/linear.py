@@ -8,7 +8,7 @@ Master weights are float32; int8 weights have a scale for each output, its large
 made anew in each forward pass. Rounding has the gradient of the identity (straight-through); a
 value beyond its limit saturates, and it is the model's clamp before that says its gradient is zero.
 
-What is kept for the backward pass is int8: x8 is exact in bf16, so gradients are those of the
+What is kept for the backward pass is int8, half of what bf16 takes, and gradients are those of the
 product that was computed. The transposed int8 weights serve the input gradient in int8: their scale
 lies along the contracted dimension, and is multiplied into the gradient before it is quantised by
 rows (`quantise`), so weights are never quantised twice.
@@ -30,6 +30,7 @@ from kernels.training.qat.quantise import (
     is_by_torch,
     quantise_rows,
     quantise_static,
+    real,
     transposed,
 )
 
@@ -88,23 +89,28 @@ class _Int8Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x8, w8, scale, limit, scalar = ctx.saved_tensors
+        options: Options = ctx.options
         g = gradients[0].bfloat16().contiguous()
+        x = real(x8, limit / 127 * scalar, by_torch=options.by_torch)
+        to_weight = torch.mm(g.T, x).float()
         to_input = to_scalar = None
-        if ctx.needs_input_grad[0]:
-            to_input = _input_gradient(g, Rows(w8, scale * scalar), ctx.options)
-            to_input = (to_input * ctx.options.gradient_gain).to(ctx.kind)
-        x_scale = limit / 127
-        raw = torch.mm(g.T, x8.bfloat16()).float() * x_scale
-        if ctx.needs_input_grad[3]:
-            # y is linear in the scalar: its gradient is that of the weights, against the weights.
-            to_scalar = (raw * (w8 * scale[:, None])).sum().view(1)
-        return to_input, raw * scalar, None, to_scalar, None
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
+            to_input = _input_gradient(g, Rows(w8, scale * scalar), options)
+        if ctx.needs_input_grad[3] and to_input is not None:
+            # <g, y> = <gradient of x, x>, as y is linear in x; and y is linear in the scalar, too.
+            # Here both factors have the scalar in them once.
+            to_scalar = torch.dot(to_input.flatten(), x.flatten()).float().view(1)
+            to_scalar = to_scalar / scalar.square().clamp(min=1e-20)
+        if to_input is not None:
+            gain = options.gradient_gain
+            to_input = (to_input if gain == 1 else to_input * gain).to(ctx.kind)
+        return to_input, to_weight, None, to_scalar, None
 
 
 def _input_gradient(g: torch.Tensor, weight: Rows, options: Options) -> torch.Tensor:
     w8, scale = weight
     if options.input_gradient == "bf16":
-        return torch.mm(g, (w8 * scale[:, None]).bfloat16())
+        return torch.mm(g, real(w8, scale, by_torch=options.by_torch))
     g8, row_scale = quantise_rows(g, scale, seed=options.seed, by_torch=options.by_torch)
     w8_t = transposed(w8, by_torch=options.by_torch)
     ones = torch.ones(w8.shape[1], device=g.device)
@@ -121,9 +127,10 @@ def int8_linear(
     of 16; `limit` float32 `[1]`: x is quantised with limit / 127. `scalar` float32 `[1]`. With
     `options.forward` "bf16" all of it is computed in bf16, without a limit.
     """
-    scalar = torch.ones(1, device=x.device) if scalar is None else scalar
     if options.forward == "bf16":
-        return torch.nn.functional.linear(x.bfloat16(), (weight * scalar).bfloat16())
+        scaled = weight if scalar is None else weight * scalar
+        return torch.nn.functional.linear(x.bfloat16(), scaled.bfloat16())
+    scalar = torch.ones(1, device=x.device) if scalar is None else scalar
     flat = x.reshape(-1, x.shape[-1])
     y = _Int8Linear.apply(flat, weight, limit, scalar, options)
     return y.view(*x.shape[:-1], -1)

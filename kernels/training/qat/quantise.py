@@ -151,6 +151,30 @@ def transposed(x: torch.Tensor, *, by_torch: bool | None = None) -> torch.Tensor
     return out
 
 
+@triton.jit
+def _real(x_ptr, scale_ptr, out_ptr, width, scale_stride, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + row * width + column, mask=column < width, other=0).to(tl.float32)
+    x *= tl.load(scale_ptr + row * scale_stride)
+    at = out_ptr + row * width + column
+    tl.store(at, x.to(tl.bfloat16), mask=column < width)
+
+
+def real(x: torch.Tensor, scale: torch.Tensor, *, by_torch: bool | None = None) -> torch.Tensor:
+    """int8 `[rows, width]` times its scales, float32 `[rows]` or `[1]`, as bf16."""
+    checks.tensor("x", x, (None, None), torch.int8)
+    rows, width = x.shape
+    checks.tensor("scale", scale, (1 if len(scale) == 1 else rows,), torch.float32, x.device)
+    if is_by_torch(x, by_torch):
+        return (x.float() * scale[:, None]).bfloat16()
+    out = torch.empty(x.shape, dtype=torch.bfloat16, device=x.device)
+    if x.numel():
+        grid = (rows, triton.cdiv(width, BLOCK))
+        _real[grid](x, scale, out, width, 0 if len(scale) == 1 else 1, BLOCK=BLOCK)
+    return out
+
+
 def is_by_torch(x: torch.Tensor, asked: bool | None) -> bool:
     """On a CPU Triton is interpreted, which is for tests."""
     return not x.is_cuda if asked is None else asked

@@ -48,6 +48,9 @@ def test_static_scales_and_transposition(device: torch.device) -> None:
     assert (got.int() - quantise.reference_static(x, limit).int()).abs().max() <= 1
     assert got.max() == 127
     assert torch.equal(transposed(got, by_torch=False), got.T)
+    for scale in (torch.rand(33, device=device), torch.rand(1, device=device)):
+        ways = [quantise.real(got, scale, by_torch=way) for way in WAYS]
+        torch.testing.assert_close(*ways, rtol=1.01 * 2**-7, atol=0)
     assert quantise.flops_and_bytes(10, 100).bytes == 10 * 100 * 3 + 40
 
 
