@@ -31,7 +31,7 @@ SIZES = {
     "medium": Size(12, 512, 4, 2048, 256, 1024, 32, 2e-3),
     "large": Size(12, 1024, 8, 4096, 512, 2048, 32, 1e-3),
 }
-"""0.2, 5, 30 and 120 million parameters. tiny is for a CPU and for tests."""
+"""0.1, 4, 32 and 127 million parameters. tiny is for a CPU and for tests."""
 
 
 @dataclass(frozen=True)
