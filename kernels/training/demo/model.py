@@ -76,14 +76,14 @@ class Layer(nn.Module):
         self.config, self.tricks, self.index = config, tricks, index
         hidden, small = config.hidden, (2 * config.layers) ** -0.5
 
-        def make(inputs: int, outputs: int, gain: float = 1.0) -> Int8Linear:
+        def make(inputs: int, outputs: int, gain: float = 1.0, *, fused: bool = True) -> Int8Linear:
             std = gain * inputs**-0.5
             return Int8Linear(
                 inputs, outputs, limit=config.limit, std=std, has_scalar=tricks.scalars,
-                options=options,
+                is_fused=fused, options=options,
             )  # fmt: skip
 
-        self.qkv = make(hidden, config.projection(index))
+        self.qkv = make(hidden, config.projection(index), fused=False)
         self.o = make(config.q_width, hidden, small)
         self.up, self.down = make(hidden, config.ffn), make(config.ffn, hidden, small)
         self.attention_scale = nn.Parameter(torch.ones(hidden))

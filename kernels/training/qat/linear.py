@@ -57,17 +57,17 @@ OPTIONS = Options()
 
 def product(
     x: torch.Tensor, w: torch.Tensor, row_scale: torch.Tensor | None, col_scale: torch.Tensor,
-    by_torch: bool | None = None,
+    by_torch: bool | None = None, dtype: torch.dtype = torch.bfloat16,
 ) -> torch.Tensor:  # fmt: skip
-    """x @ w^T of int8 with its scales, bf16; `row_scale` None: all in `col_scale`."""
+    """x @ w^T of int8 with its scales, as `dtype`; `row_scale` None: all in `col_scale`."""
     if not is_by_torch(x, by_torch):
         static = 1.0 if row_scale is None else None
-        return matmul(x, w, row_scale, col_scale, x_scale=static)
+        return matmul(x, w, row_scale, col_scale, x_scale=static, dtype=dtype)
     # What the kernel does, in its order: an exact sum, then two float32 products.
     total = torch._int_mm(x, w.T).float()
     if row_scale is not None:
         total *= row_scale[:, None]
-    return (total * col_scale).bfloat16()
+    return (total * col_scale).to(dtype)
 
 
 class _Int8Linear(torch.autograd.Function):
@@ -76,12 +76,12 @@ class _Int8Linear(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, limit: torch.Tensor, scalar: torch.Tensor,
-        options: Options,
+        options: Options, dtype: torch.dtype,
     ) -> torch.Tensor:  # fmt: skip
         x8 = quantise_static(x.contiguous(), limit, by_torch=options.by_torch)
         w8, scale = quantise_rows(weight, by_torch=options.by_torch)
         unit = scalar * (limit / 127)
-        y = product(x8, w8, None, scale * unit, options.by_torch)
+        y = product(x8, w8, None, scale * unit, options.by_torch, dtype)
         ctx.save_for_backward(x8, w8, scale, limit, scalar)
         ctx.options, ctx.kind = options, x.dtype
         return y
@@ -104,7 +104,7 @@ class _Int8Linear(torch.autograd.Function):
         if to_input is not None:
             gain = options.gradient_gain
             to_input = (to_input if gain == 1 else to_input * gain).to(ctx.kind)
-        return to_input, to_weight, None, to_scalar, None
+        return to_input, to_weight, None, to_scalar, None, None
 
 
 def _input_gradient(g: torch.Tensor, weight: Rows, options: Options) -> torch.Tensor:
@@ -120,8 +120,10 @@ def _input_gradient(g: torch.Tensor, weight: Rows, options: Options) -> torch.Te
 def int8_linear(
     x: torch.Tensor, weight: torch.Tensor, limit: torch.Tensor, *,
     scalar: torch.Tensor | None = None, options: Options = OPTIONS,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> torch.Tensor:  # fmt: skip
-    """x @ weight^T in int8, bf16 `[..., outputs]`, differentiable in x, weight and scalar.
+    """x @ weight^T in int8, `dtype` `[..., outputs]` (bf16 or float32), differentiable in x, weight
+    and scalar.
 
     `x` bf16 or float32 `[..., inputs]`, `weight` float32 `[outputs, inputs]`, both sizes multiples
     of 16; `limit` float32 `[1]`: x is quantised with limit / 127. `scalar` float32 `[1]`. With
@@ -132,7 +134,7 @@ def int8_linear(
         return torch.nn.functional.linear(x.bfloat16(), scaled.bfloat16())
     scalar = torch.ones(1, device=x.device) if scalar is None else scalar
     flat = x.reshape(-1, x.shape[-1])
-    y = _Int8Linear.apply(flat, weight, limit, scalar, options)
+    y = _Int8Linear.apply(flat, weight, limit, scalar, options, dtype)
     return y.view(*x.shape[:-1], -1)
 
 
@@ -155,9 +157,12 @@ class Int8Linear(torch.nn.Module):
     def __init__(
         self, inputs: int, outputs: int, *,
         limit: float = 4.0, std: float | None = None, has_scalar: bool = False,
-        options: Options = OPTIONS,
+        is_fused: bool = False, options: Options = OPTIONS,
     ) -> None:  # fmt: skip
+        """`is_fused`: serving does not round this product, as what follows is of the same launch;
+        nor is it rounded here, outside of training (where bf16 halves what is kept)."""
         super().__init__()
+        self.is_fused = is_fused
         self.weight = torch.nn.Parameter(torch.randn(outputs, inputs) * (std or inputs**-0.5))
         self.scalar = torch.nn.Parameter(torch.ones(1)) if has_scalar else None
         self.register_buffer("limit", torch.full((1,), float(limit)))
@@ -166,7 +171,11 @@ class Int8Linear(torch.nn.Module):
     def forward(self, x: torch.Tensor, limit: torch.Tensor | None = None) -> torch.Tensor:
         """The product; `limit`: of this input, instead of the layer's own."""
         mine = self.limit if limit is None else limit
-        return int8_linear(x, self.weight, mine, scalar=self.scalar, options=self.options)
+        exact = self.is_fused and not self.training
+        return int8_linear(
+            x, self.weight, mine, scalar=self.scalar, options=self.options,
+            dtype=torch.float32 if exact else torch.bfloat16,
+        )  # fmt: skip
 
     @torch.no_grad()
     def quantised(self) -> Rows:

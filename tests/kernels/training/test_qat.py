@@ -128,6 +128,16 @@ def test_the_layer_is_served_as_it_is_trained() -> None:
     assert (bf16(x).double() - want).norm() < 0.01 * want.norm()
 
 
+def test_what_serving_fuses_is_not_rounded_outside_of_training() -> None:
+    layer = Int8Linear(64, 32, is_fused=True)
+    x = values(8, 64).clamp(-4, 4)
+    assert layer(x).dtype == torch.bfloat16
+    exact = layer.eval()(x)
+    assert exact.dtype == torch.float32
+    want = reference(x, layer.weight.detach(), 4.0)
+    torch.testing.assert_close(exact.detach().double(), want, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("by_torch", WAYS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_squared_relu(device: torch.device, by_torch: bool, dtype: torch.dtype) -> None:
