@@ -331,19 +331,12 @@ def crossover_by_users(sheet: Sheet) -> Words:
 
 def pretraining(sheet: Sheet) -> Words:
     """The training run, beside itself without each trick."""
-    rows = [
-        (
-            name,
-            f"{row['step_s']:.2f}",
-            percent(row["waiting"]),
-            percent(row["flops_utilisation"]),
-            f"{row['gradient_bytes'] / 1e9:.2f}",
-            f"{row['days']:.1f}",
-            usd(row["usd"]),
-            usd(row["usd_per_message"]),
-        )
-        for name, row in sheet["pretraining"].items()
-    ]
+    rows = []
+    for name, row in sheet["pretraining"].items():
+        shares = (percent(row["waiting"]), percent(row["flops_utilisation"]))
+        sizes = (f"{row['gradient_bytes'] / 1e9:.2f}", f"{row['days']:.1f}")
+        money = (usd(row["usd"]), usd(row["usd_per_message"]))
+        rows.append((name, f"{row['step_s']:.2f}", *shares, *sizes, *money))
     heads = ("", "step s", "waiting", "of bf16 peak", "gradients GB", "days", "USD", "USD/message")
     note = (
         "One training run and what is run beside it, with checkpoints and a teacher's targets,"

@@ -51,7 +51,5 @@ class Pretraining(Part):
     """How many are kept, for as long as the model is written off."""
     distilled_tokens: Assumed = assumed(*(0.0, 0.0, 2e12, "none by default", "U"))
     """Tokens for which a teacher's targets are kept."""
-    distilled_k: Assumed = assumed(
-        *(64, 16, 256, "not published", "U")
-    )
+    distilled_k: Assumed = assumed(*(64, 16, 256, "not published", "U"))
     """Tokens that are kept of each distribution, 4 bytes each (kernels/training/distill)."""
