@@ -6,7 +6,7 @@ from typing import Any
 
 from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.catalog.models import find_model
-from kaiju_sim.economics import sensitivity
+from kaiju_sim.economics import sensitivity, training
 from kaiju_sim.economics.bottleneck import bottleneck, pressures
 from kaiju_sim.economics.cost.bill import blend, spot_price
 from kaiju_sim.economics.cost.gpus import kinds_of
@@ -110,6 +110,7 @@ def sheet_of(scenario: Scenario, summary: Mapping[str, Any], *, indices: bool = 
         "incidents": incident_sheet(scenario, summary, ledger.assumed),
         "service": service_figures(summary),
         "crossover": crossover_sheet(ledger, stated),
+        **pretraining_sheet(ledger, stated),
         "assumptions": {name: item.model_dump() for name, item in everything(ledger).items()},
     }
 
@@ -231,6 +232,20 @@ def crossover_sheet(ledger: Ledger, values: Values) -> Sheet:
             for users, row in zip(USERS, monthly, strict=True)
         ],
         "designs": [asdict(design) for design in crossover.measured_designs().values()],
+    }
+
+
+def pretraining_sheet(ledger: Ledger, values: Values) -> Sheet:
+    """The training run, where the scenario describes one, beside itself without each trick."""
+    described = ledger.scenario.economics.pretraining
+    if described is None:
+        return {}
+    messages = ledger.account(values).month.messages
+    variants = training.variants(training.run_of(ledger.usage, described, values))
+    return {
+        "pretraining": {
+            name: asdict(training.priced(run, values, messages)) for name, run in variants.items()
+        }
     }
 
 

@@ -40,7 +40,8 @@ def tables_of(sheet: Sheet) -> list[Words]:
     found += [tornado(sheet, name) for name in FIGURE_WORDS]
     if sheet.get("simulated_tornado"):
         found.append(simulated(sheet))
-    return [*found, crossover(sheet), crossover_by_users(sheet)]
+    found += [crossover(sheet), crossover_by_users(sheet)]
+    return [*found, *([pretraining(sheet)] if "pretraining" in sheet else [])]
 
 
 _PRESSURES = {
@@ -327,3 +328,20 @@ def crossover_by_users(sheet: Sheet) -> Words:
         for row in sheet["crossover"]["by_daily_users"]
     ]
     return Words("Cheapest way to a model", ("daily users", "USD/month", "way"), rows)
+
+
+def pretraining(sheet: Sheet) -> Words:
+    """The training run, beside itself without each trick."""
+    rows = []
+    for name, row in sheet["pretraining"].items():
+        shares = (percent(row["waiting"]), percent(row["flops_utilisation"]))
+        sizes = (f"{row['gradient_bytes'] / 1e9:.2f}", f"{row['days']:.1f}")
+        money = (usd(row["usd"]), usd(row["usd_per_message"]))
+        rows.append((name, f"{row['step_s']:.2f}", *shares, *sizes, *money))
+    heads = ("", "step s", "waiting", "of bf16 peak", "gradients GB", "days", "USD", "USD/message")
+    note = (
+        "One training run and what is run beside it, with checkpoints and a teacher's targets,"
+        " written off over economics.training.months. Waiting: for the network, of a step."
+        " Gradients: what a GPU sends in a step. The bill's line of training does without these."
+    )
+    return Words("What training costs, and without its tricks", heads, rows, note)

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from kaiju_sim.scenario.assumed import Assumed, AssumedShare, Grade, assumed, assumed_share
 from kaiju_sim.scenario.base import Part
+from kaiju_sim.scenario.parts.pretraining import Pretraining
 from kaiju_sim.scenario.quantities import Fraction, UsdPerHour, UsdPerMonth
 
 _LISTS = "list prices, 2026"
@@ -250,6 +251,8 @@ class Economics(Part):
     """Closed-form planner."""
     crossover: Crossover = Crossover()
     """Own model or open model."""
+    pretraining: Pretraining | None = None
+    """How the model is trained, priced step by step; none: `training` is all that is known."""
     ranges: dict[str, list[Any]] = {}
     """Ranges of other values, such as those of traffic, `path: [low, high]` or
     `path: [low, high, grade, source]`: `kaiju-sim economics --simulate` runs the scenario at both

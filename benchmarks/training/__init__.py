@@ -1,0 +1,1 @@
+"""Measurements of the training side; `python -m benchmarks.training` runs them."""

@@ -1,0 +1,138 @@
+"""The training side, measured on one NVIDIA GPU: `python -m benchmarks.training`.
+
+Figures and every sample go to benchmarks/results/. `--demo FOLDER` takes over what
+`python -m kernels.training.demo compare --out FOLDER` found. `--report` shows what must be reached
+and what is, from the files; `--plots FOLDER` draws the demo's curves; `--codes` prints the errors
+of gradient codes, without a GPU.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.kernels.store import RESULTS, read, read_json
+from benchmarks.training import aims, store
+
+
+def options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
+    parser.add_argument("--only", default="", metavar="REGEX", help="cases whose name matches")
+    parser.add_argument("--list", action="store_true", help="names of the cases, and no more")
+    parser.add_argument("--report", action="store_true", help="show the files, measure nothing")
+    parser.add_argument("--demo", type=Path, metavar="FOLDER", help="take over a comparison")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the demo's curves (SVG)")
+    parser.add_argument("--codes", action="store_true", help="errors of gradient codes")
+    parser.add_argument("--seconds", type=float, default=1.0, help="timing of a case (default 1)")
+    parser.add_argument("--commit", help="the commit that runs, where git cannot tell")
+    parser.add_argument("--gpu", help="of which there are files (default: the only one)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the files")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    return parser.parse_args(arguments)
+
+
+def say(line: str) -> None:
+    """Progress, on stderr."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def gpu_of(asked: str | None, folder: Path) -> str:
+    """Whose files to show. Exits with a word if that is not clear."""
+    there = store.measured(folder)
+    if asked is None and len(there) == 1:
+        return there[0]
+    if asked in there:
+        return str(asked)
+    sys.exit(f"--gpu: give one of {', '.join(there)}" if there else f"no results in {folder}")
+
+
+def verdicts(gpu: str, folder: Path) -> list[aims.Verdict]:
+    """All aims."""
+    demo = read_json(store.path(gpu, ".json", folder, demo=True))
+    return [*aims.of_kernels(read(store.path(gpu, ".parquet", folder))), *aims.of_demo(demo)]
+
+
+def report(gpu: str, found: argparse.Namespace) -> None:
+    """The table of aims, and drawings if they are wanted."""
+    listed = verdicts(gpu, found.results)
+    if found.plots:
+        draw(gpu, found.results, found.plots)
+    if found.format == "json":
+        sys.stdout.write(json.dumps([v._asdict() for v in listed]) + "\n")
+    else:
+        sys.stdout.write(aims.text(listed))
+
+
+def draw(gpu: str, folder: Path, out: Path) -> None:
+    """The demo's curves."""
+    from kernels.training.demo.plots import drawings
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name, drawing in drawings(store.outcomes(gpu, folder)).items():
+        (out / f"training-{name}.svg").write_text(drawing, encoding="utf-8")
+        say(f"wrote {out / f'training-{name}.svg'}")
+
+
+def codes() -> None:
+    """The table of gradient codes."""
+    from benchmarks.training.measure import code_errors
+
+    for row in code_errors():
+        sys.stdout.write(
+            f"{row['gradients']:24s} {row['code']:22s} {row['bits']:5.2f} bits  "
+            f"L2 {row['relative_l2']:.4f}  |ln| {row['log_error']:.4f}  "
+            f"cosine {row['cosine']:.5f}  lost {row['lost']:.4f}\n"
+        )
+
+
+def measure(found: argparse.Namespace) -> int:
+    """Measure, save, show; 1 if something failed."""
+    from benchmarks.training.cases import every_case
+    from benchmarks.training.measure import run
+
+    cases = [case for case in every_case() if re.search(found.only, case.name)]
+    if found.list:
+        sys.stdout.writelines(f"{case.name}\n" for case in cases)
+        return 0
+    got = run(cases, found.seconds, found.commit, say)
+    store.save(got["gpu"], got["rows"], got["samples"], got["about"], found.results)
+    for failure in got["about"]["failures"]:
+        say(f"failed: {failure}")
+    report(got["gpu"], found)
+    return 1 if got["about"]["failures"] else 0
+
+
+def take_demo(found: argparse.Namespace) -> None:
+    """A comparison's files become ours."""
+    from benchmarks.kernels.gpu import slug
+
+    compared = store.read_compared(found.demo / "compare.json")
+    gpu = slug(compared["run"]["device"])
+    store.save_demo(gpu, compared, found.results)
+    say(f"wrote {store.path(gpu, '.parquet', found.results, demo=True)}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what was asked for; 2 if that cannot be done."""
+    found = options(arguments)
+    try:
+        if found.codes:
+            codes()
+        if found.demo:
+            take_demo(found)
+        if found.report:
+            report(gpu_of(found.gpu, found.results), found)
+        if found.codes or found.demo or found.report:
+            return 0
+        return measure(found)
+    except ValueError as error:
+        say(f"error: {error}")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

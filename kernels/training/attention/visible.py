@@ -1,0 +1,217 @@
+"""Attention for training, differentiable: any visibility, shared KV heads, Z-Reg, int8 forward.
+
+In int8 the forward pass computes with what serving has: keys and values with the static scale
+limit / 127, queries with a scale for each row. Gradients pass straight through the rounding, and
+are those of the rounded values.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+
+from kernels.common import checks
+from kernels.common.device import Work, is_interpreted, multiprocessors
+from kernels.training.attention.backward import delta_kernel, keys_kernel, queries_kernel
+from kernels.training.attention.blocks import Blocks, Seen
+from kernels.training.attention.forward import forward_kernel
+from kernels.training.zreg import z_reg
+
+LOG2E = 1.4426950408889634
+DIMS = (16, 32, 64, 128)
+
+
+class Options(NamedTuple):
+    """How attention is computed."""
+
+    z_weight: float = 0.0
+    """Of Z-Reg's virtual loss, z_weight / 2 * lse^2 of each query and head; not scaled with the
+    loss: pass the weight over the number of tokens where that is a mean."""
+    int8: bool = False
+    """Scores from int8 queries and keys, int8 values."""
+    limit: float = 4.0
+    """What k and v are clamped to; their int8 scale is limit / 127."""
+    by_torch: bool | None = None
+    """By the dense specification, in float32; None: on a CPU."""
+
+
+OPTIONS = Options()
+
+
+class Quantised(NamedTuple):
+    """int8 operands; real: q * q_scale, k and v * (limit / 127)."""
+
+    q: torch.Tensor
+    q_scale: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    unit: float
+
+
+def quantised(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, limit: float) -> Quantised:
+    """Operands as serving has them."""
+    unit = limit / 127
+    largest = q.float().abs().amax(-1)
+    q_scale = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
+    q8 = (q.float() / q_scale[..., None]).round().clamp(-127, 127).char()
+    k8, v8 = ((x.float() / unit).round().clamp(-127, 127).char() for x in (k, v))
+    return Quantised(q8, q_scale, k8, v8, unit)
+
+
+def reference(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, seen: Seen, options: Options = OPTIONS
+) -> torch.Tensor:
+    """The specification, dense and differentiable by itself, in the operands' own precision:
+    `[batch, tokens, heads, dim]`. A query that sees nothing gives zeros."""
+    if options.int8:
+        parts = quantised(q.detach(), k.detach(), v.detach(), options.limit)
+        q = _passed(q, parts.q * parts.q_scale[..., None])
+        k, v = _passed(k, parts.k * parts.unit), _passed(v, parts.v * parts.unit)
+    share = q.shape[2] // k.shape[2]
+    k, v = (x.repeat_interleave(share, 2) for x in (k, v))
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * q.shape[-1] ** -0.5
+    mask = seen.dense()[:, None]
+    scores = scores.masked_fill(~mask, float("-inf"))
+    if options.z_weight:
+        scores = z_reg(scores, options.z_weight, by_torch=True)
+    p = torch.where(mask.any(-1, keepdim=True), scores, 0.0).softmax(-1)
+    p = torch.where(mask, p, 0.0)
+    return torch.einsum("bhqk,bkhd->bqhd", p, v)
+
+
+def _passed(x: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
+    """The rounded value, with the gradient of `x`."""
+    return x + (rounded.to(x.dtype) - x).detach()
+
+
+class _Visible(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, blocks: Blocks,
+        options: Options,
+    ) -> torch.Tensor:  # fmt: skip
+        out = torch.empty(q.shape, dtype=torch.bfloat16, device=q.device)
+        lse = torch.empty(
+            (q.shape[0], q.shape[2], q.shape[1]), dtype=torch.float32, device=q.device
+        )
+        operands: tuple[torch.Tensor, ...] = (q, k, v)
+        if options.int8:
+            parts = quantised(q, k, v, options.limit)
+            _forward(parts.q, parts.k, parts.v, parts, out, lse, blocks)
+            ctx.unit = parts.unit
+            operands = (parts.q, parts.k, parts.v, parts.q_scale)
+        else:
+            _forward(q, k, v, None, out, lse, blocks)
+        ctx.save_for_backward(out, lse, *operands)
+        ctx.blocks, ctx.options = blocks, options
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        out, lse, q, k, v, *scale = ctx.saved_tensors
+        if ctx.options.int8:
+            q = (q * scale[0][..., None]).bfloat16()
+            k, v = (k * ctx.unit).bfloat16(), (v * ctx.unit).bfloat16()
+        g = gradients[0].bfloat16().contiguous()
+        found = _backward(q, k, v, out, g, lse, ctx.blocks, ctx.options.z_weight)
+        return *found, None, None
+
+
+def _constants(blocks: Blocks, dim: int) -> dict[str, Any]:
+    return {
+        "KEYS": blocks.seen.key_limit is not None, "UPCAST": is_interpreted(),
+        "QUERY_TILE": blocks.query_tile, "KEY_TILE": blocks.key_tile, "DIM": dim,
+        "num_warps": 8 if blocks.query_tile >= 128 else 4,
+    }  # fmt: skip
+
+
+def _visibility(seen: Seen) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return seen.start, seen.limit, seen.start if seen.key_limit is None else seen.key_limit
+
+
+def _forward(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, parts: Quantised | None,
+    out: torch.Tensor, lse: torch.Tensor, blocks: Blocks,
+) -> None:  # fmt: skip
+    batch, tokens, heads, dim = q.shape
+    lists = blocks.of_queries
+    unit, v_scale = dim**-0.5 * LOG2E, 1.0
+    if parts is not None:
+        unit, v_scale = unit * parts.unit, parts.unit
+    forward_kernel[(lists.whole_count.shape[1], batch, heads)](
+        q, k, v, lse if parts is None else parts.q_scale, out, lse, *_visibility(blocks.seen),
+        *_in_order(lists), tokens, heads, k.shape[2], lists.whole.shape[-1], unit, v_scale,
+        INT8=parts is not None, **_constants(blocks, dim),
+    )  # fmt: skip
+
+
+def _in_order(lists: Any) -> tuple[torch.Tensor, ...]:
+    return lists.whole, lists.whole_count, lists.part, lists.part_count
+
+
+def _groups(tiles: int, kv_heads: int, share: int, device: torch.device) -> int:
+    """Into how many groups the heads of a KV head are cut, so that there is work for all SMs."""
+    wanted = 2 * multiprocessors(device)
+    fits = [n for n in range(1, share + 1) if share % n == 0]
+    return next((n for n in fits if n * tiles * kv_heads >= wanted), share)
+
+
+def _backward(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, out: torch.Tensor, g: torch.Tensor,
+    lse: torch.Tensor, blocks: Blocks, z_weight: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    batch, tokens, heads, dim = q.shape
+    kv_heads = k.shape[2]
+    constants, scale = _constants(blocks, dim), dim**-0.5
+    delta = torch.empty_like(lse)
+    delta_kernel[(triton.cdiv(tokens, 64), batch, heads)](
+        out, g, lse, delta, tokens, heads, z_weight, ROWS=64, DIM=dim
+    )
+    seen, to_q = _visibility(blocks.seen), torch.empty_like(q)
+    lists = blocks.of_queries
+    queries_kernel[(lists.whole_count.shape[1], batch, heads)](
+        q, k, v, g, lse, delta, to_q, *seen, *_in_order(lists), tokens, heads, kv_heads,
+        lists.whole.shape[-1], scale * LOG2E, scale, **constants,
+    )  # fmt: skip
+    lists = blocks.of_keys
+    tiles = lists.whole_count.shape[1]
+    groups = _groups(tiles * batch, kv_heads, heads // kv_heads, q.device)
+    to_k, to_v = torch.empty((2, groups, *k.shape), dtype=torch.float32, device=k.device)
+    keys_kernel[(tiles, batch, kv_heads * groups)](
+        q, k, v, g, lse, delta, to_k, to_v, *seen, *_in_order(lists), tokens, heads, kv_heads,
+        groups, lists.whole.shape[-1], scale * LOG2E, scale, **constants,
+    )  # fmt: skip
+    return to_q, to_k.sum(0).bfloat16(), to_v.sum(0).bfloat16()
+
+
+def visible_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, blocks: Blocks, options: Options = OPTIONS
+) -> torch.Tensor:
+    """softmax(q k^T / sqrt(dim)) v over what `blocks` says is seen, bf16, differentiable.
+
+    `q` bf16 `[batch, tokens, heads, dim]`, `k` and `v` `[batch, tokens, kv_heads, dim]`, contiguous
+    (float32 too where the specification computes); dim 16, 32, 64 or 128. Query i of the sequence
+    sees key j of the same one, both counted from 0. Raises ValueError that names the argument.
+    """
+    by_torch = not q.is_cuda if options.by_torch is None else options.by_torch
+    kinds = (torch.bfloat16, torch.float32) if by_torch else (torch.bfloat16,)
+    checks.tensor("q", q, (*blocks.seen.start.shape, None, None), kinds)
+    batch, tokens, heads, dim = q.shape
+    checks.one_of("dim", dim, DIMS)
+    checks.tensor("k", k, (batch, tokens, None, dim), q.dtype, q.device)
+    checks.tensor("v", v, k.shape, q.dtype, q.device)
+    checks.heads("q", heads, k.shape[2], heads)
+    if by_torch:
+        return reference(q.float(), k.float(), v.float(), blocks.seen, options).bfloat16()
+    return _Visible.apply(q, k, v, blocks, options)
+
+
+def flops_and_bytes(
+    pairs: float, tokens: int, heads: int, kv_heads: int, dim: int, *, backward: bool = False
+) -> Work:
+    """`pairs`: (query, key) that see each other, of one head. Forward two products of them each,
+    backward five more; every operand read once and every result written once, bf16."""
+    products = 7.0 if backward else 2.0
+    each = tokens * dim * 2.0
+    moved = each * (2 * heads + 2 * kv_heads) * (3 if backward else 1)
+    return Work(2 * products * pairs * heads * dim, moved)

@@ -1,0 +1,254 @@
+"""Packs and unpacks gradients in the format of `codec`: one program, one tile.
+
+Unpacking adds up several payloads, as a reduction over ranks needs: with one it only unpacks.
+"""
+
+from typing import Literal
+
+import torch
+import triton
+import triton.language as tl
+
+from kernels.common import checks
+from kernels.common.device import Work
+from kernels.training.squinch.codec import (
+    BLOCKS,
+    FORMAT,
+    TILE,
+    TILE_BYTES,
+    TOP,
+    Format,
+    Noise,
+    packed_bytes,
+    reference_pack,
+    reference_unpack,
+    tiles_of,
+)
+
+Backend = Literal["auto", "triton", "torch"]
+FLOATS = (torch.float32, torch.bfloat16)
+MOST_TILES = 1 << 22
+"""Blocks are counted in 32 bits."""
+TOP_ROOM = tl.constexpr(1.0 / TOP)
+
+
+@triton.jit
+def _load(ptr, at, count, is_whole):
+    """A tile, in float32. Only the last one needs a mask, and masked loads are narrow ones."""
+    if is_whole:
+        x = tl.load(ptr + at).to(tl.float32)
+    else:
+        x = tl.load(ptr + at, mask=at < count, other=0.0).to(tl.float32)
+    return x
+
+
+@triton.jit
+def _store(ptr, at, value, count, is_whole):
+    """The same the other way."""
+    value = value.to(ptr.dtype.element_ty)
+    if is_whole:
+        tl.store(ptr + at, value)
+    else:
+        tl.store(ptr + at, value, mask=at < count)
+
+
+@triton.jit
+def _exponent(largest, STEPS_E: tl.constexpr, BIAS: tl.constexpr, ROOM: tl.constexpr):
+    """q_max of finite blocks; 0 where all is zero. The bounds only spare the logarithm a zero."""
+    wide = tl.log(tl.clamp(largest, 1e-37, 1e37) * ROOM) * STEPS_E + (BIAS + 1.0)
+    return tl.floor(tl.minimum(tl.maximum(wide, 0.0), 254.0))
+
+
+@triton.jit
+def _random(block, seed, step):
+    """16 bits for each element, as a number in (0, 1): `[blocks, 8]`."""
+    a, b, c, d = tl.philox(seed, block, step, 0, 0)
+    i = tl.arange(0, 8)[None, :]
+    word = tl.where(i < 2, a[:, None], tl.where(i < 4, b[:, None], c[:, None]))
+    word = tl.where(i < 6, word, d[:, None]).to(tl.uint32, bitcast=True)
+    half = (word >> ((i % 2) * 16).to(tl.uint32)) & 0xFFFF
+    return (half.to(tl.float32) + 0.5) * (1.0 / 65536)
+
+
+@triton.jit
+def _dithered(ratio, block, seed, step):
+    """Codes, and -1 where the sign turns: the expectation is `ratio`, in units of maxabs / 256."""
+    low = tl.floor(tl.minimum(tl.sqrt(ratio) - 0.5, 15.0))
+    # The code -1 is the negative of the smallest value: a square that keeps its root's sign.
+    here = (low + 0.5) * tl.abs(low + 0.5)
+    gap = (low + 1.5) * (low + 1.5) - here
+    code = low.to(tl.int32) + (_random(block, seed, step) * gap < ratio - here).to(tl.int32)
+    return tl.minimum(tl.maximum(code, 0), 15), code >> 31
+
+
+@triton.jit
+def _pack(
+    x_ptr, residual_ptr, out_ptr, count, stride, seed, step,
+    BLOCKS: tl.constexpr, TILE_BYTES: tl.constexpr, STEPS_E: tl.constexpr, BIAS: tl.constexpr,
+    STOCHASTIC: tl.constexpr, FEEDBACK: tl.constexpr,
+):  # fmt: skip
+    """`residual`: what earlier packings left over, added before and replaced."""
+    tile = tl.program_id(0).to(tl.int64)
+    row = tl.program_id(1).to(tl.int64)
+    x_ptr += row * stride
+    if FEEDBACK:
+        residual_ptr += row * stride
+    of_all = row * tl.num_programs(0) + tile
+    block = tl.arange(0, BLOCKS)
+    i = tl.arange(0, 8)[None, :]
+    at = tile * (BLOCKS * 8) + block[:, None] * 8 + i
+    is_whole = (tile + 1) * (BLOCKS * 8) <= count
+    x = _load(x_ptr, at, count, is_whole)
+    if FEEDBACK:
+        x += _load(residual_ptr, at, count, is_whole)
+    bits = x.to(tl.int32, bitcast=True)
+    # As integers, magnitudes are in their order, infinity above all numbers and NaN above it.
+    largest = tl.max(bits & 0x7FFFFFFF, 1)
+    finite = largest < 0x7F800000
+    exponent = _exponent(
+        tl.where(finite, largest, 0).to(tl.float32, bitcast=True),
+        STEPS_E, BIAS, TOP_ROOM if STOCHASTIC else 1.0,
+    )  # fmt: skip
+    empty = exponent == 0.0
+    inverse = tl.where(empty, 0.0, 256.0 * tl.exp((BIAS - exponent) / STEPS_E))
+    ratio = tl.abs(x) * inverse[:, None]
+    negative = bits >> 31  # every bit is the sign
+    if STOCHASTIC:
+        code, turned = _dithered(ratio, (of_all * BLOCKS + block).to(tl.int32), seed, step)
+        negative = negative ^ turned
+    else:
+        code = tl.minimum(tl.sqrt(ratio), 15.5).to(tl.int32)
+    # Different bits: their sum is their union.
+    signs = tl.sum(negative & (1 << i), 1)
+    codes = tl.where(empty, 0, tl.sum(code << (4 * i), 1))
+    head = tl.where(finite, exponent.to(tl.int32) | tl.where(empty, 0, signs << 8), 255)
+    base = out_ptr + of_all * TILE_BYTES
+    tl.store(base.to(tl.pointer_type(tl.int16)) + block, head.to(tl.int16))
+    tl.store((base + 2 * BLOCKS).to(tl.pointer_type(tl.int32)) + block, codes)
+    if FEEDBACK:
+        unit = tl.where(empty, 0.0, tl.exp((exponent - BIAS) / STEPS_E))
+        root = (code.to(tl.float32) + 0.5) * 0.0625
+        got = root * root * tl.where(negative != 0, -unit[:, None], unit[:, None])
+        left = tl.where(finite[:, None], x - got, 0.0)
+        _store(residual_ptr, at, left, count, is_whole)
+
+
+@triton.jit
+def _unpack(
+    payload_ptr, out_ptr, count, stride, factor,
+    RANKS: tl.constexpr, BLOCKS: tl.constexpr, TILE_BYTES: tl.constexpr, STEPS_E: tl.constexpr,
+    BIAS: tl.constexpr,
+):  # fmt: skip
+    """factor times the sum of RANKS payloads, `stride` bytes apart, in the order of ranks."""
+    tile = tl.program_id(0).to(tl.int64)
+    block = tl.arange(0, BLOCKS)
+    i = tl.arange(0, 8)[None, :]
+    total = tl.zeros((BLOCKS, 8), tl.float32)
+    for rank in tl.static_range(RANKS):
+        base = payload_ptr + rank * stride + tile * TILE_BYTES
+        head = tl.load(base.to(tl.pointer_type(tl.int16)) + block).to(tl.int32)
+        codes = tl.load((base + 2 * BLOCKS).to(tl.pointer_type(tl.int32)) + block)
+        exponent = head & 0xFF
+        unit = tl.exp((exponent.to(tl.float32) - BIAS) / STEPS_E)
+        unit = tl.where(exponent == 0, 0.0, tl.where(exponent == 255, float("nan"), unit))
+        root = (((codes[:, None] >> (4 * i)) & 0xF).to(tl.float32) + 0.5) * 0.0625
+        negative = (head[:, None] >> (8 + i)) & 1
+        total += root * root * tl.where(negative != 0, -unit[:, None], unit[:, None])
+    at = tile * (BLOCKS * 8) + block[:, None] * 8 + i
+    _store(out_ptr, at, total * factor, count, (tile + 1) * (BLOCKS * 8) <= count)
+
+
+def _by_torch(backend: Backend, device: torch.device) -> bool:
+    """Whether the reference computes: on a CPU, where Triton would be interpreted."""
+    checks.one_of("backend", backend, ("auto", "triton", "torch"))
+    return backend == "torch" or (backend == "auto" and device.type == "cpu")
+
+
+def squinch_pack(
+    x: torch.Tensor, *,
+    noise: Noise | None = None, residual: torch.Tensor | None = None, form: Format = FORMAT,
+    out: torch.Tensor | None = None, backend: Backend = "auto",
+) -> torch.Tensor:  # fmt: skip
+    """Gradients, float32 or bf16, as uint8 `[packed_bytes(count)]`.
+
+    `x` is flat, or `[rows, count]` for payloads of its rows, `[rows, packed_bytes(count)]`.
+    `noise`: round stochastically, else to the nearest step of the root. `residual`, float32 or
+    bf16, sized like `x`: error feedback; it is added first, and what the code cannot say is left in
+    it (zero in a block that is not finite). Raises ValueError that names the argument.
+    """
+    checks.tensor("x", x, (None,) * min(x.dim(), 2), FLOATS)
+    rows, count = (1, x.shape[0]) if x.dim() == 1 else x.shape
+    if rows * tiles_of(count) >= MOST_TILES:
+        raise ValueError(f"x: has {x.numel()} elements, must have fewer than {MOST_TILES * TILE}")
+    if residual is not None:
+        checks.tensor("residual", residual, x.shape, FLOATS, x.device)
+    shape = (*x.shape[:-1], packed_bytes(count))
+    if out is None:
+        out = torch.empty(shape, dtype=torch.uint8, device=x.device)
+    checks.tensor("out", out, shape, torch.uint8, x.device)
+    if x.numel() == 0:
+        return out
+    if _by_torch(backend, x.device):
+        return _pack_by_torch(x, noise, residual, form, out)
+    seed, step = (0, 0) if noise is None else noise
+    _pack[(tiles_of(count), rows)](
+        x, residual, out, count, count, seed, step, BLOCKS=BLOCKS, TILE_BYTES=TILE_BYTES,
+        STEPS_E=float(form.steps), BIAS=float(form.bias), STOCHASTIC=noise is not None,
+        FEEDBACK=residual is not None, num_warps=4,
+    )  # fmt: skip
+    return out
+
+
+def _pack_by_torch(
+    x: torch.Tensor, noise: Noise | None, residual: torch.Tensor | None, form: Format,
+    out: torch.Tensor,
+) -> torch.Tensor:  # fmt: skip
+    total = x.float() if residual is None else x.float() + residual.float()
+    count = x.shape[-1]
+    rows = torch.nn.functional.pad(total.view(-1, count), (0, -count % TILE))
+    out.copy_(reference_pack(rows, noise, form).view_as(out))
+    if residual is not None:
+        got = reference_unpack(out, rows.numel(), form).view_as(rows)[:, :count]
+        residual.copy_((total - got.reshape(x.shape)).nan_to_num(0.0, 0.0, 0.0))
+    return out
+
+
+def squinch_unpack(
+    payload: torch.Tensor, count: int, *,
+    factor: float = 1.0, dtype: torch.dtype = torch.float32, form: Format = FORMAT,
+    out: torch.Tensor | None = None, backend: Backend = "auto",
+) -> torch.Tensor:  # fmt: skip
+    """`factor` times the sum of packed gradients, in float32, then as `dtype`: `[count]`.
+
+    `payload` uint8 `[bytes]`, or `[ranks, bytes]` to be added up. Raises ValueError.
+    """
+    checks.tensor("payload", payload, (None,) * min(payload.dim(), 2), torch.uint8)
+    payloads = payload.view(-1, payload.shape[-1]) if payload.dim() == 2 else payload[None]
+    if payloads.shape[1] != packed_bytes(count):
+        raise ValueError(
+            f"payload: has {payloads.shape[1]} bytes, must have {packed_bytes(count)} for {count}"
+        )
+    if out is None:
+        out = torch.empty(count, dtype=dtype, device=payload.device)
+    checks.tensor("out", out, (count,), FLOATS, payload.device)
+    if count == 0:
+        return out
+    if _by_torch(backend, payload.device):
+        parts = [reference_unpack(part, count, form) for part in payloads]
+        total = torch.zeros_like(parts[0])
+        for part in parts:
+            total += part
+        return out.copy_(total * factor)
+    _unpack[(tiles_of(count),)](
+        payloads, out, count, payloads.stride(0), factor, RANKS=len(payloads), BLOCKS=BLOCKS,
+        TILE_BYTES=TILE_BYTES, STEPS_E=float(form.steps), BIAS=float(form.bias), num_warps=4,
+    )  # fmt: skip
+    return out
+
+
+def flops_and_bytes(count: int, dtype: torch.dtype = torch.bfloat16) -> Work:
+    """Of packing or of unpacking one payload: about 12 operations a gradient."""
+    return Work(12.0 * count, float(count * dtype.itemsize + packed_bytes(count)))
+
+
+__all__ = ["TILE", "flops_and_bytes", "squinch_pack", "squinch_unpack"]
