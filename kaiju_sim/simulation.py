@@ -1,6 +1,6 @@
 """The main path: from a scenario to a result, naming each part in the order in which it acts."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,7 +112,7 @@ def simulated(
     engine: EngineName,
     progress: Progress | None,
     executor: Executor | None = None,
-) -> Iterator[list[CellResult]]:
+) -> Generator[list[CellResult], None, None]:
     """The cells of each plant, simulated: tasks of the executor, or of a pool of `workers`."""
     per_plant = plants[0].scenario.fleet.cells
     total = len(plants) * per_plant

@@ -94,7 +94,7 @@ def after_columns(steps: Sequence[EngineStep]) -> Floats:
 def _usual_s(steps: Sequence[EngineStep]) -> Floats:
     """Of each step, the median of those with prompts, or of those without."""
     seconds, prompts = np.array([(host_s(step), step.chunks > 0) for step in steps]).T
-    usual = np.zeros_like(seconds)
+    usual: Floats = np.zeros_like(seconds)
     for kind in np.unique(prompts):
         usual[prompts == kind] = np.median(seconds[prompts == kind])
     return usual

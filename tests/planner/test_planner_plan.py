@@ -127,9 +127,7 @@ def test_the_peak_of_a_day() -> None:
     assert peak.traffic.sessions.live == pytest.approx(10000 * 2.03 / 0.38, rel=0.1)
 
 
-def test_the_command_and_its_exit_codes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_and_its_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sets = [word for item in SHORT for word in ("--set", item)]
     words = ["plan", str(written(tmp_path)), *sets, "-o", str(tmp_path / "out"), "--workers", "1"]
     assert main([*words, "--format", "json"]) == 0
