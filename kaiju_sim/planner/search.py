@@ -179,6 +179,8 @@ class Search:
             more = min(self.batch_after(outcomes), self.rule.most - len(outcomes))
             outcomes += self.probe(count, range(first, first + more))
             said = verdict(outcomes, self.rule)
+            if said == OPEN:
+                self.tell(count, f"{sum(outcomes)} of {len(outcomes)} so far")
         tally = tally_of(outcomes)
         bounds = lower_bound(tally, self.rule), upper_bound(tally, self.rule)
         found = Judged(count, said, tally, *bounds, fresh)

@@ -87,6 +87,27 @@ def test_all_choices() -> None:
     assert {c.of(s).router.policy for c in choices_of(s)} == {"affinity", "sticky"}
 
 
+def test_the_error_of_step_times_reaches_the_answer(tmp_path: Path) -> None:
+    """A seventh of the baseline's peak, one minute of it, on the measured profile."""
+    loaded = load_scenario(
+        Path("scenarios") / "baseline.yaml",
+        sets=[
+            "traffic.messages_per_s=120",
+            "traffic.sessions.live=6600",
+            "fleet.replicas=8",
+            "plan.window=1min",
+            "plan.warm_up=30s",
+            "plan.pass_probability=0.8",
+        ],
+    )
+    (tmp_path / "kept").mkdir()
+    found = document(make_plan(Asked(loaded.scenario, loaded.base_dir, tmp_path / "kept")))
+    low, high = found["error_band"]["step_time_error"]
+    assert low == -high < 0
+    assert found["error_band"]["gpus_low"] <= found["gpus"] <= found["error_band"]["gpus_high"]
+    assert found["step_times"].startswith("measured: h100-80gb-kaiju-13b-tp1")
+
+
 def test_no_fleet_is_enough(tmp_path: Path) -> None:
     found = planned(tmp_path, "slo.ttft=20ms", "traffic.messages_per_s=20")
     assert found["gpus"] is None

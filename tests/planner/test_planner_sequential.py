@@ -13,8 +13,10 @@ from kaiju_sim.planner.sequential import (
     QUICK,
     Rule,
     Tally,
+    is_over,
     lower_bound,
     needed,
+    plan_rule,
     tally_of,
     upper_bound,
     verdict,
@@ -89,3 +91,22 @@ def test_needed_is_the_shortest_way_to_a_verdict() -> None:
         short = [verdict(before + [word] * (more - 1), QUICK) for word in (True, False)]
         assert any(word != OPEN for word in ends)
         assert short[0] == OPEN
+
+
+def test_it_stops_when_nothing_can_come_of_it() -> None:
+    """After a failure a plan cannot pass within its most; it stops once it has been patient."""
+    assert not is_over(Tally(60, 60), PLAN)
+    assert not is_over(Tally(22, 23), PLAN)
+    assert is_over(Tally(23, 24), PLAN)
+    assert is_over(Tally(61, 62), PLAN)
+
+
+@pytest.mark.parametrize("target", [0.5, 0.8, 0.95, 0.99])
+def test_a_plan_may_ask_for_another_probability(target: float) -> None:
+    """The rule still errs at most as often as it says, and can pass."""
+    rule = plan_rule(target)
+    assert rule.least <= rule.most
+    assert 0 < rule.bad < rule.target < rule.good < 1
+    assert target**rule.least <= rule.risk
+    assert verdicts(rule, target, 1000)[PASSES] <= rule.risk + 0.015
+    assert verdicts(rule, 1.0, 10)[PASSES] == 1
