@@ -22,8 +22,8 @@ class TaskLostError(Exception):
 
     def __init__(self, key: object) -> None:
         super().__init__(
-            f"task {key} lost its process {ATTEMPTS} times: out of memory? (fewer --workers use"
-            " less)"
+            f"task {key} lost its process {ATTEMPTS} times: out of memory (fewer --workers use"
+            " less), or a script that starts a pool without `if __name__ == '__main__'`"
         )
 
 

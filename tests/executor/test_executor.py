@@ -55,7 +55,10 @@ def test_a_pool_gives_what_one_process_gives_and_survives_deaths(tmp_path: Path)
 
 def test_a_task_that_always_takes_its_process_along_ends_the_run(tmp_path: Path) -> None:
     tasks = {"bad": Job(1, tmp_path, deaths=99)}
-    with closing(Pool(1)) as pool, pytest.raises(TaskLostError, match=f"bad lost .* {ATTEMPTS}"):
+    with (
+        closing(Pool(1)) as pool,
+        pytest.raises(TaskLostError, match=f"bad lost its process {ATTEMPTS}"),
+    ):
         list(pool.map(square, tasks))
     assert starts(tmp_path, 1) == ATTEMPTS
 

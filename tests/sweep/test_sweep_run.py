@@ -123,6 +123,7 @@ def test_the_table_page_and_json_agree(tmp_path: Path) -> None:
     assert front
     first = found["points"][0]
     assert first["summary"]["requests.arrived"] == table["requests.arrived"][0].as_py()
+    assert json.loads((folder / "provenance.json").read_text())["points_done"] == 8
     page = (folder / "sweep.html").read_text()
     assert "breaks an objective" in page
     assert page.count('class="chart"') >= 3

@@ -5,6 +5,7 @@ Stopped and started again, it simulates only what is missing.
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from kaiju_sim.sweep.store import Store
     from kaiju_sim.sweep.table import Row
 
-POINTS, TABLE, PAGE = "points", "sweep.parquet", "sweep.html"
+POINTS, TABLE, PAGE, ORIGIN = "points", "sweep.parquet", "sweep.html", "provenance.json"
 
 
 def sweep(
@@ -61,7 +62,7 @@ def sweep(
     from kaiju_sim.sweep.store import Store
     from kaiju_sim.sweep.table import make_rows
 
-    talk = Talk(quiet)
+    talk, started = Talk(quiet), datetime.now(UTC)
     spec = _spec(what, grid, sobol)
     spec = _changed(spec, with_, set_, points, sample_seed, replications)
     folder = output or Path("runs") / f"{Path(what).stem}-sweep"
@@ -72,7 +73,7 @@ def sweep(
         _run(found, store, where, talk)
     rows = make_rows(gather(found, store))
     title = f"{spec.scenario.stem}, {', '.join(spec.paths)}"
-    _write(rows, folder, title)
+    _write(rows, folder, title, started)
     _print(rows, format, title, folder)
     talk.say(f"written to {folder / TABLE} and {PAGE}")
 
@@ -122,13 +123,17 @@ def _run(points: "list[Point]", store: "Store", where: "Executor", talk: Talk) -
         run_missing(left, store, where, tell)
 
 
-def _write(rows: "list[Row]", folder: Path, title: str) -> None:
+def _write(rows: "list[Row]", folder: Path, title: str, started: datetime) -> None:
     from kaiju_sim.report.atomic import write_file
+    from kaiju_sim.sweep.origin import origin
     from kaiju_sim.sweep.page import sweep_page
     from kaiju_sim.sweep.table import parquet_bytes
 
     write_file(folder / TABLE, parquet_bytes(rows))
     write_file(folder / PAGE, sweep_page(rows, title).encode())
+    command = ["kaiju-sim", *sys.argv[1:]]
+    found = origin(command, started, sum(row.status == "done" for row in rows))
+    write_file(folder / ORIGIN, (json.dumps(found, indent=2) + "\n").encode())
 
 
 def _print(rows: "list[Row]", format: Output, title: str, folder: Path) -> None:
