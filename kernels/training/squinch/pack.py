@@ -14,6 +14,7 @@ from kernels.common.device import Work
 from kernels.training.squinch.codec import (
     BLOCKS,
     FORMAT,
+    NOISE_ROUNDS,
     TILE,
     TILE_BYTES,
     TOP,
@@ -29,6 +30,7 @@ Backend = Literal["auto", "triton", "torch"]
 FLOATS = (torch.float32, torch.bfloat16)
 MOST_TILES = 1 << 22
 """Blocks are counted in 32 bits."""
+ROUNDS = tl.constexpr(NOISE_ROUNDS)
 TOP_ROOM = tl.constexpr(1.0 / TOP)
 
 
@@ -61,24 +63,28 @@ def _exponent(largest, STEPS_E: tl.constexpr, BIAS: tl.constexpr, ROOM: tl.const
 
 @triton.jit
 def _random(block, seed, step):
-    """16 bits for each element, as a number in (0, 1): `[blocks, 8]`."""
-    a, b, c, d = tl.philox(seed, block, step, 0, 0)
+    """16 random bits of each element, as the middle of their interval of (0, 1): `[blocks, 8]`."""
+    a, b, c, d = tl.philox(seed, block, step, 0, 0, n_rounds=ROUNDS)
     i = tl.arange(0, 8)[None, :]
     word = tl.where(i < 2, a[:, None], tl.where(i < 4, b[:, None], c[:, None]))
     word = tl.where(i < 6, word, d[:, None]).to(tl.uint32, bitcast=True)
-    half = (word >> ((i % 2) * 16).to(tl.uint32)) & 0xFFFF
-    return (half.to(tl.float32) + 0.5) * (1.0 / 65536)
+    # As the upper mantissa of a number from 1 to 2: no conversion, which is slow.
+    bits = tl.where(i % 2 == 0, word << 7, word >> 9) & 0x7FFF80
+    return (bits | 0x3F800000).to(tl.float32, bitcast=True) - (1.0 - 0.5 / 65536)
 
 
 @triton.jit
 def _dithered(ratio, block, seed, step):
-    """Codes, and -1 where the sign turns: the expectation is `ratio`, in units of maxabs / 256."""
-    low = tl.floor(tl.minimum(tl.sqrt(ratio) - 0.5, 15.0))
-    # The code -1 is the negative of the smallest value: a square that keeps its root's sign.
-    here = (low + 0.5) * tl.abs(low + 0.5)
-    gap = (low + 1.5) * (low + 1.5) - here
-    code = low.to(tl.int32) + (_random(block, seed, step) * gap < ratio - here).to(tl.int32)
-    return tl.minimum(tl.maximum(code, 0), 15), code >> 31
+    """Codes, and -1 where the sign turns: the expectation is `ratio`, in units of maxabs / 256.
+
+    Between (c + 1/2)^2 and (c + 3/2)^2 the upper one is chosen where ratio > (c + 1/2)^2 + u (2c +
+    2), which is sqrt(ratio - u (1 - u)) > c + 1/2 + u: one formula for all c. Below 1/4 there is
+    only the sign, which turns where u > 2 ratio + 1/2.
+    """
+    u = _random(block, seed, step)
+    root = tl.sqrt(tl.maximum(ratio - (u - u * u), 0.0))
+    code = tl.minimum(root + (0.5 - u), 15.5).to(tl.int32)  # cut off: down to -1/2 is 0
+    return code, (2.0 * ratio + 0.5 - u).to(tl.int32, bitcast=True) >> 31
 
 
 @triton.jit

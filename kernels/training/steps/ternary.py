@@ -17,13 +17,14 @@ import triton.language as tl
 
 from kernels.common import checks
 from kernels.common.device import Work
-from kernels.training.squinch.codec import Noise, uniform_halves
+from kernels.training.squinch.codec import NOISE_ROUNDS, Noise, uniform_halves
 
 TRITS = 5
 TILE_BYTES = 1024
 TILE = TRITS * TILE_BYTES
 FLOATS = (torch.float32, torch.bfloat16)
 MOST = 127
+ROUNDS = tl.constexpr(NOISE_ROUNDS)
 
 
 def packed_bytes(count: int) -> int:
@@ -58,7 +59,9 @@ def _pack(
 ):  # fmt: skip
     tile = tl.program_id(0).to(tl.int64)
     byte = tl.arange(0, TILE_BYTES)
-    a, b, c, d = tl.philox(seed, (tile * TILE_BYTES + byte).to(tl.int32), step, 0, 0)
+    a, b, c, d = tl.philox(
+        seed, (tile * TILE_BYTES + byte).to(tl.int32), step, 0, 0, n_rounds=ROUNDS
+    )
     code = tl.zeros((TILE_BYTES,), tl.int32)
     power = 1
     for i in tl.static_range(5):
