@@ -5,11 +5,8 @@ reads off the tables. They are kept in the output folder under a hash of the res
 replications and the simulator's sources, so that an audit that was stopped goes on where it was.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +15,8 @@ from kaiju_sim.audit.figures import EXTRAS, Figures
 from kaiju_sim.errors import UserError
 from kaiju_sim.executor import run_tasks, sources
 from kaiju_sim.metrics.result import RunResult
-from kaiju_sim.report.atomic import write_file
 from kaiju_sim.scenario.loader import Loaded, load_scenario
+from kaiju_sim.store import Store
 
 Progress = Callable[[float], None]
 _PACKAGE = Path(kaiju_sim.__file__).parent
@@ -79,28 +76,20 @@ def figures_of(
     cells: Sequence[Cell], replications: int, folder: Path, workers: int, progress: Progress | None
 ) -> dict[Cell, Figures]:
     """Figures of each cell: those in *folder* as they are, the others simulated and put there."""
-    files = {cell: folder / f"{digest(cell, replications)}.json" for cell in dict.fromkeys(cells)}
-    known = {cell: _read(path) for cell, path in files.items()}
+    store = Store(folder)
+    names = {cell: digest(cell, replications) for cell in dict.fromkeys(cells)}
+    known = {cell: store.get(name) for cell, name in names.items()}
     found = {cell: figures for cell, figures in known.items() if figures is not None}
-    work = {cell: cell.work() for cell in files}
-    missing = sorted((cell for cell in files if cell not in found), key=lambda cell: -work[cell])
+    work = {cell: cell.work() for cell in names}
+    missing = sorted((cell for cell in names if cell not in found), key=lambda cell: -work[cell])
     tell = progress or (lambda _: None)
     total = sum(work.values()) or 1.0
     tell(sum(work[cell] for cell in found) / total)
     for cell, figures in _simulated(missing, replications, workers):
         found[cell] = figures
-        write_file(files[cell], json.dumps(figures, sort_keys=True).encode())
+        store.put(names[cell], figures)
         tell(min(1.0, sum(work[done] for done in found) / total))
     return found
-
-
-def _read(path: Path) -> Figures | None:
-    """Figures that were kept; None where there are none, or not in one piece."""
-    try:
-        figures = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return figures if isinstance(figures, dict) else None
 
 
 def _simulated(
@@ -139,15 +128,8 @@ def kept(result: RunResult, extra: str) -> Figures:
 
 def digest(cell: Cell, replications: int) -> str:
     """A name for these figures that changes with whatever they depend on."""
-    parts = [cell.load().to_yaml(), str(replications), cell.extra, sources_digest()]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-
-
-@cache
-def sources_digest() -> str:
-    """Hash of the simulator's sources, and of what reads figures off its tables."""
-    own = (_PACKAGE / "audit" / "figures.py").read_bytes()
-    return hashlib.sha256(own + sources.sources_digest().encode()).hexdigest()
+    own = sources.file_digest(_PACKAGE / "audit" / "figures.py")
+    return sources.digest(cell.load().to_yaml(), str(replications), cell.extra, own)
 
 
 def _quoted(item: str) -> str:

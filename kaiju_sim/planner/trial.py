@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kaiju_sim.executor import run_tasks
+from kaiju_sim.executor import run_tasks, sources
 from kaiju_sim.fleet.setup.build import Plant
-from kaiju_sim.planner import store
 from kaiju_sim.planner.objectives import Ratios, passes, ratios
 from kaiju_sim.planner.part import MOST_RATE, Window, scenario_of, unit_of
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.simulation import build_plant, result_of, simulated
 from kaiju_sim.steptime.curves import Curves
+from kaiju_sim.store import Figures, Store
 
 KEPT = (
     *("verdict", "bottleneck", "profile.source", "profile.id", "profile.rel_error_high"),
@@ -42,22 +42,23 @@ class Trial:
     def name(self) -> str:
         """The name of its figures."""
         files = (self.scenario.steptime.profile, getattr(self.scenario.traffic.trace, "file", None))
-        hashes = [store.file_digest(self.base_dir / file) for file in files if file]
-        return store.digest(self.scenario.model_dump_json(), repr(self.scale), *hashes)
+        hashes = [sources.file_digest(self.base_dir / file) for file in files if file]
+        what = self.scenario.model_dump_json(), repr(self.scale), " ".join(KEPT)
+        return sources.digest(*what, *hashes)
 
 
-def run_trial(trial: Trial) -> store.Figures:
+def run_trial(trial: Trial) -> Figures:
     """Simulate it, unless its figures are kept already."""
-    if trial.folder is not None:
-        known = store.read(trial.folder, trial.name)
-        if known is not None:
-            return known
+    store = None if trial.folder is None else Store(trial.folder)
+    known = None if store is None else store.get(trial.name)
+    if known is not None:
+        return known
     plant = scaled(build_plant(trial.scenario, trial.base_dir), trial.scale)
     (cells,) = simulated([plant], 1, "compiled", None)
     summary = result_of(plant, cells).summary
     figures = {key: summary.get(key) for key in KEPT}
-    if trial.folder is not None:
-        store.write(trial.folder, trial.name, figures)
+    if store is not None:
+        store.put(trial.name, figures)
     return figures
 
 
@@ -111,7 +112,7 @@ class Bench:
         )
         return Trial(scenario, self.base_dir, self.scale, self.folder)
 
-    def figures(self, replicas: int, replications: Sequence[int]) -> list[store.Figures]:
+    def figures(self, replicas: int, replications: Sequence[int]) -> list[Figures]:
         """Figures of these replications, in their order."""
         trials = [self.trial(replicas, i) for i in replications]
         return list(run_tasks(run_trial, trials, self.missing(trials)))
@@ -120,7 +121,8 @@ class Bench:
         """Processes that are worth starting: none for what is kept already."""
         if self.workers <= 1 or self.folder is None:
             return self.workers
-        missing = sum(not (self.folder / f"{trial.name}.json").exists() for trial in trials)
+        store = Store(self.folder)
+        missing = sum(store.get(trial.name) is None for trial in trials)
         return min(self.workers, max(1, missing))
 
     def ratios(self, replicas: int, replications: Sequence[int]) -> list[Ratios]:

@@ -1,16 +1,14 @@
 """The points of a sweep: which values each has, checked against the scenario's schema."""
 
-import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from kaiju_sim.errors import UserError
-from kaiju_sim.executor.sources import sources_digest
+from kaiju_sim.executor import sources
 from kaiju_sim.metrics.stats.replications import replication_seeds
 from kaiju_sim.scenario.loader import Loaded, ScenarioFile
 from kaiju_sim.scenario.schema import Scenario
@@ -121,9 +119,8 @@ def digest(resolved: Mapping[str, Any], base_dir: Path) -> str:
     The resolved scenario without its words, files that it names, the simulator's sources.
     """
     counts = {key: value for key, value in resolved.items() if key not in WORDS}
-    parts = [json.dumps(counts, sort_keys=True), sources_digest()]
-    parts += [_file_digest(base_dir / name) for name in _named(counts)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    files = [sources.file_digest(base_dir / name) for name in _named(counts)]
+    return sources.digest(json.dumps(counts, sort_keys=True), *files)
 
 
 def _named(value: Any) -> Iterator[str]:
@@ -134,18 +131,3 @@ def _named(value: Any) -> Iterator[str]:
             yield from _named(child)
         elif key in _FILES and isinstance(child, str):
             yield child
-
-
-def _file_digest(path: Path) -> str:
-    """SHA-256 of a file; nothing for a profile's id, or a file that the run will miss."""
-    try:
-        known = path.stat()
-        return _content_digest(path, known.st_mtime_ns, known.st_size)
-    except (OSError, ValueError):
-        return ""
-
-
-@lru_cache(maxsize=64)
-def _content_digest(path: Path, changed_ns: int, size: int) -> str:
-    """The same for a file as it is now: a trace is not read anew for every point."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

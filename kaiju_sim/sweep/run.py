@@ -11,8 +11,8 @@ from kaiju_sim.executor.seam import Executor, InProcess
 from kaiju_sim.metrics.stats.replications import intervals_of, mean_summary
 from kaiju_sim.report.rundir import summary_text
 from kaiju_sim.scenario.schema import Scenario
+from kaiju_sim.store import Figures, Store
 from kaiju_sim.sweep.points import Point, Variant
-from kaiju_sim.sweep.store import Figures, Store
 
 Tell = Callable[[int, float], None]
 """Told how many simulations of this call have ended, and the share of their work."""

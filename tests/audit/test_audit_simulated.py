@@ -140,7 +140,7 @@ def test_a_broken_file_is_simulated_again(runs: list[Cell], tmp_path: Path) -> N
 
 def test_other_sources_give_other_names(monkeypatch: pytest.MonkeyPatch) -> None:
     before = cells.digest(CELL, 2)
-    monkeypatch.setattr(cells, "sources_digest", lambda: "edited")
+    monkeypatch.setattr(cells.sources, "sources_digest", lambda: "edited")
     assert cells.digest(CELL, 2) != before
 
 

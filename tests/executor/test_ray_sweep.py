@@ -11,10 +11,10 @@ import pytest
 
 from kaiju_sim.executor.choose import opened
 from kaiju_sim.executor.cluster import RayCluster
+from kaiju_sim.store import Store
 from kaiju_sim.sweep.points import make_points
 from kaiju_sim.sweep.read import read_spec
 from kaiju_sim.sweep.run import gather, missing, run_missing
-from kaiju_sim.sweep.store import Store
 from kaiju_sim.sweep.table import make_rows, parquet_bytes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))

@@ -42,8 +42,8 @@ def test_it_errs_at_the_target_as_seldom_as_it_says(rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_it_finds_what_is_good_and_what_is_bad(rule: Rule) -> None:
-    """Away from the target it decides, and rightly."""
-    assert verdicts(rule, rule.good)[PASSES] > 0.9
+    """Away from the target it decides, and rightly (61 passes in a row, each 0.998: 0.885)."""
+    assert verdicts(rule, rule.good)[PASSES] > 0.87
     assert verdicts(rule, rule.bad)[FAILS] > 0.9
 
 

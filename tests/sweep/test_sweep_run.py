@@ -16,11 +16,11 @@ from sweep_files import command, environment, run, written
 from kaiju_sim.executor.choose import opened
 from kaiju_sim.scenario.loader import load_scenario
 from kaiju_sim.simulation import replicate
+from kaiju_sim.store import Store
 from kaiju_sim.sweep.front import COST, GOALS, INTERACTIVITY, TTFT, broken, pareto
 from kaiju_sim.sweep.points import make_points
 from kaiju_sim.sweep.read import read_spec
 from kaiju_sim.sweep.run import gather, missing, run_missing
-from kaiju_sim.sweep.store import Store
 from kaiju_sim.sweep.table import as_table, make_rows, parquet_bytes
 
 

@@ -47,14 +47,14 @@ def plan(
     depend on.
     """
     from kaiju_sim.planner.plans.plan import Asked
-    from kaiju_sim.planner.store import opened
     from kaiju_sim.simulation import warm_up
+    from kaiju_sim.store import Store
 
     loaded = load(scenario, with_ or [], settings(set_, seed))
     talk = Talk(quiet)
     if not warm():
         talk.say("compiling the engine loop: once, up to half a minute")
-    folder = opened((output or DEFAULT) / "kept")
+    folder = Store((output or DEFAULT) / "kept").folder
     warm_up()
     asked = Asked(loaded.scenario, loaded.base_dir, folder, workers, talk.say)
     try:

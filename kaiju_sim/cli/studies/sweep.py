@@ -18,9 +18,9 @@ from kaiju_sim.cli.talk import Talk
 
 if TYPE_CHECKING:
     from kaiju_sim.executor.seam import Executor
+    from kaiju_sim.store import Store
     from kaiju_sim.sweep.points import Point
     from kaiju_sim.sweep.spec import Spec
-    from kaiju_sim.sweep.store import Store
     from kaiju_sim.sweep.table import Row
 
 POINTS, TABLE, PAGE, ORIGIN = "points", "sweep.parquet", "sweep.html", "provenance.json"
@@ -57,9 +57,9 @@ def sweep(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
 ) -> None:
     """Simulate variants of a scenario: grids, Sobol points, Pareto front of cost and latency."""
+    from kaiju_sim.store import Store
     from kaiju_sim.sweep.points import make_points
     from kaiju_sim.sweep.run import gather
-    from kaiju_sim.sweep.store import Store
     from kaiju_sim.sweep.table import make_rows
 
     talk, started = Talk(quiet), datetime.now(UTC)

@@ -13,7 +13,6 @@ from typing import Any
 
 from kaiju_sim.errors import UserError
 from kaiju_sim.executor import run_tasks
-from kaiju_sim.planner import store
 from kaiju_sim.planner.breakits.names import BASELINE, BreakIt, chosen
 from kaiju_sim.planner.fewest import Sized, size
 from kaiju_sim.planner.objectives import KEEPS_UP, binding, passes
@@ -22,6 +21,7 @@ from kaiju_sim.planner.sequential import QUICK
 from kaiju_sim.planner.trial import Bench
 from kaiju_sim.scenario.loader import Loaded, load_scenario, override_names
 from kaiju_sim.simulation import warm_up
+from kaiju_sim.store import Store
 
 WINDOW = Window(warm_up_s=120.0, length_s=180.0, drain_s=60.0)
 """Times of each replication: two minutes of warm-up, three that are measured."""
@@ -72,7 +72,7 @@ def break_its(
     if len(known) == 1:
         raise UserError(f"{asked.file} has no break-its among its overrides")
     if asked.folder is not None:
-        store.opened(asked.folder)
+        Store(asked.folder)
     warm_up()
     done: list[Row] = []
     for row in run_tasks(run_row, [RowTask(asked, row) for row in rows], workers):

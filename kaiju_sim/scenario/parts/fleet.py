@@ -11,13 +11,10 @@ from kaiju_sim.scenario.quantities import (
     PositiveSeconds,
     Seconds,
     UsdPerHour,
+    as_tuple,
 )
 
 MOST_REPLICAS = 4000
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _by_time(changes: Any) -> Any:
@@ -51,7 +48,7 @@ class Change(Part):
     back), `scale` (add or drain to a number of replicas), `lose_table` (the affinity table)."""
     count: int | None = Field(default=None, ge=1, le=MOST_REPLICAS)
     """Shards to add or drain in each cell (those to drain: highest numbers first)."""
-    shards: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)] = ()
+    shards: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = ()
     """Numbers of the shards to drain in each cell, instead of a count."""
     replicas: int | None = Field(default=None, ge=1, le=MOST_REPLICAS)
     """`scale`: replicas in all cells together."""
@@ -113,7 +110,7 @@ class Autoscale(Part):
     """Shards that one decision adds or drains in a cell at most."""
     warm: Literal["cold", "shadow"] = "cold"
     """How added shards join, as in fleet.changes."""
-    schedule: Annotated[tuple[Entry, ...], BeforeValidator(_as_tuple)] = ()
+    schedule: Annotated[tuple[Entry, ...], BeforeValidator(as_tuple)] = ()
     """Entries of a day, for policy `schedule`; each holds until the next one's hour."""
 
     @model_validator(mode="after")
@@ -141,10 +138,10 @@ class Fleet(Part):
     """Independent cells: each has its own router, its share of replicas and of users."""
     shard_replicas: int = Field(default=1, ge=1)
     """Replicas per shard, the group that one entry of the affinity table points at."""
-    groups: Annotated[tuple[Group, ...], BeforeValidator(_as_tuple)] = ()
+    groups: Annotated[tuple[Group, ...], BeforeValidator(as_tuple)] = ()
     """Groups of a mixed fleet, whose replicas add up to fleet.replicas; none: all are alike.
     Added shards are of the first group."""
-    changes: Annotated[tuple[Change, ...], BeforeValidator(_as_tuple)] = ()
+    changes: Annotated[tuple[Change, ...], BeforeValidator(as_tuple)] = ()
     """Planned changes."""
     autoscale: Autoscale | None = None
     """Autoscaling; none: the fleet changes only as planned."""

@@ -14,11 +14,11 @@ from kaiju_sim.errors import UserError
 from kaiju_sim.report.atomic import probe, write_file
 
 Figures = Mapping[str, Any]
-"""`summary`: the flat summary of a run; or `error`: why there is none."""
+"""What is kept of a simulation, as JSON has it."""
 
 
 class Store:
-    """A folder of figures by digest."""
+    """A folder of figures by digest (`executor.sources.digest`)."""
 
     def __init__(self, folder: Path) -> None:
         """UserError where the folder cannot be made or written in."""
@@ -42,7 +42,7 @@ class Store:
     def put(self, digest: str, figures: Figures) -> None:
         """Keep figures."""
         kept = {"digest": digest, "sha256": _checksum(figures), "figures": figures}
-        write_file(self._path(digest), json.dumps(kept, allow_nan=False).encode())
+        write_file(self._path(digest), json.dumps(kept).encode())
 
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.json"
