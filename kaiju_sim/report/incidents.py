@@ -6,13 +6,17 @@ from typing import Any
 from kaiju_sim.report.format import show
 
 HEADS = (
-    *("incident", "noticed after", "over after", "lost", "shed", "late", "affected users"),
-    *("GPU USD", "churn USD", "total USD"),
+    *("incident", "noticed after", "over after", "lost", "shed", "given up", "late"),
+    *("wrong answers", "wrongly refused", "affected users", "GPU USD", "churn USD", "total USD"),
 )
 """Columns of a ledger."""
-CURVE_HEADS = ("noticed later by", "late messages", "affected users", "total USD")
+CURVE_HEADS = ("noticed later by", "late", "wrong answers", "affected users", "total USD")
 """Columns of a detection-delay curve."""
-_COUNTS = ("lost_messages", "shed_messages", "late_messages", "affected_users")
+_COUNTS = (
+    *("lost_messages", "shed_messages", "given_up_messages", "late_messages"),
+    *("wrong_answers", "wrongly_refused_messages", "affected_users"),
+)
+_CURVE_COUNTS = ("late_messages", "wrong_answers", "affected_users")
 _MONEY = ("gpu_usd", "churn_usd", "total_usd")
 
 
@@ -45,7 +49,7 @@ def curve_rows(entry: Mapping[str, Any]) -> list[list[str]]:
     return [
         [
             show(point["late_s"], "duration"),
-            *(show(_whole(point["ledger"][key]), "count") for key in _COUNTS[2:]),
+            *(show(_whole(point["ledger"][key]), "count") for key in _CURVE_COUNTS),
             show(point["ledger"]["total_usd"], "usd"),
         ]
         for point in entry.get("detection_delay", ())

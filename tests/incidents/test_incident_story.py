@@ -95,15 +95,40 @@ def test_nothing_differs_before_the_fault() -> None:
 
 
 def test_workers_change_no_byte(tmp_path: Path) -> None:
-    scenario = tiny(
-        incident("replica_loss", delays=[1.0]), fleet={"cells": 2}, traffic={"messages_per_s": 40.0}
-    )
+    struck = incident("replica_loss", delays=[1.0]), incident("persona_drift", at=7.0)
+    scenario = tiny(*struck, fleet={"cells": 2}, traffic={"messages_per_s": 40.0})
     one, two = (replicate(scenario, 2, workers=workers) for workers in (1, 2))
     same(one, two)
     for name, result in (("one", one), ("two", two)):
         write_run(result, "name: same\n", {}, tmp_path / name)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_midnight_is_what_the_clock_does_by_itself() -> None:
+    """The fault at 8 s, and a scenario that begins 8 s before midnight: the same messages."""
+    day = {"shape": [1.0] * 24}
+    fault = tiny(incident("midnight", at=8.0), traffic={"diurnal": {**day, "start_hour": 0.0}})
+    clock, noon = (
+        tiny(traffic={"diurnal": {**day, "start_hour": hour}}) for hour in (24 - 8 / 3600, 12.0)
+    )
+    assert simulate(fault).requests.equals(simulate(clock).requests)
+    rates = [simulate(s).summary["prefix_hit_rate"] for s in (clock, noon)]
+    assert rates[0] < rates[1]
+
+
+def test_an_autoscaled_fleet_orders_more_and_pays_for_it() -> None:
+    """The rush of a viral character makes it order; a fixed fleet pays nothing more."""
+    rush = incident("viral", fault={"surge": 6.0, "lasts": 6.0})
+    rule = {"target": 3.0, "min": 4, "max": 16, "interval": 0.5, "scale_in_delay": 2.0}
+    found = [
+        simulate(tiny(rush, fleet=fleet)).summary["incidents"][0]
+        for fleet in ({"autoscale": rule}, {})
+    ]
+    assert [entry["fleet"] for entry in found] == ["autoscaled", "fixed"]
+    scaled, fixed = (entry["ledger"] for entry in found)
+    assert scaled["gpu_usd"] > 0 == fixed["gpu_usd"]
+    assert scaled["total_usd"] == scaled["gpu_usd"] + scaled["churn_usd"]
 
 
 def test_only_the_cells_that_are_named_are_struck() -> None:

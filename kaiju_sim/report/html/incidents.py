@@ -42,10 +42,13 @@ def _curved(found: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def _figure(entry: Mapping[str, Any], badge: str) -> Figure:
     points = entry["detection_delay"]
     late = np.array([point["late_s"] for point in points])
+    keys = {"late messages": "late_messages", "wrong answers": "wrong_answers"}
     lines = {
-        "late messages": np.array([point["ledger"]["late_messages"] for point in points], float)
+        name: np.array([point["ledger"][key] for point in points], float)
+        for name, key in keys.items()
+        if name == "late messages" or entry["ledger"][key]
     }
-    title = f"{entry['name']}: late messages by how much later it is noticed"
+    title = f"{entry['name']}: {' and '.join(lines)} by how much later it is noticed"
     return charts.time_figure(title, late, lines, badge, axis="messages")
 
 
