@@ -55,11 +55,6 @@ def answered(cell: Cell) -> None:
         if withheld(w, q):
             blocked(cell, s, q, end, 6)
             continue
-        if w.engine.limits.gated and w.passes[q].answer >= 0:
-            note_answer(cell, q)
-        if withheld(w, q):
-            blocked(cell, s, q, end, 6)
-            continue
         log_message(cell, s, q, end, 0)
         go_on(cell, s, q, end)
         give_request(cell, q)
