@@ -1,9 +1,9 @@
 """Text, as bytes in windows: which window is trained on when is a function of the seed alone.
 
 "pydoc" is the language reference that comes with Python (about half a megabyte of English), and
-"stdlib" the sources of its standard library (6 MB of them, in a mixed order); so they differ between
-versions of Python, and a run notes the SHA-256 of what it learnt from. Every document ends with a
-zero byte.
+"stdlib" the sources of its standard library (6 MB of them, in a mixed order); so they differ
+between versions of Python, and a run notes the SHA-256 of what it learnt from. Every document ends
+with a zero byte.
 """
 
 import hashlib
