@@ -1,11 +1,13 @@
 """Files and verdicts of the training side's measurements, without a GPU."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.kernels.timing import Contender
 from benchmarks.training import __main__ as command
 from benchmarks.training import aims, store
 
@@ -87,6 +89,69 @@ def test_files_are_written_and_shown(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert listed["13B layers, int8 forward alone: x bf16 step"] == aims.REACHED
     assert (drawn / "training-int8.svg").read_text().startswith("<svg")
     assert command.main(["--demo", str(tmp_path / "none"), *folder]) == 2
+
+
+class Replay:
+    """A call takes 100 us."""
+
+    calls, method = 4, "graph"
+
+    def __init__(self) -> None:
+        self.queued = 0
+
+    def start(self) -> None:
+        self.queued += 1
+
+    def seconds(self) -> list[float]:
+        queued, self.queued = self.queued, 0
+        return [4e-4] * queued
+
+
+class FakeClock:
+    def prepare(self, contender: Contender) -> Replay:
+        contender.calls[0]()
+        return Replay()
+
+
+def test_cases_are_checked_timed_and_failures_noted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    from benchmarks.training import measure
+    from benchmarks.training.cases import Case
+
+    def broken() -> None:
+        raise RuntimeError("no such kernel")
+
+    def contenders() -> Iterator[Contender]:
+        yield Contender("ours", [lambda: None], lambda: 0.01)
+        yield Contender("wrong", [lambda: None], lambda: float("nan"))
+        yield Contender("broken", [broken])
+
+    def hopeless() -> Iterator[Contender]:
+        raise MemoryError("too large")
+        yield
+
+    monkeypatch.setattr(measure, "CudaClock", FakeClock)
+    monkeypatch.setattr(measure, "described", lambda: {"gpu": "NVIDIA H100 80GB HBM3"})
+    monkeypatch.setattr(measure, "device_id", lambda: "0")
+    monkeypatch.setattr(measure, "code_errors", lambda: [])
+    cases = [Case("copy", "1", contenders, 2e8, 4e8), Case("copy", "2", hopeless)]
+    found = measure.run(cases, 0.01, "abc", lambda line: None)
+    (row,) = found["rows"]
+    assert (row["impl"], row["us_median"], row["relative_error"]) == (
+        "ours",
+        pytest.approx(100),
+        0.01,
+    )
+    assert (row["tb_per_s"], row["tops"]) == (pytest.approx(4.0), pytest.approx(2.0))
+    assert len(found["samples"]) == row["repeats"] >= 15
+    assert [f.partition(":")[0] for f in found["about"]["failures"]] == [
+        "copy 1, wrong", "copy 1, broken", "copy 2",
+    ]  # fmt: skip
+    assert (found["gpu"], found["about"]["commit"]) == ("h100-80gb-hbm3", "abc")
+    store.save(found["gpu"], found["rows"], found["samples"], found["about"], tmp_path)
+    assert store.measured(tmp_path) == ["h100-80gb-hbm3"]
 
 
 def test_every_case_has_a_name_of_its_own() -> None:

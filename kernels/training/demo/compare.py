@@ -34,7 +34,8 @@ ARMS: dict[str, Tricks] = {
     "bf16, squinch with feedback": replace(PLAIN, gradients="squinch", feedback=True),
     "all": Tricks(),
 }
-"""By name. Distillation is beside these: it needs a teacher first."""
+"""By name. Distillation is beside these: its teacher is the bf16 run."""
+DISTILLATION = "distillation"
 SCRATCH, STUDENT = "short run", "short run, distilled"
 
 
@@ -70,9 +71,11 @@ def compare(
 ) -> dict[str, Any]:  # fmt: skip
     """Train every arm with every seed, a teacher's student too, and compare served logits; written
     to `folder` after each seed."""
-    chosen = list(ARMS) if arms is None else list(arms)
-    if unknown := set(chosen) - set(ARMS):
-        raise ValueError(f"arms: {sorted(unknown)}: must be among {', '.join(ARMS)}")
+    named = [*ARMS, DISTILLATION] if arms is None else list(arms)
+    if unknown := set(named) - {*ARMS, DISTILLATION}:
+        known = ", ".join([*ARMS, DISTILLATION])
+        raise ValueError(f"arms: {sorted(unknown)}: must be among {known}")
+    chosen = [arm for arm in ARMS if arm in named or (arm == "bf16" and DISTILLATION in named)]
     found: list[Outcome] = []
     about: dict[str, Any] = {"agreement": [], "distillation": []}
     for seed in seeds:
@@ -83,7 +86,7 @@ def compare(
             about.setdefault("run", run.about())
             if arm in ("int8", "all"):
                 about["agreement"].append(_agreed(arm, run, checked))
-            if arm == "bf16":
+            if arm == "bf16" and DISTILLATION in named:
                 students, storage = _distilled(run, folder / f"targets-{seed}", k, device, say)
                 found += students
                 about["distillation"].append(storage)

@@ -71,6 +71,13 @@ class Exchange:
         dist.all_reduce(sent)
         return sent.float() / self.ranks
 
+    def agree(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean over real ranks of what each keeps for itself (running limits, losses)."""
+        if self.is_real:
+            dist.all_reduce(values)
+            values = values / self.ranks
+        return values
+
     def bytes_a_step(self, count: int) -> int:
         """What a rank sends to the others in one step, of `count` gradients."""
         each = {"fp32": 4 * count, "bf16": 2 * count, "squinch": packed_bytes(count)}

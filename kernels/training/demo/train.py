@@ -78,6 +78,7 @@ class Run:
         windows = text.order(self.corpus, self.options.seed, self.sequences, count)
         found = [self._backward(windows[r :: self.exchange.ranks]) for r in self.exchange.here]
         gradients = self.exchange.mean([g for _, g in found])
+        self._agree_on_limits()
         size_of = float(gradients.norm())
         rate = self._rate(seen)
         if math.isfinite(size_of):  # a step with NaN or infinity is left out, on every rank
@@ -89,9 +90,20 @@ class Run:
         self.step, self.sequences = self.step + 1, self.sequences + count
         return {
             "step": self.step, "sequences": self.sequences, "batch": count, "rate": rate,
-            "loss": sum(loss for loss, _ in found) / len(found), "gradient": size_of,
+            "loss": self._mean_loss([loss for loss, _ in found]), "gradient": size_of,
             "seconds": time.perf_counter() - began, "held_out": None,
         }  # fmt: skip
+
+    def _agree_on_limits(self) -> None:
+        """Ranks see different values; the model is one."""
+        if self.exchange.is_real:
+            kept = [b for name, b in self.model.named_buffers() if name.endswith("spread")]
+            for buffer, mean in zip(kept, self.exchange.agree(torch.cat(kept)), strict=True):
+                buffer.fill_(mean)
+
+    def _mean_loss(self, losses: list[float]) -> float:
+        here = torch.tensor([sum(losses) / len(losses)], device=self.device)
+        return float(self.exchange.agree(here))
 
     def _rate(self, seen: float) -> float:
         warmup = max(1, self.options.steps // 20)

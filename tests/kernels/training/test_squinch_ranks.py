@@ -67,3 +67,16 @@ def test_feedback_is_refused_where_gradients_have_no_name() -> None:
         ReduceScatter(Options(feedback=True))
     with pytest.raises(ValueError, match="op: is"):
         ReduceScatter()(torch.zeros(1), torch.zeros(2), None, torch.distributed.ReduceOp.MAX)
+
+
+@pytest.mark.gpu
+def test_two_gpus_over_nccl_find_the_same(
+    found: Found, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if torch.cuda.device_count() < two.RANKS:
+        pytest.skip("one GPU")
+    there = two.run(tmp_path_factory.mktemp("nccl"), "cuda")
+    for what, want in found[0].items():
+        assert distance(there[0][what].float(), want.double()) < 0.02, what
+    for what in ("all", "bf16", "noise", "ddp"):
+        assert torch.equal(there[0][what], there[1][what])

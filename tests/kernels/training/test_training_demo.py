@@ -147,7 +147,7 @@ def test_compare_writes_what_it_found(
 ) -> None:
     small = trained.corpus._replace(text=trained.corpus.text[: 64 * 24 + 1])
     monkeypatch.setattr(corpus, "load", lambda name, context: small)
-    arms = ["bf16", "bf16, squinch"]
+    arms = ["distillation", "bf16, squinch"]
     base = replace(PLAIN, steps=4, evaluate_every=2)
     found = compare.compare(base, [0], tmp_path, "cpu", lambda line: None, arms=arms, k=4)
     assert list(found) == ["bf16", compare.SCRATCH, compare.STUDENT, "bf16, squinch"]
