@@ -1,7 +1,7 @@
 """The command line: parses, calls the library, prints. Nothing is computed here.
 
 Results go to stdout, talk goes to stderr. Exit codes: 0 done; 1 our fault; 2 the user's input;
-3 a gate blocked (with --check); 130 interrupted.
+3 a gate blocked or an objective failed, 4 undecided (both with --check); 130 interrupted.
 """
 
 import errno
@@ -57,6 +57,8 @@ def make_app() -> "typer.Typer":
     from kaiju_sim.cli.economics import economics
     from kaiju_sim.cli.gates.gate import gate
     from kaiju_sim.cli.options import options
+    from kaiju_sim.cli.planning.break_it import break_it
+    from kaiju_sim.cli.planning.plan import plan
     from kaiju_sim.cli.run import run
     from kaiju_sim.cli.schema import schema
     from kaiju_sim.cli.studies.diff import diff
@@ -78,6 +80,8 @@ def make_app() -> "typer.Typer":
     app.command()(trace)
     app.command()(audit)
     app.command()(gate)
+    app.command()(break_it)
+    app.command()(plan)
     app.command()(schema)
     return app
 

@@ -119,6 +119,7 @@ def source_note(summary: Mapping[str, Any]) -> str:
     meaning = {
         "roofline": "analytic, not measured",
         "measured": "fitted to measurements on a GPU",
+        "derived": "a measured model's curves, fitted to a few measured steps of this one",
         "constant": "set by the scenario",
         "exponential": "random, set by the scenario",
     }.get(str(kind), "origin of the step times not stated")

@@ -104,6 +104,11 @@ class ScenarioFile:
         return _resolve(main, [*self._bodies, *chosen, *options])
 
 
+def override_names(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the overrides that the file *path* and its parents have, in order."""
+    return list(_override_blocks(_family(os.fspath(path))))
+
+
 def _resolve(main: str, layers: Sequence[Node]) -> Loaded:
     """Merges the layers over the defaults and validates the result."""
     tree = _defaults(with_traffic=any("traffic" in layer.value for layer in layers))

@@ -14,6 +14,7 @@ from kaiju_sim.scenario.parts.alerts import Alerts
 from kaiju_sim.scenario.parts.economics import Economics
 from kaiju_sim.scenario.parts.evals import Evals
 from kaiju_sim.scenario.parts.fleet import Fleet
+from kaiju_sim.scenario.parts.plan import Planning
 from kaiju_sim.scenario.parts.safety import Safety
 from kaiju_sim.scenario.quantities import (
     Bytes,
@@ -261,6 +262,8 @@ class Scenario(Part):
     """Money."""
     evals: Evals = Evals()
     """Eval gates."""
+    plan: Planning = Planning()
+    """Choices of a plan."""
     results: Results = Results()
     """Output."""
     sweep: dict[str, list[Any]] = {}

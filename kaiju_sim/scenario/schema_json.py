@@ -188,13 +188,16 @@ def _type(field: FieldInfo) -> str:
 _TYPE_NAMES: Final = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 
 
+_ITEMS: Final = {int: "whole numbers", float: "numbers"}
+
+
 def _names(annotation: Any, quantity: str) -> Iterator[str]:
     origin = get_origin(annotation)
     if origin is Literal:
         yield ", ".join(f"`{flow(choice)}`" for choice in get_args(annotation))
     elif origin is tuple:
-        whole = get_args(annotation)[0] is int
-        yield f"list of {quantity or ('whole number' if whole else 'number')}s"
+        item = _ITEMS.get(get_args(annotation)[0], "names")
+        yield f"list of {quantity}s" if quantity else f"list of {item}"
     elif origin is dict:
         yield "mapping of paths to lists"
     elif hasattr(annotation, "__metadata__"):

@@ -172,8 +172,9 @@ class Profile(Part):
     """Version of this format."""
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")
     """Id: the name of the profile's folder when it is shipped."""
-    source: Literal["measured", "roofline"]
-    """`measured` on a GPU, or computed from a `roofline`."""
+    source: Literal["measured", "derived", "roofline"]
+    """`measured` on a GPU; `derived` from another model's measured curves and a few measured steps
+    of this one (scripts/derive_variants.py); or computed from a `roofline`."""
     gpu: str
     """GPU, by catalog name."""
     model: str
@@ -202,10 +203,10 @@ class Profile(Part):
 
     @model_validator(mode="after")
     def _evidence(self) -> "Profile":
-        if self.source == "measured" and self.provenance is None:
-            raise ValueError("provenance is missing: a measured profile must state it")
-        if self.source == "measured" and self.heldout is None:
-            raise ValueError("heldout is missing: a measured profile must state its error")
+        if self.source != "roofline" and self.provenance is None:
+            raise ValueError(f"provenance is missing: a {self.source} profile must state it")
+        if self.source != "roofline" and self.heldout is None:
+            raise ValueError(f"heldout is missing: a {self.source} profile must state its error")
         return self
 
 

@@ -184,7 +184,10 @@ BROKEN = [
     (put(2, "version"), "version: this program reads version 3, not 2"),
     (without("version"), "version: this program reads version 3, not None"),
     (put("other", "format"), "key 'format' must be 'kaiju-step-time'"),
-    (put("guessed", "source"), "source: Input should be 'measured' or 'roofline', not 'guessed'"),
+    (
+        put("guessed", "source"),
+        "source: Input should be 'measured', 'derived' or 'roofline', not 'guessed'",
+    ),
     (put("Bad Id", "id"), "id: String should match"),
     (put("1", "tensor_parallel"), "tensor_parallel: Input should be a valid integer, not '1'"),
     (put(0, "tensor_parallel"), "tensor_parallel: Input should be greater than or equal to 1"),

@@ -10,7 +10,7 @@ from rich.text import Text
 from kaiju_sim.report.console import PLAIN_WIDTH, make_console
 from kaiju_sim.report.money.words import Words, limit, tables_of
 
-_TEXT = {"limited by", "way", "low", "high", "price from"}
+_TEXT = {"limited by", "way", "low", "high", "price from", "binds", "step times", "objectives"}
 
 
 def print_sheet(sheet: dict[str, Any], file: IO[str]) -> None:

@@ -1,0 +1,1 @@
+"""Break-its: what each choice of a design is worth, in GPUs."""

@@ -1,0 +1,1 @@
+"""Plans: the cheapest fleet among those that a scenario lets one choose from."""

@@ -1,0 +1,1 @@
+"""Plans and break-its for people."""
