@@ -14,6 +14,11 @@ from kaiju_sim.executor.seam import Executor, InProcess, counted, in_order
 from kaiju_sim.fleet.control import CellResult, CellRun, Plane
 from kaiju_sim.fleet.setup.build import Plant
 from kaiju_sim.fleet.setup.groups import build_groups
+from kaiju_sim.incidents.report import Entry
+from kaiju_sim.incidents.report import entries as incident_entries
+from kaiju_sim.incidents.report import joined as joined_entries
+from kaiju_sim.incidents.runbook import play
+from kaiju_sim.incidents.variants import plants_of
 from kaiju_sim.metrics.levels.alerts import alert_events
 from kaiju_sim.metrics.result import RunResult
 from kaiju_sim.metrics.series import series_table
@@ -56,9 +61,9 @@ def simulate(
     Cells are tasks of the `executor`; without one, of this process or a pool of `workers`.
     UserError for what only shows when parts meet (unknown names, memory that does not suffice).
     """
-    plant = build_plant(scenario, base_dir)
-    (cells,) = simulated([plant], workers, engine, progress, executor)
-    return result_of(plant, cells)
+    plants = plants_of(build_plant(scenario, base_dir))
+    runs = list(simulated(plants, workers, engine, progress, executor))
+    return with_incidents(result_of(plants[0], runs[0]), [told(plants, runs)])
 
 
 def replicate(
@@ -87,11 +92,17 @@ def replicate(
         )
     plant = build_plant(scenario, base_dir, replications)
     seeds = replication_seeds(scenario.seed, replications)
-    plants = [
-        replace(plant, scenario=plant.scenario.model_copy(update={"seed": seed})) for seed in seeds
+    groups = [
+        plants_of(replace(plant, scenario=plant.scenario.model_copy(update={"seed": seed})))
+        for seed in seeds
     ]
-    runs = zip(plants, simulated(plants, workers, engine, progress, executor), strict=True)
-    return joined([result_of(p, cells, replications) for p, cells in runs], seeds)
+    done = simulated([p for group in groups for p in group], workers, engine, progress, executor)
+    results, entries = [], []
+    for plants in groups:
+        runs = [next(done) for _ in plants]
+        results.append(result_of(plants[0], runs[0], replications))
+        entries.append(told(plants, runs))
+    return with_incidents(joined(results, seeds), entries)
 
 
 def simulated(
@@ -117,6 +128,18 @@ def simulated(
             if len(cells) == per_plant:
                 yield cells
                 cells = []
+
+
+def told(plants: Sequence[Plant], runs: Sequence[Sequence[CellResult]]) -> list[Entry]:
+    """What the incidents of a run came to, if there are any."""
+    return incident_entries(plants, runs) if len(plants) > 1 else []
+
+
+def with_incidents(result: RunResult, replications: Sequence[list[Entry]]) -> RunResult:
+    """The result, with the incidents of its replications in the summary."""
+    if not replications[0]:
+        return result
+    return replace(result, summary=result.summary | {"incidents": joined_entries(replications)})
 
 
 def result_of(plant: Plant, cells: Sequence[CellResult], replications: int = 1) -> RunResult:
@@ -191,7 +214,7 @@ def check_warm_up(s: Scenario) -> None:
 
 def run_cell(task: CellTask) -> CellResult:
     """Simulate one cell."""
-    return CellRun(task.plant, task.index, data_plane(task.engine)).run(task.progress)
+    return CellRun(task.plant, task.index, data_plane(task.engine), play).run(task.progress)
 
 
 def data_plane(engine: EngineName) -> Plane:

@@ -43,6 +43,9 @@ def _moves(scenario: Scenario, path: str) -> bool:
     part, _, rest = path.partition(".")
     if part in ("economics", "evals"):  # money after the run, and gates before a change ships
         return False
+    if part.startswith("incidents["):  # churn is money after the run, too
+        number = int(part.removeprefix("incidents[").rstrip("]"))
+        return scenario.incidents[number].enabled and not rest.startswith("churn.")
     return part != "safety" or scenario.safety.acts(rest)
 
 

@@ -21,6 +21,8 @@ OPEN = 1 << 30
 """Gate of a replica (`REPLICA.active`) that takes every message; 0: none; between: a share."""
 NEVER = 1 << 61
 """A time that does not come (twice it still fits 64 bits)."""
+DEAD = NEVER + 1
+"""`REPLICA.end` of a replica that has died: later than NEVER, so that no arrival wakes it."""
 
 # A run of KV blocks [start, start + n) of one stream, always touched together, of which the first
 # `hbm` are in HBM and the rest in host memory. `ref`: requests that hold it (all in HBM then); idle
@@ -166,7 +168,9 @@ PASS = np.dtype(
 )
 BLOCKED, WITHHELD = 1, 2
 # `begin`, `end`: of the step in flight; `rest`: how long after it the next one may start; `ended`:
-# when the step before it ended. `active`: its gate; `group`: its kind; `wipe`: it was given back, its cache is to be forgotten.
+# when the step before it ended. `active`: its gate; `group`: its kind; `wipe`: it was given back,
+# its cache is to be forgotten; `crashed`: it dies at this instant. `lost`: messages that its deaths
+# have ended.
 REPLICA = np.dtype(
     [
         ("end", "i8"),
@@ -199,7 +203,7 @@ REPLICA = np.dtype(
         ("shed", "i4"),
         ("group", "i4"),
         ("wipe", "i4"),
-        ("pad", "i4"),
+        ("crashed", "i4"),
         # running totals
         ("busy", "i8"),
         ("steps", "i8"),
@@ -221,6 +225,7 @@ REPLICA = np.dtype(
         ("bank", "i8"),
         ("bank_ns", "i8"),
         ("bank_steps", "i8"),
+        ("lost", "i8"),
     ],
     align=True,
 )
@@ -238,7 +243,7 @@ HUB = np.dtype(
     ],
     align=True,
 )
-# Messages that ended: `code` 0 completed, 1 shed.
+# Messages that ended: `code` 0 completed, 1 shed, 2 lost with its replica.
 DONE = np.dtype([("request", "i4"), ("code", "i4"), ("end", "i8")], align=True)
 
 TTFT, TPOT, E2E, QUEUE, ITL, FREE_TTFT = range(6)

@@ -227,6 +227,7 @@ def pure_decode(w: World, k: int, until: int) -> None:
     alone = p.link_replicas == 1
     g = int(r.group)
     fixed = fixed_ns(e.curves, rows, rows, g)
+    after = after_ns(e.curves, rows, 0, g)  # that of the step in flight may have been another
     busy = 0
     while end + rest < until and w.ring[base + ((step + 1) & (p.ring - 1))] < 0:
         need = int(w.cross[(k << p.shift) + ((step + 1) & block)])
@@ -246,9 +247,11 @@ def pure_decode(w: World, k: int, until: int) -> None:
         ended = end
         begin = end + rest
         end = begin + dt
+        rest = after
     r.step, r.context, r.window = step, context, window
     r.begin, r.end, r.steps, r.ended = begin, end, steps, ended
-    r.busy += busy + rest * (step - first)
+    r.rest = rest
+    r.busy += busy + after * (step - first)
     r.decode_ns += busy
     r.decode_steps += step - first
     r.tokens += told * (step - first)

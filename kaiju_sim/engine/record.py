@@ -5,6 +5,9 @@ from kaiju_sim.engine.patience import end_patience
 from kaiju_sim.engine.policy.queues import count_load
 from kaiju_sim.sketch import bin_of
 
+LOST = 2
+"""Code in DONE of a message whose replica has died."""
+
 
 def segment_of(w: World, arrival: int) -> int:
     """The segment of the measured time in which a message arrived; -1: it is not measured."""

@@ -7,6 +7,7 @@ another executor and another clock. Tests compare its event log with the compile
 
 from dataclasses import dataclass, field
 
+from kaiju_sim.engine.crash import lose, lose_rest, stop
 from kaiju_sim.engine.layout import NEVER, Rec, World
 from kaiju_sim.engine.loop import duration_ns
 from kaiju_sim.engine.policy.batching import computed, form_batch, requeue, victim_before, wake_time
@@ -58,6 +59,20 @@ class ReferenceLoop:
                 self._start(k, at)
             else:
                 self._end(k, at)
+
+    def crash(self, k: int, t: int) -> None:
+        """Replica k dies at time t: `engine.crash`, but for where running sequences are kept."""
+        r = self.world.engine.replicas[k]
+        for s in sorted(self.running[k], key=self._number):
+            self._leave(k, r, s)
+            lose(self.world, k, s.request, t)
+        before = int(self.world.done_count[0])
+        lose_rest(self.world, k, t)
+        for i in range(before, int(self.world.done_count[0])):  # preempted ones are among them
+            q = int(self.world.done[i].request)
+            self.left.pop(q, None)
+            self.last_ns.pop(q, None)
+        stop(self.world, k, t)
 
     def _next(self, k: int) -> tuple[int, int, int]:
         r = self.world.engine.replicas[k]

@@ -7,6 +7,7 @@ dialogue comes at least W after its cause, so units are independent inside an ep
 is exact for the modelled system.
 """
 
+from kaiju_sim.engine.crash import crash
 from kaiju_sim.engine.intake import enqueue, enqueue_centrally, routed_at
 from kaiju_sim.engine.jit.lend import lend
 from kaiju_sim.engine.layout import Engine, World
@@ -181,6 +182,16 @@ def prepare(cell: Cell, now: int, stop: int) -> int:
     return shortage(cell)
 
 
+def lose_crashed(cell: Cell, now: int) -> None:
+    """Replicas that die now: what was under way on them is lost."""
+    for k in range(cell.world.engine.limits.replicas):
+        if cell.world.engine.replicas[k].crashed != 0:
+            cell.world.engine.replicas[k].crashed = 0
+            crash(cell.world, k, now)
+    cell.desk[0].crashes = 0
+    answered(cell)
+
+
 def run_until(cell: Cell, until: int) -> int:
     """Epochs up to `until` (ns), the last one cut there: DONE, or what has to grow first.
 
@@ -198,6 +209,8 @@ def run_until(cell: Cell, until: int) -> int:
         if short != 0:
             return short
         if not clock.warming:
+            if lent.desk[0].crashes != 0:
+                lose_crashed(lent, now)
             give_up(lent, now)
             reports(lent, now)
             if lent.world.engine.limits.gated:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from kaiju_sim import rng, sketch
-from kaiju_sim.engine import intake, layout, limits, loop, patience, record, sequences
+from kaiju_sim.engine import crash, intake, layout, limits, loop, patience, record, sequences
 from kaiju_sim.engine.jit import compiled
 from kaiju_sim.engine.policy import batching, pacing, queues, routing, withdraw
 from kaiju_sim.engine.policy.kv import host, index, memory, prefix, warmth, windows
@@ -32,6 +32,7 @@ OUTLINED = frozenset(
         "compose_row",
         "choose",
         "copy_out",
+        "crash",
         "demote",
         "drop",
         "drop_node",
@@ -92,6 +93,7 @@ def modules() -> tuple[ModuleType, ...]:
         record,
         sequences,
         intake,
+        crash,
         loop,
         prompts,
         log,

@@ -8,6 +8,7 @@ control events in the order in which they were scheduled, then arrivals and step
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import simpy
@@ -28,6 +29,8 @@ from kaiju_sim.workload.popularity import pick
 GATE_COUNTS = ("sums", "counts", "scores", "sketch", "totals", "state")
 Plane = Callable[[Cell, int], int]
 """Advances a cell to a time: the compiled loop or the reference."""
+Plot = Callable[["CellRun"], list[Any]]
+"""Starts further processes of the control plane; what it returns is kept with the cell's result."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class CellResult:
     """Final caches and replicas, for conservation checks."""
     billed: list[Billed] = field(default_factory=list)
     """What was paid for, shard by shard."""
+    notes: list[Any] = field(default_factory=list)
+    """What the plot has noted."""
     gate: dict[str, Arr] = field(default_factory=dict)
     """What the safety gate counted, by segment."""
 
@@ -86,8 +91,12 @@ class CellResult:
 class CellRun:
     """One cell under its control plane."""
 
-    def __init__(self, plant: Plant, index: int, plane: Plane) -> None:
+    def __init__(self, plant: Plant, index: int, plane: Plane, plot: Plot | None = None) -> None:
         self.plant = plant
+        self.plot = plot
+        self.notes: list[Any] = []
+        self.scale_factors: dict[int, float] = {}  # shard: how far its int8 scales are off
+        self.persona_drops: dict[int, float] = {}  # replica: points that its answers lose
         self.index = index
         self.plane = plane
         self.versions = np.zeros(plant.scenario.characters.count, np.int32)
@@ -126,6 +135,8 @@ class CellRun:
         rule = self.plant.scenario.fleet.autoscale
         if rule is not None:
             self.env.process(Autoscaler(self, rule).run())
+        if self.plot is not None:
+            self.notes = self.plot(self)
 
     def tell(self, kind: str, subject: str, detail: str) -> None:
         """Note an event."""
@@ -214,14 +225,17 @@ class CellRun:
             gap = rng.exponential(mean_ns, rng.uniform(s.seed, rng.EDIT, i, 0))
             yield self.env.timeout(max(1, int(gap)))
             u = rng.uniform(s.seed, rng.EDIT, i, 1)
-            character = pick(users.threshold, users.alias, u)
-            self.versions[character] += 1
-            detail = f"version {self.versions[character]}"
-            if s.characters.invalidate:
-                e, version = self.cell.world.engine, int(self.versions[character])
-                detail += f", {forget_versions(e, character, version)} blocks dropped"
-            self.events.append((self.env.now * 1e-9, "edit", f"character {character}", detail))
+            self.edit(pick(users.threshold, users.alias, u))
             i += 1
+
+    def edit(self, character: int) -> None:
+        """A character's definition gets a new version."""
+        self.versions[character] += 1
+        detail = f"version {self.versions[character]}"
+        if self.plant.scenario.characters.invalidate:
+            e, version = self.cell.world.engine, int(self.versions[character])
+            detail += f", {forget_versions(e, character, version)} blocks dropped"
+        self.events.append((self.env.now * 1e-9, "edit", f"character {character}", detail))
 
     def _result(self) -> CellResult:
         self._empty_log()
@@ -244,5 +258,6 @@ class CellRun:
                 "replicas": np.asarray(w.engine.replicas),
             },
             billed=self.shards.billed,
+            notes=self.notes,
             gate={name: getattr(self.cell.gate, name) for name in GATE_COUNTS},
         )

@@ -37,8 +37,8 @@ LOG = np.dtype(
     ],
     align=True,
 )
-# `routed`: of the sessions due in the epoch in hand; totals of the cell. Retry budget: what it
-# still allows, and the first sendings that have been counted towards it.
+# Totals of the cell; `log` and `spare`: how many there are in hand; `crashes`: replicas that die at
+# this instant. Retry budget: what it still allows, and the first sendings counted towards it.
 DESK = np.dtype(
     [
         ("log", "i8"),
@@ -46,6 +46,7 @@ DESK = np.dtype(
         ("failed", "i8"),
         ("messages", "i8"),
         ("shadows", "i8"),
+        ("crashes", "i8"),
         ("retried", "i8"),
         ("earned_by", "i8"),
         ("allowance", "f8"),

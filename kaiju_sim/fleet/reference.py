@@ -59,6 +59,8 @@ def run_until(cell: Cell, loop: ReferenceLoop, until: int) -> int:
         if short != 0:
             return short
         if not clock.warming:
+            if cell.desk[0].crashes != 0:
+                lose_crashed(cell, loop, now)
             give_up(cell, now)
             reports(cell, now)
         if cell.world.engine.limits.gated and not clock.warming:
@@ -73,6 +75,16 @@ def run_until(cell: Cell, loop: ReferenceLoop, until: int) -> int:
         clock.due = -1
         clock.now = stop
     return 0
+
+
+def lose_crashed(cell: Cell, loop: ReferenceLoop, now: int) -> None:
+    """Replicas that die now: what was under way on them is lost."""
+    for k in range(cell.world.engine.limits.replicas):
+        if cell.world.engine.replicas[k].crashed != 0:
+            cell.world.engine.replicas[k].crashed = 0
+            loop.crash(k, now)
+    cell.desk[0].crashes = 0
+    answered(cell)
 
 
 def run_units(w: World, loop: ReferenceLoop, until: int) -> None:

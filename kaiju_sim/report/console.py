@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kaiju_sim.report import headline
+from kaiju_sim.report import headline, incidents
 from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Metric
 from kaiju_sim.report.safety.tables import Words, safety_tables
@@ -78,6 +78,8 @@ def render(
         _latencies(summary, intervals),
         _groups(summary, width, intervals),
         _pairs(summary, intervals),
+        *_incidents(summary),
+        *(_words(words) for words in safety_tables(summary)),
     ]
     if summary.get("cost.full.usd_per_month") is not None:
         parts.append(_groups(summary, width, intervals, _MONEY))
@@ -164,6 +166,23 @@ def _pairs(summary: Values, intervals: Values) -> Table:
         cells = (_with_unit(summary.get(key), metric, intervals, key) for key in keys)
         table.add_row(label, *cells)
     return table
+
+
+def _incidents(summary: Values) -> list[Table]:
+    """A table for each incident, and its ledger over the detection delay; none if all went well."""
+    found = []
+    for entry in incidents.entries(summary):
+        name, *cells = incidents.row(entry)
+        table = _table(f"incident: {name}", "")
+        for label, cell in zip(incidents.HEADS[1:], cells, strict=True):
+            table.add_row(label, cell)
+        found.append(table)
+        if rows := incidents.curve_rows(entry):
+            curve = _table(*incidents.CURVE_HEADS)
+            for line in rows:
+                curve.add_row(*line)
+            found.append(curve)
+    return found
 
 
 def _words(words: Words) -> Table:

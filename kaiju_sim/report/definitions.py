@@ -278,4 +278,9 @@ results.sample_share | Share of dialogues kept | of dialogues | fraction
 quantile_rel_error | Quantile error | relative | fraction
   Largest relative error of the quantiles above from the way they are counted; 0 when they are
   exact. Not the error of the model.
+
+[Incidents]
+incidents | Incidents |  | text
+  What went wrong, a list (docs/incidents.md): when each fault was noticed and over, its ledger
+  against the same run without it, and with incidents.delays the ledger over the detection delay.
 """

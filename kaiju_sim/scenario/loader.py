@@ -17,6 +17,7 @@ from kaiju_sim.errors import UserError
 from kaiju_sim.scenario import explain
 from kaiju_sim.scenario.base import Part, Parts, find_field, is_open_mapping
 from kaiju_sim.scenario.quantities import FROM_FILE
+from kaiju_sim.scenario.reading.items import names_item, whole
 from kaiju_sim.scenario.reading.problems import (
     nearest,
     of_validation,
@@ -26,7 +27,7 @@ from kaiju_sim.scenario.reading.problems import (
 from kaiju_sim.scenario.reading.reader import parse, read_file
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.scenario.traffic import Traffic
-from kaiju_sim.scenario.tree import Node, Origin, dotted, merged, wrapped
+from kaiju_sim.scenario.tree import Node, Origin, default_node, dotted, merged, wrapped
 
 MAX_PARENTS: Final = 10
 """Longest chain of `extends`."""
@@ -97,11 +98,15 @@ class ScenarioFile:
         problems = [
             p for body in self._bodies for p in unknown_keys(body, ROOT, ROOT, also=MECHANISMS)
         ]
-        for layer in (*blocks.values(), *options):
+        for layer in (*blocks.values(), *(node for node in options if not names_item(node))):
             problems += unknown_keys(layer, ROOT, ROOT)
         raise_first(problems, main)
         chosen = [_chosen(name, blocks, main) for name in overrides]
-        return _resolve(main, [*self._bodies, *chosen, *options])
+        layers = [*self._bodies, *chosen]
+        for option in options:
+            item = names_item(option)
+            layers.append(whole(option, _resolve(main, layers).resolved, ROOT) if item else option)
+        return _resolve(main, layers)
 
 
 def override_names(path: str | os.PathLike[str]) -> list[str]:
@@ -162,19 +167,11 @@ def _defaults(*, with_traffic: bool) -> Node:
     values = _stated_defaults(Scenario)
     if with_traffic:
         values["traffic"] = _stated_defaults(Traffic)
-    return _default_node(values)
+    return default_node(values)
 
 
 def _stated_defaults(part: type[Part]) -> dict[str, Any]:
     return part.model_construct().model_dump(mode="json")
-
-
-def _default_node(value: Any) -> Node:
-    if isinstance(value, dict):
-        value = {key: _default_node(child) for key, child in value.items()}
-    elif isinstance(value, list):
-        value = [_default_node(child) for child in value]
-    return Node(value, Origin(via="default"))
 
 
 # --- the file and its parents ---------------------------------------------------------------------

@@ -7,13 +7,14 @@ plain SI numbers here.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from kaiju_sim.scenario.base import Part
 from kaiju_sim.scenario.parts.alerts import Alerts
 from kaiju_sim.scenario.parts.economics import Economics
 from kaiju_sim.scenario.parts.evals import Evals
 from kaiju_sim.scenario.parts.fleet import Fleet
+from kaiju_sim.scenario.parts.incidents import Incident, check_incident
 from kaiju_sim.scenario.parts.plan import Planning
 from kaiju_sim.scenario.parts.safety import Safety
 from kaiju_sim.scenario.quantities import (
@@ -24,6 +25,7 @@ from kaiju_sim.scenario.quantities import (
     PositiveFraction,
     PositiveSeconds,
     Seconds,
+    as_tuple,
 )
 from kaiju_sim.scenario.traffic import Characters, Prompt, Traffic
 
@@ -266,6 +268,8 @@ class Scenario(Part):
     """Choices of a plan."""
     results: Results = Results()
     """Output."""
+    incidents: Annotated[tuple[Incident, ...], BeforeValidator(as_tuple)] = ()
+    """What goes wrong (docs/incidents.md)."""
     sweep: dict[str, list[Any]] = {}
     """Values to sweep over, as data for `sweep`."""
 
@@ -293,6 +297,15 @@ class Scenario(Part):
                 raise ValueError("lose_table: only router.policy affinity has a table")
             if router.recovery == "rebuild" and self.traffic.kind == "replay":
                 raise ValueError("router.recovery: a trace does not say what caches hold of whom")
+        return self
+
+    @model_validator(mode="after")
+    def _struck(self) -> "Scenario":
+        for incident in self.incidents:
+            check_incident(self, incident)
+        names = [incident.name for incident in self.incidents]
+        if len(set(names)) < len(names):
+            raise ValueError("incidents: give each a name of its own")
         return self
 
     @model_validator(mode="after")

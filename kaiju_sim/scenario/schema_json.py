@@ -5,6 +5,7 @@ part of a scenario, since the rest may come from a parent or from the defaults, 
 requires no key below the top level.
 """
 
+import inspect
 import json
 from collections.abc import Iterator
 from typing import Any, Final, Literal, Union, get_args, get_origin
@@ -14,6 +15,7 @@ from pydantic.fields import FieldInfo
 from kaiju_sim.scenario.assumed import Assumed, AssumedShare
 from kaiju_sim.scenario.base import Part, parts_of, quantity_of
 from kaiju_sim.scenario.explain import flow
+from kaiju_sim.scenario.parts.faults import FAULTS
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.scenario.traffic import Sessions
 
@@ -124,6 +126,10 @@ def reference() -> str:
     sections = [_INTRODUCTION, *_sections("", Scenario)]
     sections.append(f"## Distributions\n\n{_TIMES}")
     sections += [_section(f"`kind: {_kind(part)}`", part, level=3) for part in counts]
+    sections += [
+        "## Faults\n\nKinds of `incidents.fault`; docs/incidents.md says what each does.\n"
+    ]
+    sections += [_section(f"`kind: {_kind(part)}`", part, level=3) for part in FAULTS]
     sections += [f"## Assumed values\n\n{_ASSUMED}", _section("Keys of one", Assumed, level=3)]
     return "\n".join(sections)
 
@@ -140,7 +146,7 @@ def _sections(path: str, part: type[Part]) -> Iterator[str]:
 def _section(title: str, part: type[Part], level: int = 2) -> str:
     rows = [_row(key, field) for key, field in part.model_fields.items()]
     head = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    summary = (part.__doc__ or "").strip()
+    summary = inspect.cleandoc(part.__doc__ or "")
     return "\n".join([f"{'#' * level} {title}", "", summary, "", *head, *rows, ""])
 
 
@@ -178,6 +184,8 @@ def _type(field: FieldInfo) -> str:
         return "assumed share" if inner[0] is AssumedShare else "assumed value"
     if inner and get_origin(field.annotation) is tuple:
         return "list of mappings"
+    if inner == FAULTS:
+        return "mapping, by `kind`"
     if inner:
         return "distribution" if len(inner) > 1 else "mapping"
     quantity = quantity_of(field)

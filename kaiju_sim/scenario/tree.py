@@ -72,6 +72,15 @@ def dotted(path: Sequence[str | int]) -> str:
     return text.removeprefix(".")
 
 
+def default_node(value: Any) -> Node:
+    """A plain value as a node that nobody has stated."""
+    if isinstance(value, dict):
+        value = {key: default_node(child) for key, child in value.items()}
+    elif isinstance(value, list):
+        value = [default_node(child) for child in value]
+    return Node(value, Origin(via="default"))
+
+
 def wrapped(node: Node, path: Sequence[str]) -> Node:
     """Mappings around *node* so that it sits at *path*."""
     for key in reversed(path):

@@ -1,6 +1,7 @@
 """The shards of a cell: ordered, loaded, warmed, serving, drained, given back.
 
     off -> coming -> [shadow -> ramp ->] serving -> draining -> off
+                                         serving -> lost -> coming
 
 A change acts on the gates of replicas (`REPLICA.active`) between two advances of the data plane.
 Who drains gets no new message, finishes those under way and is then given back, its cache lost.
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kaiju_sim.engine.layout import NEVER, OPEN, Arr
+from kaiju_sim.engine.layout import DEAD, NEVER, OPEN, Arr
 from kaiju_sim.engine.policy.routing import SHADOW
 from kaiju_sim.fleet.elastic import table
 from kaiju_sim.fleet.elastic.story import Story
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 RAMP_STEPS = 20
 """A ramp opens the gate in so many equal steps."""
 OFF, COMING, WARMING, SERVING, DRAINING = "off", "coming", "warming", "serving", "draining"
+LOST = "lost"
 
 
 class Billed(NamedTuple):
@@ -46,6 +48,8 @@ class Shards:
         first = self.fleet.replicas // self.fleet.unit
         count = self.fleet.most_replicas // self.fleet.unit
         self.states = [SERVING] * first + [OFF] * (count - first)
+        self.condemned: set[int] = set()  # dead until they are replaced
+        self.missing: set[int] = set()  # lost, and not back in service
         self.orders = [0] * count  # a process lets go of a shard whose number has changed
         self.billed = [Billed(shard, 0, -1) for shard in range(first)]
 
@@ -118,12 +122,65 @@ class Shards:
             if self.states[shard] == COMING:
                 self._release(shard, "cancelled")
             elif self.states[shard] in (WARMING, SERVING):
-                if self.of(SERVING) == [shard]:
+                if self.lasting() == [shard]:
                     self._tell(shard, "not drained: no other shard serves")
                 else:
                     self._drain(shard)
             else:
                 self._tell(shard, f"not drained: it is {self.states[shard]}")
+
+    def lasting(self) -> list[int]:
+        """Shards that serve and have not to be replaced."""
+        return [shard for shard in self.of(SERVING) if shard not in self.condemned]
+
+    def silent(self) -> int:
+        """Replicas that ought to serve and answer no health check."""
+        ends = self.control.cell.world.engine.replicas["end"].reshape(-1, self.size)
+        dead = set(np.flatnonzero((ends == DEAD).any(axis=1)).tolist())
+        return len(dead | self.missing) * self.size
+
+    def crash(self, shards: list[int], *, for_good: bool) -> None:
+        """The replicas of these shards die at this instant; the router does not know it yet.
+
+        `for_good`: they have to be replaced; else `revive` brings them back.
+        """
+        cell = self.control.cell
+        for shard in shards:
+            cell.world.engine.replicas["crashed"][self._of(shard)] = 1
+        cell.desk["crashes"] += len(shards)
+        self.condemned |= set(shards) if for_good else set()
+
+    def revive(self, shards: list[int]) -> None:
+        """Dead replicas of these shards compute again, but for those that have to be replaced."""
+        replicas = self.control.cell.world.engine.replicas
+        for shard in set(shards) - self.condemned:
+            mine = replicas[self._of(shard)]
+            dead = mine["end"] == DEAD
+            mine["end"][dead] = NEVER
+            mine["pending"][dead] = int(self.env.now)
+
+    def fence(self, shards: list[int]) -> None:
+        """Health checks take dead shards out of routing; what had been sent there is lost."""
+        here = [shard for shard in shards if self.states[shard] != OFF]  # given back meanwhile
+        self.crash(here, for_good=True)
+        self._set(here, LOST, "lost")
+        self.missing |= set(here)
+        self._gate(here, 0)
+        table.drop_shards(self.control.cell.routing, here)
+        for shard in here:
+            self.orders[shard] += 1
+
+    def replace(self, shards: list[int]) -> None:
+        """Replacements of lost shards are ordered, in their place and at their price."""
+        self.condemned -= set(shards)
+        self.revive(shards)  # nobody sends there before the gate opens
+        lost = [shard for shard in shards if self.states[shard] == LOST]
+        if lost:
+            self._set(lost, COMING, "ordered (cold)")
+            self.env.process(self._come_up({s: self.orders[s] for s in lost}, "cold"))
+
+    def _of(self, shard: int) -> slice:
+        return slice(shard * self.size, (shard + 1) * self.size)
 
     def _come_up(self, orders: dict[int, int], warm: str) -> Story:
         """From the order of shards to their service; those removed meanwhile drop out."""
@@ -134,6 +191,7 @@ class Shards:
         shards = self._still(orders)
         table.settle_moves(self.control.cell.routing, shards)
         self._set(shards, SERVING, "serves")
+        self.missing -= set(shards)
         self._gate(shards, OPEN)
 
     def _warm_up(self, orders: dict[int, int]) -> Story:
@@ -177,6 +235,7 @@ class Shards:
         self._release(shard, "released")
 
     def _release(self, shard: int, how: str) -> None:
+        self.missing.discard(shard)
         self._set([shard], OFF, how)
         self.orders[shard] += 1
         last = max(i for i, row in enumerate(self.billed) if row.shard == shard)

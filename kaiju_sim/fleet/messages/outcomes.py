@@ -11,7 +11,7 @@ import math
 from kaiju_sim import rng
 from kaiju_sim.engine.patience import end_patience, first_of
 from kaiju_sim.engine.policy.withdraw import withdraw
-from kaiju_sim.engine.record import segment_of, withheld
+from kaiju_sim.engine.record import LOST, segment_of, withheld
 from kaiju_sim.fleet.gate.scores import note, wording
 from kaiju_sim.fleet.messages.log import log_message
 from kaiju_sim.fleet.records import Cell
@@ -47,8 +47,13 @@ def answered(cell: Cell) -> None:
         if s < 0:  # a shadow
             give_request(cell, q)
             continue
-        if w.done[i].code == 1:
-            turned_away(cell, s, q, end)
+        if w.done[i].code != 0:
+            turned_away(cell, s, q, end, int(w.done[i].code))
+            continue
+        if w.engine.limits.gated and w.passes[q].answer >= 0:
+            note_answer(cell, q)
+        if withheld(w, q):
+            blocked(cell, s, q, end, 6)
             continue
         if w.engine.limits.gated and w.passes[q].answer >= 0:
             note_answer(cell, q)
@@ -61,15 +66,20 @@ def answered(cell: Cell) -> None:
     w.done_count[0] = 0
 
 
-def turned_away(cell: Cell, s: int, q: int, t: int) -> None:
-    """Message q of session s was shed at t: its user sends it again later, or leaves."""
+def turned_away(cell: Cell, s: int, q: int, t: int, code: int) -> None:
+    """Message q of session s was shed, or lost with its replica, at t.
+
+    Its user sends it again later, or leaves.
+    """
     w = cell.world
     if w.engine.limits.timeout_ns > 0:
         end_patience(w, q)
     segment = segment_of(w, int(w.engine.requests[q].arrival))
-    if segment >= 0:
+    if segment >= 0 and code == LOST:
+        w.tally[segment].failed += 1
+    elif segment >= 0:
         w.tally[segment].shed += 1
-    log_message(cell, s, q, t, 3)
+    log_message(cell, s, q, t, 1 if code == LOST else 3)
     try_again(cell, s, q, t)
     give_request(cell, q)
 

@@ -14,7 +14,7 @@ import kaiju_sim
 from kaiju_sim.report import headline
 from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Kind, Metric, undocumented
-from kaiju_sim.report.html import charts, page
+from kaiju_sim.report.html import charts, incidents, page
 from kaiju_sim.report.html.charts import Figure
 from kaiju_sim.report.html.money_page import money_section
 from kaiju_sim.report.html.series import (
@@ -73,6 +73,7 @@ def render(run: RunDirectory) -> str:
     latency, fleet = _latency_figures(run, requests), _fleet_figures(run, requests)
     first = len(latency)
     money = money_section(run, first + len(fleet))
+    shown = [*latency, *fleet, *money.figures]
     body = [
         _header(run.summary, title),
         _cards(run),
@@ -83,6 +84,7 @@ def render(run: RunDirectory) -> str:
         _safety(run),
         "<h2>Over time</h2>\n" if fleet else "",
         _grid(range(first, first + len(fleet))),
+        incidents.section(run.summary, len(shown)),
         money.html,
         "<h2>All values</h2>\n",
         _values(run),
@@ -92,7 +94,7 @@ def render(run: RunDirectory) -> str:
         page.details("scenario.yaml", f"<pre>{page.escape(run.scenario_yaml)}</pre>\n"),
         _footer(run),
     ]
-    return page.document(title, "".join(body), [*latency, *fleet, *money.figures])
+    return page.document(title, "".join(body), shown + incidents.figures(run.summary))
 
 
 def run_title(run: RunDirectory) -> str:
@@ -271,7 +273,7 @@ def _values(run: RunDirectory) -> str:
     summary = run.summary
     groups: dict[str, list[Metric]] = {}
     for metric in METRICS:
-        if metric.key in summary:
+        if metric.key in summary and metric.key != "incidents":  # they have a part of their own
             groups.setdefault(metric.group, []).append(metric)
     parts = [
         page.details(name, _value_table(run, metrics), unfolded=name == "Cost")

@@ -1,0 +1,1 @@
+"""Incidents: faults that strike a running fleet, alarms, people who act, and what it all costs."""

@@ -1,0 +1,1 @@
+"""What was measured on real operators; each file names what made it."""
