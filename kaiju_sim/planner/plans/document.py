@@ -31,7 +31,6 @@ def document(plan: Plan) -> Json:
         "survive_nodes": s.plan.survive_nodes,
         "window": vars(window_of(s)),
         "rule": {"target": rule.target, "risk": rule.risk, "passes_in_a_row": rule.least},
-        "step_times": step_times(plan),
         "part": None if answer is None else part_of(s, answer.replicas, plan.asked.most_rate).share,
         "seeds": [seed_of(s.seed, FRESH + i) for i in range(trials)],
         "candidates": [row(s, candidate) for candidate in plan.candidates],
@@ -42,7 +41,7 @@ def document(plan: Plan) -> Json:
 _ROW = (
     *("gpus", "replicas", "tensor_parallel", "gpu_type", "token_budget", "max_seqs", "router"),
     *("usd_per_hour", "verdict", "pass_probability", "pass_probability_interval", "passed"),
-    *("trials", "binds", "limited_by"),
+    *("trials", "binds", "limited_by", "step_times"),
 )
 
 
@@ -76,6 +75,7 @@ def row(s: Scenario, candidate: Candidate) -> Json:
         "trials": None if judged is None else judged.tally.trials,
         "binds": candidate.binds or None,
         "limited_by": candidate.limited_by or None,
+        "step_times": candidate.step_times,
     }
 
 
@@ -158,12 +158,3 @@ def error_band(plan: Plan, band: Band) -> Json:
         "gpus_low": band.replicas_low * ranks,
         "gpus_high": None if band.replicas_high is None else band.replicas_high * ranks,
     }
-
-
-def step_times(plan: Plan) -> str | None:
-    """Source and id of the answer's step times."""
-    if plan.answer is None:
-        return None
-    bench = plan.asked.bench(plan.answer.choice, plan.asked.short)
-    first = bench.figures(plan.answer.replicas, [0])[0]
-    return f"{first['profile.source']}: {first['profile.id']}"

@@ -70,6 +70,8 @@ class Candidate:
     binds: str = ""
     """The objective that it misses most often, or is nearest to."""
     limited_by: str = ""
+    step_times: str = ""
+    """Source and id of its step times."""
     passes_screen: bool = False
 
     @property
@@ -182,8 +184,15 @@ def screen(asked: Asked, choice: Choice) -> Candidate:
     bench = asked.bench(choice, asked.short)
     found = _screened(asked, bench, bench.scenario.fleet.replicas + bench.lost, QUICK)
     asked.tell(f"{label(choice)}: about {found or 'no number of'} replicas")
-    most = grid_of(bench.scenario, 0.0, asked.most_rate).most
-    return Candidate(choice, found or most, None, passes_screen=found is not None)
+    replicas = found or grid_of(bench.scenario, 0.0, asked.most_rate).most
+    source = step_times(bench, replicas)
+    return Candidate(choice, replicas, None, step_times=source, passes_screen=found is not None)
+
+
+def step_times(bench: Bench, replicas: int) -> str:
+    """Source and id of a fleet's step times."""
+    (figures,) = bench.figures(replicas, [0])
+    return f"{figures['profile.source']}: {figures['profile.id']}"
 
 
 def _screened(asked: Asked, bench: Bench, start: int, rule: Rule | None) -> int | None:
@@ -233,6 +242,7 @@ def described(bench: Bench, choice: Choice, judged: Judged) -> Candidate:
         judged,
         binds=_named(bench, [met[i] for i in shown]),
         limited_by=usual([str(figures[i]["bottleneck"]) for i in shown]),
+        step_times=f"{figures[0]['profile.source']}: {figures[0]['profile.id']}",
     )
 
 
