@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaiju_sim.executor import run_tasks
+from kaiju_sim.executor.seam import Executor
 from kaiju_sim.fleet.setup.build import Plant
 from kaiju_sim.planner import store
 from kaiju_sim.planner.objectives import Ratios, passes, ratios
@@ -97,6 +98,8 @@ class Bench:
     scale: float = 1.0
     """Step times are this many times what the scenario's curves say."""
     most_rate: float = MOST_RATE
+    executor: Executor | None = None
+    """What runs the trials; none: as many processes as there are workers."""
     lost: int = 0
     """Replicas that are gone: a fleet is tried without them."""
 
@@ -112,16 +115,25 @@ class Bench:
         return Trial(scenario, self.base_dir, self.scale, self.folder)
 
     def figures(self, replicas: int, replications: Sequence[int]) -> list[store.Figures]:
-        """Figures of these replications, in their order."""
-        trials = [self.trial(replicas, i) for i in replications]
-        return list(run_tasks(run_trial, trials, self.missing(trials)))
+        """Figures of these replications, in their order: kept ones as they are, others simulated.
 
-    def missing(self, trials: Sequence[Trial]) -> int:
-        """Processes that are worth starting: none for what is kept already."""
-        if self.workers <= 1 or self.folder is None:
-            return self.workers
-        missing = sum(not (self.folder / f"{trial.name}.json").exists() for trial in trials)
-        return min(self.workers, max(1, missing))
+        What a task gives is kept here, so that it may run where the folder is not.
+        """
+        trials = [self.trial(replicas, i) for i in replications]
+        found = [self.kept(trial) for trial in trials]
+        left = [i for i, figures in enumerate(found) if figures is None]
+        tasks = [replace(trials[i], folder=None) for i in left]
+        for i, figures in zip(
+            left, run_tasks(run_trial, tasks, self.workers, self.executor), strict=True
+        ):
+            found[i] = figures
+            if self.folder is not None:
+                store.write(self.folder, trials[i].name, figures)
+        return [figures for figures in found if figures is not None]
+
+    def kept(self, trial: Trial) -> store.Figures | None:
+        """What is kept of a trial."""
+        return None if self.folder is None else store.read(self.folder, trial.name)
 
     def ratios(self, replicas: int, replications: Sequence[int]) -> list[Ratios]:
         """Each objective over its limit, in these replications."""
