@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaiju_sim.executor import run_tasks, sources
+from kaiju_sim.executor.seam import Executor
 from kaiju_sim.fleet.setup.build import Plant
 from kaiju_sim.planner.objectives import Ratios, passes, ratios
 from kaiju_sim.planner.part import MOST_RATE, Window, scenario_of, unit_of
@@ -35,8 +36,6 @@ class Trial:
     base_dir: Path
     scale: float
     """Step times are this many times what the scenario's curves say."""
-    folder: Path | None
-    """Where its figures are kept, if anywhere."""
 
     @property
     def name(self) -> str:
@@ -48,18 +47,11 @@ class Trial:
 
 
 def run_trial(trial: Trial) -> Figures:
-    """Simulate it, unless its figures are kept already."""
-    store = None if trial.folder is None else Store(trial.folder)
-    known = None if store is None else store.get(trial.name)
-    if known is not None:
-        return known
+    """Simulate it."""
     plant = scaled(build_plant(trial.scenario, trial.base_dir), trial.scale)
     (cells,) = simulated([plant], 1, "compiled", None)
     summary = result_of(plant, cells).summary
-    figures = {key: summary.get(key) for key in KEPT}
-    if store is not None:
-        store.put(trial.name, figures)
-    return figures
+    return {key: summary.get(key) for key in KEPT}
 
 
 def scaled(plant: Plant, scale: float) -> Plant:
@@ -94,10 +86,13 @@ class Bench:
     base_dir: Path
     window: Window
     folder: Path | None = None
+    """Where figures are kept, if anywhere."""
     workers: int = 1
     scale: float = 1.0
     """Step times are this many times what the scenario's curves say."""
     most_rate: float = MOST_RATE
+    executor: Executor | None = None
+    """What runs the trials; none: as many processes as there are workers."""
     lost: int = 0
     """Replicas that are gone: a fleet is tried without them."""
 
@@ -110,20 +105,23 @@ class Bench:
         scenario = scenario_of(
             self.scenario, self.left(replicas), self.window, replication, self.most_rate
         )
-        return Trial(scenario, self.base_dir, self.scale, self.folder)
+        return Trial(scenario, self.base_dir, self.scale)
 
     def figures(self, replicas: int, replications: Sequence[int]) -> list[Figures]:
-        """Figures of these replications, in their order."""
-        trials = [self.trial(replicas, i) for i in replications]
-        return list(run_tasks(run_trial, trials, self.missing(trials)))
+        """Figures of these replications, in their order: kept ones as they are, others simulated.
 
-    def missing(self, trials: Sequence[Trial]) -> int:
-        """Processes that are worth starting: none for what is kept already."""
-        if self.workers <= 1 or self.folder is None:
-            return self.workers
-        store = Store(self.folder)
-        missing = sum(store.get(trial.name) is None for trial in trials)
-        return min(self.workers, max(1, missing))
+        Tasks do not see the folder, so that they may run where it is not.
+        """
+        trials = [self.trial(replicas, i) for i in replications]
+        store = None if self.folder is None else Store(self.folder)
+        found = {t.name: store.get(t.name) for t in trials} if store else {}
+        left = [trial for trial in trials if found.get(trial.name) is None]
+        done = run_tasks(run_trial, left, self.workers, self.executor)
+        for trial, figures in zip(left, done, strict=True):
+            found[trial.name] = figures
+            if store is not None:
+                store.put(trial.name, figures)
+        return [figures for trial in trials if (figures := found[trial.name]) is not None]
 
     def ratios(self, replicas: int, replications: Sequence[int]) -> list[Ratios]:
         """Each objective over its limit, in these replications."""

@@ -5,13 +5,14 @@ Only parses and prints; the search is `kaiju_sim.planner.plans`'.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kaiju_sim.cli.options import Output, Seed, Set, With, settings
-from kaiju_sim.cli.simulating import load, warm
+from kaiju_sim.cli.options import Address, Output, Seed, Set, WhereOption, With, Workers, settings
+from kaiju_sim.cli.simulating import executing, load, warm
 from kaiju_sim.cli.talk import Talk
 from kaiju_sim.errors import UserError
 
@@ -33,7 +34,9 @@ def plan(
         typer.Option("--check", help="Only the fleet as stated: exit 0, 3 it fails, 4 undecided."),
     ] = False,
     format: Annotated[Output, typer.Option(help="A page for people, or JSON.")] = Output.TEXT,
-    workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes.")] = 2,
+    workers: Workers = 2,
+    executor: WhereOption = None,
+    address: Address = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder that keeps replications (runs/plan)."),
@@ -58,7 +61,9 @@ def plan(
     warm_up()
     asked = Asked(loaded.scenario, loaded.base_dir, folder, workers, talk.say)
     try:
-        return _check(asked, format) if check else _plan(asked, output or DEFAULT, format)
+        with executing(executor, workers, address) as where:
+            asked = replace(asked, executor=where)
+            return _check(asked, format) if check else _plan(asked, output or DEFAULT, format)
     except UserError as error:
         raise loaded.located(error) from error
 

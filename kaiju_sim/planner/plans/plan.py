@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kaiju_sim.executor.seam import Executor
 from kaiju_sim.planner import part
 from kaiju_sim.planner.fewest import grid_of, usual
 from kaiju_sim.planner.objectives import Ratios, binding, passes
@@ -44,13 +45,15 @@ class Asked:
     workers: int = 1
     tell: Tell = lambda line: None
     most_rate: float = part.MOST_RATE
+    executor: Executor | None = None
+    """What runs the replications; none: as many processes as there are workers."""
 
     def bench(self, choice: Choice, window: Window, scale: float = 1.0) -> Bench:
         """What fleets of a kind are tried on, at the peak, with the lost nodes gone."""
         s = choice.of(at_peak(self.scenario))
         lost = lost_replicas(s)
         bench = Bench(s, self.base_dir, window, self.folder, self.workers, scale)
-        return replace(bench, most_rate=self.most_rate, lost=lost)
+        return replace(bench, most_rate=self.most_rate, lost=lost, executor=self.executor)
 
     @property
     def short(self) -> Window:
