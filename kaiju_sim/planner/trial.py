@@ -114,14 +114,15 @@ class Bench:
         """
         trials = [self.trial(replicas, i) for i in replications]
         store = None if self.folder is None else Store(self.folder)
-        found = {t.name: store.get(t.name) for t in trials} if store else {}
-        left = [trial for trial in trials if found.get(trial.name) is None]
+        kept = {t.name: store.get(t.name) for t in trials} if store else {}
+        found = {name: figures for name, figures in kept.items() if figures is not None}
+        left = [trial for trial in trials if trial.name not in found]
         done = run_tasks(run_trial, left, self.workers, self.executor)
         for trial, figures in zip(left, done, strict=True):
             found[trial.name] = figures
             if store is not None:
                 store.put(trial.name, figures)
-        return [figures for trial in trials if (figures := found[trial.name]) is not None]
+        return [found[trial.name] for trial in trials]
 
     def ratios(self, replicas: int, replications: Sequence[int]) -> list[Ratios]:
         """Each objective over its limit, in these replications."""
