@@ -52,9 +52,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--corpus", default="pydoc", help="pydoc, stdlib or a file of text")
     parser.add_argument("--targets", default="", help="of train: folder of a teacher's targets")
     parser.add_argument("--k", type=int, default=16, help="of teach: tokens of each distribution")
-    parser.add_argument(
-        "--resume", action="store_true", help="of train: go on from the checkpoint"
-    )
+    parser.add_argument("--resume", action="store_true", help="of train: go on from the checkpoint")
     parser.add_argument("--until", type=int, help="of train: stop after this step, to be resumed")
     parser.add_argument("--evaluate-every", type=int, default=50)
     parser.add_argument("--prompt", default="The ", help="of generate")
