@@ -13,6 +13,7 @@ from kernels.training.demo.export import Served, agreement, state_of
 from kernels.training.demo.options import Options, Tricks
 from kernels.training.demo.teacher import teach
 from kernels.training.demo.train import Run, Say, renamed
+from kernels.training.distill.store import discard
 
 RESULTS = "compare.json"
 PLAIN = Tricks("bf16", "bf16", "constant", False, 0.0, "fp32", 2)
@@ -109,6 +110,7 @@ def _distilled(
     teacher: Run, folder: Path, k: int, device: str, say: Say
 ) -> tuple[list[Outcome], dict[str, Any]]:
     """A student of a quarter of the steps, and the same run from the text."""
+    discard(folder)  # of a comparison before
     storage = teach(teacher, folder, k, say)
     short = replace(teacher.options, steps=max(1, teacher.options.steps // 4))
     pair = [one(SCRATCH, short, device, say)[0]]

@@ -75,7 +75,9 @@ def export(model: Trainee, folder: Path) -> Path:
 
 def read(path: Path, device: torch.device | str = "cpu") -> tuple[ModelConfig, State]:
     """An exported checkpoint. Raises ValueError (StateError)."""
-    found = json.loads(load_metadata(path)["config"])
+    found = json.loads(load_metadata(path).get("config", "{}"))
+    if not found:
+        raise ValueError(f"{path}: has no configuration: it was not written by export")
     found |= {name: tuple(found[name]) for name in ("kv_owner", "global_layers")}
     config = ModelConfig(**found)
     state = load_state(path, state_layout(config), device)

@@ -178,6 +178,14 @@ class Reader:
         return ids, codes
 
 
+def discard(folder: str | os.PathLike[str]) -> None:
+    """Remove targets that were written there, the manifest first, and nothing else."""
+    place = Path(folder)
+    (place / MANIFEST).unlink(missing_ok=True)
+    for shard in sorted(place.glob("targets-?????.bin")):
+        shard.unlink()
+
+
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -70,6 +70,9 @@ def test_training_and_serving_agree(trained: Run, tmp_path: Path) -> None:
     config, state = read(path)
     assert config == trained.config
     assert all(torch.equal(v, state[k]) for k, v in state_of(trained.model).items())
+    (tmp_path / "other.safetensors").write_bytes(path.read_bytes()[:8] + b"x")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read(tmp_path / "other.safetensors")
     if torch.cuda.is_available():
         pytest.skip("the trainee is on the CPU here; gpu/ has this")
     windows = trained.corpus.batch(trained.corpus.held_out[:1])[:, :-1]
@@ -155,5 +158,7 @@ def test_compare_writes_what_it_found(
     written = json.loads((tmp_path / compare.RESULTS).read_text())
     assert len(written["outcomes"]) == 4
     assert set(plots.drawings(written["outcomes"])) == {"distillation"}
+    again = compare.compare(base, [0], tmp_path, "cpu", lambda line: None, arms=arms, k=4)
+    assert again["bf16"]["losses"] == found["bf16"]["losses"], "in the same folder, with one result"
     with pytest.raises(ValueError, match="arms: "):
         compare.compare(base, [0], tmp_path, "cpu", lambda line: None, arms=["int4"])
