@@ -17,6 +17,7 @@ from rich.text import Text
 from kaiju_sim.report import headline
 from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Metric
+from kaiju_sim.report.levels.tables import alert_tables
 from kaiju_sim.report.safety.tables import Words, safety_tables
 
 PLAIN_WIDTH = 100
@@ -81,6 +82,7 @@ def render(
     ]
     if summary.get("cost.full.usd_per_month") is not None:
         parts.append(_groups(summary, width, intervals, _MONEY))
+    parts += [_words(words) for words in alert_tables(summary, intervals)]
     parts += [_words(words) for words in safety_tables(summary)]
     return Group(_head(summary, title), *(Padding(part, (1, 0, 0, 0)) for part in parts))
 

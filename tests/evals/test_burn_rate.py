@@ -1,10 +1,17 @@
 """Burn-rate alerts: when they fire, and how often in vain by model, by draw and in a simulation."""
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 from evals_small import small
 
 from kaiju_sim.metrics.levels.burn import episodes, false_alarm, firing, over
+from kaiju_sim.report.console import print_summary
+from kaiju_sim.report.html import write_report
+from kaiju_sim.report.levels.tables import alert_tables, small_share
+from kaiju_sim.report.rundir import write_run
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.simulation import replicate, simulate
 
@@ -91,3 +98,38 @@ def test_the_persona_score_of_the_served_model_is_a_service_level() -> None:
     persona = s.evals.persona.model_copy(update={"served": True})
     s = s.model_copy(update={"evals": s.evals.model_copy(update={"persona": persona})})
     assert simulate(s).summary["slo.persona"] == pytest.approx(4.2, abs=0.4)
+
+
+def test_alerts_and_their_false_alarms_stand_on_both_pages(tmp_path: Path) -> None:
+    shown = {}
+    for name, scenario in {"calm": with_alerts(), "missed": with_alerts(tpot=0.001)}.items():
+        result = simulate(scenario)
+        out = io.StringIO()
+        print_summary(result.summary, out)
+        write_run(result, "name: alerts\n", {}, tmp_path / name)
+        report = write_report(tmp_path / name).read_text(encoding="utf-8")
+        assert "<h2>Burn-rate alerts</h2>" in report
+        (row,) = [line.split() for line in out.getvalue().splitlines() if line.startswith("fast")]
+        shown[name] = row
+        assert "false alarms" in report
+    assert shown["calm"][1:5] == ["0", "never", "0.0", "%"]
+    assert shown["missed"][1] == "1"
+    assert "never" not in shown["missed"]
+    plain = io.StringIO()
+    print_summary(simulate(small()).summary, plain)
+    assert "alert" not in plain.getvalue()
+
+
+def test_of_replications_the_mean_and_its_half_interval_are_shown() -> None:
+    one = {f"slo.alert.fast.{k}": v for k, v in {"fired": 0.5, "first_s": None}.items()}
+    (words,) = alert_tables(one, {"slo.alert.fast.fired": {"half_width": 0.25}})
+    assert words.rows[0][1:3] == ("0.500 ±0.25", "in some runs")
+    assert words.rows[1][1:3] == ("–", "never")
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(None, "–"), (0.0, "0.0 %"), (0.5, "50.0 %"), (2.5e-4, "0.025 %"), (1e-40, "< 1e-10 %")],
+)
+def test_small_shares_keep_their_digits(share: float | None, text: str) -> None:
+    assert small_share(share) == text

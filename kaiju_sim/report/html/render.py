@@ -4,7 +4,7 @@ Reads a run directory and nothing else, and leaves out what differs from one mac
 the next, so that the same run gives the same bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,10 @@ from kaiju_sim.report.html.series import (
     load_heat,
     shard_spread,
 )
+from kaiju_sim.report.levels.tables import alert_tables
 from kaiju_sim.report.provenance import text_hash
 from kaiju_sim.report.rundir import REPORT, RunDirectory, read_run
-from kaiju_sim.report.safety.tables import safety_tables
+from kaiju_sim.report.safety.tables import Words, safety_tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,6 +57,11 @@ _SPREADS = (
     ("Prefix hit rate, by shard", "", "prefix_hit_rate"),
 )
 _EVENT_ROWS = 200
+_ALARMS = (
+    "Shares of the evaluations. Firing: what the run did; without a fault, the measured rate of"
+    " false alarms. False alarms: what independent messages with the run's own bad share would"
+    " give; at the target: with the bad share that the objective just allows."
+)
 _HELD = ("used", "cached")
 
 
@@ -80,7 +86,8 @@ def render(run: RunDirectory) -> str:
         _grid(range(first)),
         f'<p class="note">{page.escape(_sample_note(run.summary, requests))}</p>\n',
         f'<div class="panel">{_latency_table(run)}</div>\n',
-        _safety(run),
+        _tables("Burn-rate alerts", alert_tables(run.summary, run.intervals), _ALARMS),
+        _tables("Safety gate", safety_tables(run.summary)),
         "<h2>Over time</h2>\n" if fleet else "",
         _grid(range(first, first + len(fleet))),
         money.html,
@@ -255,15 +262,17 @@ def _latency_table(run: RunDirectory) -> str:
     return page.table(heads, rows, ("name", *["number"] * 5))
 
 
-def _safety(run: RunDirectory) -> str:
-    """The safety gate, where there is one."""
+def _tables(title: str, found: Sequence[Words], note: str = "") -> str:
+    """A part of tables that have their words already; nothing without any."""
     tables = []
-    for words in safety_tables(run.summary):
+    for words in found:
         rows = [[page.escape(cell) for cell in row] for row in words.rows]
         heads = [page.escape(head) for head in words.heads]
         kinds = ("name", *["number"] * (len(heads) - 1))
         tables.append(f'<div class="panel">{page.table(heads, rows, kinds)}</div>\n')
-    return "<h2>Safety gate</h2>\n" + "".join(tables) if tables else ""
+    if note:
+        tables.append(f'<p class="note">{page.escape(note)}</p>\n')
+    return f"<h2>{page.escape(title)}</h2>\n{''.join(tables)}" if found else ""
 
 
 def _values(run: RunDirectory) -> str:

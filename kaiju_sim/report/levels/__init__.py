@@ -1,0 +1,1 @@
+"""Service levels for readers: burn-rate alerts on the console and in the report."""
