@@ -7,7 +7,8 @@ import pytest
 from kaiju_sim.errors import UserError
 from kaiju_sim.evals.protocols import Example
 from kaiju_sim.evals.safety.classifier import made_up_examples
-from kaiju_sim.evals.safety.gate import chance, count_needed, passes, safety_gate, simulated_gate
+from kaiju_sim.evals.safety.counts import chance, count_needed, passes
+from kaiju_sim.evals.safety.gate import safety_gate, simulated_gate
 from kaiju_sim.scenario.assumed import assumed
 from kaiju_sim.scenario.parts.evals import SafetySets
 

@@ -8,6 +8,7 @@ from typing import Any
 from kaiju_sim.errors import UserError
 from kaiju_sim.evals.persona import judge as simulated
 from kaiju_sim.evals.persona import power
+from kaiju_sim.evals.persona.ends import bad_score, ends, figures_of
 from kaiju_sim.evals.persona.scale import HIGHEST, LOWEST
 from kaiju_sim.evals.protocols import Conversation, Judge, Rated
 from kaiju_sim.evals.verdict import Verdict
@@ -53,7 +54,8 @@ def persona_gate(
         "objective": gate.objective,
         "objective_met": score >= gate.objective,
         "plan": power.plan(gate),
-        "sensitivity": power.ends(gate),
+        "chances": {"bad_score": bad_score(gate), **figures_of(gate)},
+        "sensitivity": ends(gate),
     }
     rule = f"mean score, calibrated by people, of at least {gate.promote:g} (objective"
     rule += f" {gate.objective:g})"

@@ -64,10 +64,25 @@ def detectable(error: float) -> float:
 
 def chance(quality: float, gate: PersonaGate) -> float:
     """Probability that a candidate of this quality is promoted (its own spread near 5 included)."""
+    return promoted(quality, error_at(quality, gate), gate.promote)
+
+
+def promoted(quality: float, error: float, bar: float) -> float:
+    """The same for a score with this error."""
+    return _NORMAL.cdf((quality - bar) / error) if error else float(quality >= bar)
+
+
+def error_at(quality: float, gate: PersonaGate) -> float:
+    """Standard error of the score of a candidate of this quality."""
     value = gate.quality.model_copy(update={"value": quality})
-    error = planned_errors(gate.model_copy(update={"quality": value})).total
-    apart = quality - gate.promote
-    return _NORMAL.cdf(apart / error) if error else float(apart >= 0)
+    return planned_errors(gate.model_copy(update={"quality": value})).total
+
+
+def drop_seen(drop: float, error: float) -> float:
+    """Probability that a one-sided test at 95 % sees a drop, if its difference has this error."""
+    if not error:
+        return float(drop > 0)
+    return _NORMAL.cdf(drop / error - _NORMAL.inv_cdf(CONFIDENCE))
 
 
 def plan(gate: PersonaGate) -> dict[str, Any]:
@@ -100,27 +115,6 @@ def errors_as_json(errors: Errors) -> dict[str, float]:
         "drift": errors.drift,
         "total": errors.total,
     }
-
-
-def ends(gate: PersonaGate) -> list[dict[str, Any]]:
-    """The plan's headline at both ends of each assumed value, widest first."""
-    found = []
-    for name in ("conversation_sd", "turn_sd", "judge_sd", "human_sd", "judge_drift"):
-        value = getattr(gate, name)
-        low, high = (
-            detectable(planned_errors(moved(gate, name, end)).total)
-            for end in (value.low, value.high)
-        )
-        row = {"assumed": f"evals.persona.{name}", "grade": value.grade, "source": value.source}
-        found.append(row | {"detectable_at_low": low, "detectable_at_high": high})
-    key = "detectable_at_high"
-    return sorted(found, key=lambda row: row["detectable_at_low"] - row[key])
-
-
-def moved(gate: PersonaGate, name: str, end: float) -> PersonaGate:
-    """The gate with one assumed value at an end of its range."""
-    value = getattr(gate, name).model_copy(update={"value": end})
-    return gate.model_copy(update={name: value})
 
 
 def observed_correlation(scores: Sequence[Sequence[float]]) -> float | None:

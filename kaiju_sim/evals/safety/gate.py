@@ -5,8 +5,8 @@ is passed by blocking nothing, or everything. With the rule `bound` a change pas
 show it: the whole Clopper-Pearson interval must lie on the right side.
 """
 
-import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from kaiju_sim.errors import UserError
@@ -17,11 +17,11 @@ from kaiju_sim.evals.safety.classifier import (
     scores_of,
     true_rate,
 )
+from kaiju_sim.evals.safety.counts import SETS, chance, count_needed, passes
+from kaiju_sim.evals.safety.ends import ends
 from kaiju_sim.evals.verdict import Verdict, percent
-from kaiju_sim.metrics.stats.binomial import at_least, clopper_pearson
+from kaiju_sim.metrics.stats.binomial import clopper_pearson
 from kaiju_sim.scenario.parts.evals import SafetySets
-
-SETS = {True: "adversarial", False: "benign_intense"}
 
 
 def safety_gate(
@@ -76,37 +76,6 @@ def row_of(gate: SafetySets, tier: AgeTier, adversarial: bool, k: int, n: int) -
     }
 
 
-def passes(gate: SafetySets, k: int, n: int, limit: float, adversarial: bool) -> bool:
-    """Whether a count is on the right side of its limit under the rule."""
-    low, high = clopper_pearson(k, n, gate.confidence)
-    value = k / n
-    if gate.rule == "bound":
-        value = low if adversarial else high
-    return value >= limit if adversarial else value <= limit
-
-
-def count_needed(n: int, limit: float, adversarial: bool, gate: SafetySets) -> int | None:
-    """Fewest adversarial, or most benign ones, that may be blocked of n; None: no count passes."""
-    low, high = 0, n
-    if not passes(gate, n if adversarial else 0, n, limit, adversarial):
-        return None
-    while low < high:  # passing is monotone in the count
-        mid = (low + high) // 2 if adversarial else math.ceil((low + high) / 2)
-        ok = passes(gate, mid, n, limit, adversarial)
-        if adversarial:
-            low, high = (low, mid) if ok else (mid + 1, high)
-        else:
-            low, high = (mid, high) if ok else (low, mid - 1)
-    return low
-
-
-def chance(needed: int | None, n: int, p: float, adversarial: bool) -> float:
-    """Probability that a set passes if the true rate is p."""
-    if needed is None:
-        return 0.0
-    return at_least(needed, n, p) if adversarial else 1.0 - at_least(needed + 1, n, p)
-
-
 def against(gate: SafetySets, row: dict[str, Any]) -> list[str]:
     """Why a set blocks the change, if it does."""
     name = f"{row['age_tier']}, {row['set'].replace('_', ' but ')}"
@@ -140,4 +109,5 @@ def notes(rows: list[dict[str, Any]]) -> tuple[str, ...]:
 
 def simulated_gate(gate: SafetySets, subject: str, seed: int) -> Verdict:
     """The gate on the simulated classifier."""
-    return safety_gate(gate, subject, SimulatedClassifier(gate, seed), made_up_examples(gate))
+    found = safety_gate(gate, subject, SimulatedClassifier(gate, seed), made_up_examples(gate))
+    return replace(found, figures=found.figures | {"sensitivity": ends(gate)})

@@ -36,9 +36,12 @@ def tables_of(verdict: Verdict) -> Iterator[Words]:
             yield score(figures)
             yield plan(figures["plan"])
             yield curve(figures["plan"])
-            yield sensitivity(figures["sensitivity"])
+            yield chances(figures["chances"], figures["plan"])
+            yield sensitivity(figures["sensitivity"], "evals.persona.", _PERSONA)
         case _:
             yield sets(figures["sets"])
+            if "sensitivity" in figures:
+                yield sensitivity(figures["sensitivity"], "evals.safety.", _SAFETY)
 
 
 def share(value: float | None) -> str:
@@ -136,19 +139,44 @@ def curve(planned: dict[str, Any]) -> Words:
     return Words("Operating curve", ["true score", "promoted"], rows, "")
 
 
-def sensitivity(rows: list[dict[str, Any]]) -> Words:
-    """What the planned power rests on."""
+def chances(found: dict[str, Any], planned: dict[str, Any]) -> Words:
+    """What the gate does to good and bad candidates, as assumed."""
+    bad = points(found["bad_score"])
+    rows = [
+        [f"promotes a candidate of {bad} in truth", share(found["promotes_bad"])],
+        ["blocks one at the objective", share(1.0 - planned["promoted_at_objective"])],
+        [f"sees a fall from the objective to {bad}", share(found["sees_drop"])],
+    ]
+    note = "The last: two evaluations, each with a calibration of its own, one-sided at 95 %."
+    return Words("Chances", ["the gate", "chance"], rows, note)
+
+
+_PERSONA = {"detectable": "seen", "promotes_bad": "promotes bad", "blocks_good": "blocks good"}
+_PERSONA |= {"sees_drop": "sees a fall", "promotes_assumed": "the assumed"}
+_SAFETY = {"blocked": "blocked", "refused": "wrongly refused", "passes": "tier passes"}
+
+
+def sensitivity(rows: list[dict[str, Any]], prefix: str, heads: dict[str, str]) -> Words:
+    """Figures at both ends of what they rest on."""
     found = [
         [
-            row["assumed"],
-            points(row["detectable_at_low"]),
-            points(row["detectable_at_high"]),
+            row["assumed"].removeprefix(prefix),
             row["grade"],
+            f"{row['low']:g}-{row['high']:g}",
+            *(_ends(row, figure) for figure in heads),
         ]
         for row in rows
     ]
-    heads = ["assumed", "seen at its low end", "at its high end", "grade"]
-    return Words("What that rests on", heads, found, "Difference seen against the bar, in points.")
+    note = "One assumption at a time, at the low and at the high end of its range."
+    return Words("What that rests on", [prefix, "grade", "range", *heads.values()], found, note)
+
+
+def _ends(row: dict[str, Any], figure: str) -> str:
+    """A figure at the low and at the high end; a difference in points, all else in percent."""
+    low, high = (row[f"{figure}_at_{end}"] for end in ("low", "high"))
+    if figure == "detectable":
+        return f"{low:.2f}-{high:.2f}"
+    return f"{low * 100:.1f}-{high * 100:.1f} %"
 
 
 def sets(rows: list[dict[str, Any]]) -> Words:
