@@ -14,6 +14,8 @@ from kaiju_sim.scenario.schema import Scenario
 Values = Mapping[str, float]
 """What a bill is computed with: a number for each assumption."""
 GPU_PRICE, STEP_TIME = "gpu_price", "step_time"
+SERVER_PRICE = "bill.safety_server_usd_per_hour"
+"""Assumed only where there is a gate with servers."""
 _ROOFLINE_LOW, _ROOFLINE_HIGH = 0.7, 1.5
 _GRADES: Mapping[str, Grade] = {"P": "P", "S": "R", "R": "R", "I": "I"}
 """The catalog's grades: its S and R are both of somebody else."""
@@ -25,7 +27,9 @@ def assumptions(scenario: Scenario, summary: Mapping[str, Any]) -> dict[str, Ass
         GPU_PRICE: gpu_price_range(scenario),
         STEP_TIME: step_time_range(summary),
     }
-    return found | dict(assumed_in(scenario.economics))
+    found |= dict(assumed_in(scenario.economics))
+    servers = {SERVER_PRICE: found.pop(SERVER_PRICE)}
+    return found | servers if scenario.safety.pre != "none" else found
 
 
 def values_of(found: Mapping[str, Assumed]) -> dict[str, float]:

@@ -41,6 +41,7 @@ _QUIET = {
     "cost.usd_per_million_cached_input_tokens",
     "cost.usd_per_subscriber_month",
     "throughput.cached_tokens_per_s",
+    "bill.safety_servers_usd_per_month",
 }
 """Not shown when there is nothing to show: parts that a run may not model."""
 _UNITS = {"rate", "usd", "number"}

@@ -124,7 +124,7 @@ def test_the_break_even_volume_is_where_the_margin_is_zero() -> None:
     scale = users / whole.business.daily_users
     rates = ("gpus", "stated_usd_per_hour", "on_demand_usd_per_hour", "replicas")
     rates += ("messages_per_s", "uncached_per_s", "cached_per_s", "output_per_s")
-    rates += ("user_tokens_per_s", "live_sessions")
+    rates += ("classified_per_s", "live_sessions")
     there = replace(USAGE, **{name: getattr(USAGE, name) * scale for name in rates})
     grown = account(there, HERE.economics, values(HERE))
     assert grown.business.daily_users == pytest.approx(users)
@@ -214,3 +214,47 @@ def test_an_older_run_is_split_by_its_hit_rate() -> None:
     found = usage_of(HERE, older | {"prefix_hit_rate": 0.9})
     assert found.cached_per_s == pytest.approx(0.9 * 560_000)
     assert found.uncached_per_s == pytest.approx(0.1 * 560_000)
+
+
+def gated(**safety: object) -> Scenario:
+    parts = {"fleet": {"replicas": 8, "cells": 2}, "safety": safety}
+    return Scenario.model_validate(BASE | parts)
+
+
+def bill_with(**safety: object) -> tuple[dict[str, float], Scenario]:
+    here = gated(**safety)
+    return account(usage_of(here, SUMMARY), here.economics, values(here)).bill.lines(), here
+
+
+def test_the_safety_gate_is_paid_by_what_it_is_made_of() -> None:
+    """Servers before the model; a classifier of answers by the token; the head in GPU time."""
+    hour, token = 16 * 0.085 * 730, 730 * 3600 * 1e-6 * 0.01
+    classifier = {"kind": "classifier"}
+    expected: tuple[tuple[dict[str, object], float, float], ...] = (
+        ({}, 0.0, 18_000 * token),
+        ({"pre": "before"}, hour, 0.0),
+        ({"pre": "after", "post": {"kind": "head"}}, hour, 0.0),
+        ({"post": {"kind": "head"}}, 0.0, 0.0),
+        ({"post": classifier}, 0.0, 14_000 * token),
+        ({"pre": "before", "post": classifier}, hour, 14_000 * token),
+    )
+    for safety, servers, tokens in expected:
+        lines, _ = bill_with(**safety)
+        assert lines["safety_servers"] == pytest.approx(servers), safety
+        assert lines["safety"] == pytest.approx(tokens), safety
+
+
+def test_the_servers_price_is_assumed_only_where_there_are_servers() -> None:
+    """So that a scenario without a gate draws what it always drew."""
+    name = "bill.safety_server_usd_per_hour"
+    assert name not in assumptions(HERE, SUMMARY)
+    _, here = bill_with(pre="before", pool={"servers": 100})
+    names = list(assumptions(here, SUMMARY))
+    assert names[-1] == name
+    assert names[:-1] == list(assumptions(HERE, SUMMARY))
+    lines, here = bill_with(pre="before", pool={"servers": 100})
+    usage = usage_of(here, SUMMARY)
+    dearer = account(usage, here.economics, values(here, bill__safety_server_usd_per_hour=0.17))
+    more = account(usage, here.economics, values(here, demand=1.25))
+    assert dearer.bill.safety_servers == pytest.approx(2 * lines["safety_servers"])
+    assert more.bill.safety_servers == pytest.approx(1.25 * lines["safety_servers"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 from kaiju_sim.economics.cost.usage import GIB, Usage
 from kaiju_sim.economics.plan.planner import HOURS_PER_MONTH
-from kaiju_sim.economics.values import GPU_PRICE, STEP_TIME, Values
+from kaiju_sim.economics.values import GPU_PRICE, SERVER_PRICE, STEP_TIME, Values
 from kaiju_sim.scenario.parts.economics import Purchase
 
 MONTH_S = HOURS_PER_MONTH * 3600.0
@@ -29,9 +29,11 @@ class Bill:
     cdn: float
     """Pictures and the client."""
     safety: float
-    """Safety classifiers."""
+    """Safety classifiers that are paid by the token."""
     training: float
     """Training written off."""
+    safety_servers: float = 0.0
+    """CPU servers of the safety gate."""
 
     @property
     def total(self) -> float:
@@ -54,8 +56,8 @@ class Month:
     """Prompt tokens found in caches."""
     output: float
     """Tokens delivered."""
-    user_tokens: float
-    """Tokens that users wrote."""
+    classified: float
+    """Tokens read by classifiers that are paid by the token."""
     conversation_hours: float
     """Dialogues alive x hours; 0 outside closed loops."""
 
@@ -69,7 +71,7 @@ def month_of(usage: Usage, values: Values) -> Month:
         uncached=usage.uncached_per_s * seconds,
         cached=usage.cached_per_s * seconds,
         output=usage.output_per_s * seconds,
-        user_tokens=usage.user_tokens_per_s * seconds,
+        classified=usage.classified_per_s * seconds,
         conversation_hours=(usage.live_sessions or 0.0) * HOURS_PER_MONTH * scale,
     )
 
@@ -77,7 +79,6 @@ def month_of(usage: Usage, values: Values) -> Month:
 def bill_of(usage: Usage, purchase: Purchase, values: Values) -> Bill:
     """The bill of a month."""
     month = month_of(usage, values)
-    safety_tokens = month.user_tokens + month.output
     stored = month.messages * values["bill.stored_bytes_per_message"] / GIB
     sent = month.output * values["bill.sent_bytes_per_token"] / GIB
     served = month.conversation_hours * values["bill.cdn_bytes_per_conversation_hour"] / GIB
@@ -87,8 +88,9 @@ def bill_of(usage: Usage, purchase: Purchase, values: Values) -> Bill:
         storage=stored * values["bill.stored_months"] * values["bill.storage_usd_per_gib_month"],
         network=sent * values["bill.network_usd_per_gib"],
         cdn=served * values["bill.cdn_usd_per_gib"],
-        safety=safety_tokens * 1e-6 * values["bill.safety_usd_per_million_tokens"],
+        safety=month.classified * 1e-6 * values["bill.safety_usd_per_million_tokens"],
         training=training_usd(usage, values) / values["training.months"],
+        safety_servers=safety_servers_usd(usage, values),
     )
 
 
@@ -124,6 +126,14 @@ def host_memory_usd(usage: Usage, values: Values) -> float:
     extra = max(0.0, usage.host_gib_per_replica - free)
     price = values["bill.host_memory_usd_per_gib_month"]
     return extra * usage.replicas * price * values["demand"] * values[STEP_TIME]
+
+
+def safety_servers_usd(usage: Usage, values: Values) -> float:
+    """The safety gate's CPU servers, busy or not; as many more as there is more demand."""
+    if not usage.gate_servers:
+        return 0.0
+    per_hour = usage.gate_servers * values[SERVER_PRICE]
+    return per_hour * HOURS_PER_MONTH * values["demand"]
 
 
 def training_usd(usage: Usage, values: Values) -> float:

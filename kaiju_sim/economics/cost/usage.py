@@ -35,8 +35,10 @@ class Usage:
     """Prompt tokens found in caches."""
     output_per_s: float
     """Tokens delivered."""
-    user_tokens_per_s: float
-    """Tokens that users wrote (a replay: prompt tokens computed)."""
+    classified_per_s: float
+    """Tokens that classifiers read who are paid by the token."""
+    gate_servers: int
+    """CPU servers of the safety gate."""
     live_sessions: float | None
     """Dialogues alive at once; none outside closed loops."""
     input_share: float
@@ -67,7 +69,8 @@ def usage_of(scenario: Scenario, summary: Mapping[str, Any]) -> Usage:
         uncached_per_s=max(0.0, prompt - cached),
         cached_per_s=cached,
         output_per_s=number(summary, "throughput.output_tokens_per_s"),
-        user_tokens_per_s=user_tokens(scenario, messages, prompt - cached),
+        classified_per_s=classified_tokens(scenario, summary, prompt - cached),
+        gate_servers=gate_servers(scenario),
         live_sessions=summary.get("realised.live_sessions"),
         input_share=number(summary, "cost.input_share"),
         training_flops_per_token=6.0 * find_model(scenario.model).params,
@@ -82,8 +85,30 @@ def cached_tokens_per_s(summary: Mapping[str, Any], prompt_per_s: float) -> floa
     return prompt_per_s * number(summary, "prefix_hit_rate") if found is None else float(found)
 
 
+def gate_servers(scenario: Scenario) -> int:
+    """CPU servers that read messages before the model, in all cells."""
+    pool = scenario.safety.pool
+    return 0 if scenario.safety.pre == "none" else pool.servers * scenario.fleet.cells
+
+
+def classified_tokens(
+    scenario: Scenario, summary: Mapping[str, Any], uncached_per_s: float
+) -> float:
+    """Tokens read in a second by classifiers that are paid by the token.
+
+    Without a safety gate: what users write, and all answers. With one: only the answers, where a
+    classifier judges them; messages are read by the gate's own servers, and the model's own head
+    costs GPU time.
+    """
+    answers = number(summary, "throughput.output_tokens_per_s")
+    if scenario.safety.on:
+        return answers if scenario.safety.post.kind == "classifier" else 0.0
+    messages = number(summary, "throughput.messages_per_s")
+    return user_tokens(scenario, messages, uncached_per_s) + answers
+
+
 def user_tokens(scenario: Scenario, messages_per_s: float, uncached_per_s: float) -> float:
-    """Tokens that users wrote in a second."""
+    """Tokens that users wrote in a second (a replay: prompt tokens computed)."""
     if scenario.traffic.kind == "replay":
         return max(0.0, uncached_per_s)
     return messages_per_s * mean_of(scenario.traffic.sessions.user_tokens)

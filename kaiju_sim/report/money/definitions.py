@@ -42,7 +42,10 @@ bill.network_usd_per_month | Network | USD/month | usd
 bill.cdn_usd_per_month | CDN | USD/month | usd
   Pictures and the client, per hour of conversation.
 bill.safety_usd_per_month | Safety classifiers | USD/month | usd
-  The user's words and the answer, read by small classifiers.
+  Small classifiers paid by the token: they read the user's words and the answer; with a safety gate
+  the answer only, if safety.post.kind is classifier.
+bill.safety_servers_usd_per_month | Safety gate's servers | USD/month | usd
+  CPU servers of the safety gate before the model, busy or not. 0 without one.
 bill.training_usd_per_month | Training, written off | USD/month | usd
   Training the model / months of use x this fleet's share.
 cost.full.usd_per_month | Whole bill, no staff | USD/month | usd

@@ -76,6 +76,7 @@ _LINES = {
     "network": "Network",
     "cdn": "CDN",
     "safety": "Safety classifiers",
+    "safety_servers": "Safety gate's servers",
     "training": "Training, written off",
     "total": "Whole bill",
 }

@@ -99,7 +99,18 @@ class Bill(Part):
             "I",
         )
     )
-    """Safety classifiers, USD per million tokens read: the user's words and the answer."""
+    """Classifiers paid by the token, USD per million tokens read: without a safety gate the user's
+    words and the answer; with one the answer, if `safety.post.kind` is `classifier`."""
+    safety_server_usd_per_hour: Assumed = assumed(
+        *(
+            0.085,
+            0.015,
+            0.11,
+            "AWS c6i.large 62.05 USD/month on demand (Infracost): 1 core; spot 37 %; own less",
+            "R",
+        )
+    )
+    """A CPU server (core) of the safety gate, USD per hour; `safety.pool.servers` in each cell."""
 
 
 class Training(Part):
