@@ -7,7 +7,7 @@ scenario is not simulated anew: its figures are priced with the prices it states
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,22 +104,21 @@ def _priced(question: Question) -> tuple["Loaded", Mapping[str, Any]]:
 
 def _simulated(question: Question, loaded: "Loaded") -> list[dict[str, Any]]:
     """The bars of all ranges that need a run."""
-    from kaiju_sim.economics.ranges import ranges_of, simulated_bars
+    from kaiju_sim.economics.ranges import ranges_of, service_figures, simulated_bars
     from kaiju_sim.economics.sheet import FIGURES, ledger_of
     from kaiju_sim.economics.values import values_of
 
-    def run(setting: str) -> Sequence[float]:
+    def run(setting: str) -> dict[str, float | None]:
         question.talk.say(f"simulating {setting}")
         there, summary = question.simulated(setting)
         ledger = ledger_of(there.scenario, summary)
-        return ledger.figures(values_of(ledger.assumed))
+        money = zip(FIGURES, ledger.figures(values_of(ledger.assumed)), strict=True)
+        return dict(money) | service_figures(summary)
 
     found = ranges_of(loaded.scenario)
     if not found:
         raise UserError("--simulate: the scenario states no economics.ranges")
-    bars = [asdict(bar) for bar in simulated_bars(found, run)]
-    ends = ("at_low", "at_high")
-    return [bar | {end: dict(zip(FIGURES, bar[end], strict=True)) for end in ends} for bar in bars]
+    return [asdict(bar) for bar in simulated_bars(found, run)]
 
 
 def _print(sheet: dict[str, Any], format: Output) -> None:

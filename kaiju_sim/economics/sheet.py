@@ -12,12 +12,15 @@ from kaiju_sim.economics.cost.bill import blend, spot_price
 from kaiju_sim.economics.cost.gpus import kinds_of
 from kaiju_sim.economics.cost.usage import Usage, usage_of
 from kaiju_sim.economics.figures import Account, account, full
+from kaiju_sim.economics.gate.tornado import gate_assumptions, gate_sheet
+from kaiju_sim.economics.others import others_sheet
 from kaiju_sim.economics.plan import crossover
 from kaiju_sim.economics.plan.beside import answers
 from kaiju_sim.economics.plan.demand import demand_by_hour
 from kaiju_sim.economics.plan.forecast import PERCENTILES, Today, draws, forecast, spread
 from kaiju_sim.economics.plan.mix import Mix, Prices, best_mix, mix_with
 from kaiju_sim.economics.plan.planner import HOURS_PER_MONTH
+from kaiju_sim.economics.ranges import service_figures
 from kaiju_sim.economics.values import GPU_PRICE, Values, assumptions, values_of
 from kaiju_sim.errors import UserError
 from kaiju_sim.scenario.assumed import Assumed
@@ -54,6 +57,18 @@ class Ledger:
         per_message = total / found.month.messages
         return total, per_message, LEAST_MARGIN if margin is None else max(margin, LEAST_MARGIN)
 
+    def today(self, values: Values) -> Today:
+        """Where a forecast starts from, for these values."""
+        return today(self, values)
+
+    @property
+    def base(self) -> crossover.Base:
+        """What the comparison of ways to a model starts from."""
+        gpu_name, model = crossover.measured_on()
+        gpu = find_gpu(gpu_name)
+        flops = 6.0 * find_model(model).params
+        return crossover.Base(flops, gpu.bf16_ops_per_s, gpu.price.usd_per_hour)
+
 
 def ledger_of(scenario: Scenario, summary: Mapping[str, Any]) -> Ledger:
     """The ledger of a run; UserError where nothing was served that a bill could be divided by."""
@@ -89,9 +104,19 @@ def sheet_of(scenario: Scenario, summary: Mapping[str, Any], *, indices: bool = 
         "purchase": purchase(ledger, stated),
         **uncertain(ledger, stated),
         "sensitivity": sensitivities(ledger, indices),
+        "other_figures": others_sheet(ledger),
+        "gate": gate_sheet(scenario, summary),
+        "service": service_figures(summary),
         "crossover": crossover_sheet(ledger, stated),
-        "assumptions": {name: item.model_dump() for name, item in ledger.assumed.items()},
+        "assumptions": {name: item.model_dump() for name, item in everything(ledger).items()},
     }
+
+
+def everything(ledger: Ledger) -> dict[str, Assumed]:
+    """All that the sheet assumes; what is of the safety gate begins with `safety.`."""
+    gate = gate_assumptions(ledger.scenario) if ledger.scenario.safety.on else {}
+    own = {f"safety.{path}": item for path, item in gate.items() if path not in ledger.assumed}
+    return dict(ledger.assumed) | own
 
 
 def purchase(ledger: Ledger, values: Values) -> Sheet:
@@ -186,10 +211,7 @@ def bars_of(ledger: Ledger, place: int) -> list[sensitivity.Bar]:
 def crossover_sheet(ledger: Ledger, values: Values) -> Sheet:
     """Own model or open model, by daily users."""
     gpu_name, model = crossover.measured_on()
-    gpu = find_gpu(gpu_name)
-    base = crossover.Base(
-        6.0 * find_model(model).params, gpu.bf16_ops_per_s, gpu.price.usd_per_hour
-    )
+    base = ledger.base
     found = crossover.ways(base, values)
     spreads = crossing_spreads(ledger, base)
     monthly = [[crossover.monthly_usd(way, users, values) for way in found] for users in USERS]

@@ -4,8 +4,8 @@ Every assumed price or distribution of a scenario is an `Assumed`, so that one w
 (`assumed_in`) finds all of them: the sensitivity analysis moves each through its range.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -74,3 +74,20 @@ def _assumed_at(value: Any, path: str) -> Iterator[tuple[str, Assumed]]:
     elif isinstance(value, Sequence) and not isinstance(value, str):
         for place, item in enumerate(value):
             yield from _assumed_at(item, f"{path}[{place}]")
+
+
+P = TypeVar("P", bound=Part)
+
+
+def with_values(part: P, values: Mapping[str, float]) -> P:
+    """The part with other values at dotted paths of what it assumes; ranges and sources stay."""
+    for path, value in values.items():
+        part = _with_value(part, path.split("."), value)
+    return part
+
+
+def _with_value(part: P, path: Sequence[str], value: float) -> P:
+    if not path:
+        return part.model_copy(update={"value": value})
+    inner = _with_value(getattr(part, path[0]), path[1:], value)
+    return part.model_copy(update={path[0]: inner})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kaiju_sim.cli import main
-from kaiju_sim.economics.ranges import ranges_of
+from kaiju_sim.economics.ranges import NOT_SAID, ranges_of, service_figures
 from kaiju_sim.economics.sheet import FIGURES, ledger_of
 from kaiju_sim.economics.values import values_of
 from kaiju_sim.report.html.money_page import assumptions, figures_of
@@ -100,9 +100,11 @@ def test_the_simulated_tornado_is_single_runs(folder: Path, capsys: Capture) -> 
         for end in ("low", "high"):
             setting = f"{bar['name']}={bar[end]}"
             loaded = load_scenario(folder / "small.yaml", sets=[setting])
-            ledger = ledger_of(loaded.scenario, simulate(loaded.scenario).summary)
-            figures = ledger.figures(values_of(ledger.assumed))
-            assert bar[f"at_{end}"] == dict(zip(FIGURES, figures, strict=True)), setting
+            summary = simulate(loaded.scenario).summary
+            ledger = ledger_of(loaded.scenario, summary)
+            money = zip(FIGURES, ledger.figures(values_of(ledger.assumed)), strict=True)
+            expected = dict(money) | service_figures(summary)
+            assert bar[f"at_{end}"] == expected, setting
     longer = found[1]
     assert longer["at_low"]["usd_per_message"] < longer["at_high"]["usd_per_message"]
 
@@ -111,6 +113,7 @@ def test_simulated_ranges_are_among_the_bars(folder: Path, capsys: Capture) -> N
     sheet = answer(capsys, str(folder / "run"))
     wide = dict.fromkeys(FIGURES, 1000000000.0)
     bar = {"name": "x.y", "low": "1", "high": "2", "at_low": dict.fromkeys(FIGURES, 0.0)}
+    bar |= {"grade": "I", "source": "a test"}
     sheet["simulated_tornado"] = [bar | {"at_high": wide}]
     cost, margin, *_ = figures_of(sheet)
     for figure in (cost, margin):
@@ -123,6 +126,10 @@ def test_ranges_are_the_stated_ones() -> None:
     assert set(scenario.economics.ranges) <= set(ranges_of(scenario))
     assert not any(path.startswith("economics.") for path in ranges_of(scenario))
     assert len(dict(assumed_in(scenario))) > 25
+    assert all(found.grade in "PRIU" and found.source for found in ranges_of(scenario).values())
+    traffic = [path for path in ranges_of(scenario) if path.startswith("traffic.")]
+    assert len(traffic) >= 4
+    assert NOT_SAID not in {found.source for found in ranges_of(scenario).values()}
 
 
 def test_tables_and_page_say_the_same(folder: Path, capsys: Capture) -> None:
@@ -160,3 +167,6 @@ def test_ranges_that_are_not_stated_are_told(folder: Path, capsys: Capture) -> N
     words = ["--set", "economics.ranges={fleet.replicas: [2]}"]
     assert main(["economics", str(folder / "small.yaml"), *words, "-q"]) == 2
     assert "give two values, [low, high]" in capsys.readouterr().err
+    words[1] = "economics.ranges={fleet.replicas: [2, 3, X, somewhere]}"
+    assert main(["economics", str(folder / "small.yaml"), *words, "-q"]) == 2
+    assert "needs grade P, R, I or U" in capsys.readouterr().err

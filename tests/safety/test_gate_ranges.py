@@ -26,8 +26,8 @@ def test_only_what_acts_is_moved() -> None:
 
 def test_both_ends_of_every_range_are_valid() -> None:
     scenario = gated({"pre": "before", "post": {"kind": "head"}})
-    for path, ends in ranges_of(scenario).items():
-        for end in ends:
+    for path, found in ranges_of(scenario).items():
+        for end in (found.low, found.high):
             tree = scenario.model_dump()
             part = tree
             *way, last = path.split(".")

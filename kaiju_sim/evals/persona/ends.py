@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from math import hypot
 from typing import Any
 
+from kaiju_sim.economics.ends import rows_of, widest_first
 from kaiju_sim.evals.persona import power
 from kaiju_sim.evals.persona.scale import LOWEST
-from kaiju_sim.evals.sensitivity import rows_of, widest_first, with_values
-from kaiju_sim.scenario.assumed import assumed_in
+from kaiju_sim.scenario.assumed import assumed_in, with_values
 from kaiju_sim.scenario.parts.evals import PersonaGate
 
-PREFIX = "evals.persona"
+PREFIX = "evals.persona."
 
 
 def bad_score(gate: PersonaGate) -> float:
@@ -45,6 +45,6 @@ def ends(gate: PersonaGate) -> list[dict[str, Any]]:
     found = dict(assumed_in(gate))
 
     def evaluate(values: Mapping[str, float]) -> dict[str, float]:
-        return figures_of(gate.model_copy(update=with_values(found, values)))
+        return figures_of(with_values(gate, values))
 
     return widest_first(rows_of(PREFIX, found, evaluate), "promotes_bad")

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
+from kaiju_sim.economics.ends import rows_of, widest_first
 from kaiju_sim.evals.protocols import AGE_TIERS, AgeTier
 from kaiju_sim.evals.safety.classifier import scores_of, true_rate
 from kaiju_sim.evals.safety.counts import SETS, chance, count_needed
-from kaiju_sim.evals.sensitivity import rows_of, widest_first, with_values
-from kaiju_sim.scenario.assumed import assumed_in
+from kaiju_sim.scenario.assumed import assumed_in, with_values
 from kaiju_sim.scenario.parts.evals import SafetySets, SetScores
 
 PREFIX = "evals.safety"
@@ -34,6 +34,6 @@ def _tier_ends(gate: SafetySets, tier: AgeTier) -> list[dict[str, Any]]:
     found = dict(assumed_in(scores))
 
     def evaluate(values: Mapping[str, float]) -> dict[str, float]:
-        return figures_of(gate, scores.model_copy(update=with_values(found, values)))
+        return figures_of(gate, with_values(scores, values))
 
-    return rows_of(f"{PREFIX}.{tier}", found, evaluate)
+    return rows_of(f"{PREFIX}.{tier}.", found, evaluate)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from kaiju_sim.errors import UserError
+from kaiju_sim.report.format import MISSING
 from kaiju_sim.report.html import charts, page
 from kaiju_sim.report.html.charts import Figure
+from kaiju_sim.report.money.rests import rest_tables
 from kaiju_sim.report.money.words import (
     FIGURE_WORDS,
     MOST_BARS,
@@ -20,7 +22,17 @@ from kaiju_sim.report.money.words import (
 )
 from kaiju_sim.report.rundir import RunDirectory
 
-_TEXT = {"limited by", "way", "low", "high", "price from", "grade", "source"}
+_TEXT = {
+    "limited by",
+    "way",
+    "low",
+    "high",
+    "price from",
+    "grade",
+    "source",
+    "stated, or range",
+    "range",
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,7 @@ def body_of(sheet: Sheet, places: range) -> str:
         f"<p>{page.escape(limit(sheet))}</p>\n",
         f'<div class="charts">\n{panels}</div>\n',
         *(page.details(words.title, _table(words)) for words in tables_of(sheet)),
+        *(page.details(words.title, _table(words)) for words in rest_tables(sheet)),
         page.details("Assumptions", _table(assumptions(sheet))),
     ]
     return "".join(parts)
@@ -98,8 +111,16 @@ def assumptions(sheet: Sheet) -> Words:
         + (item["source"],)
         for name, item in sheet["assumptions"].items()
     ]
-    heads = ("economics.", "value", "low", "high", "grade", "source")
-    note = "Grades: P primary, R reported, I inferred, U unsupported."
+    rows += [
+        (bar["name"], MISSING, bar["low"], bar["high"], bar["grade"], bar["source"])
+        for bar in sheet.get("simulated_tornado", [])
+        if bar["name"].removesuffix(".value") not in sheet["assumptions"]
+    ]
+    heads = ("assumed", "value", "low", "high", "grade", "source")
+    note = (
+        "Names are below economics., but for those of safety. and for simulated ranges. Grades: P"
+        " primary, R reported, I inferred, U unsupported."
+    )
     return Words("Assumptions", heads, rows, note)
 
 

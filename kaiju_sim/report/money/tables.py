@@ -8,14 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from kaiju_sim.report.console import PLAIN_WIDTH, make_console
+from kaiju_sim.report.money.rests import rest_tables
 from kaiju_sim.report.money.words import Words, limit, tables_of
 
-_TEXT = {"limited by", "way", "low", "high", "price from"}
+_TEXT = {"limited by", "way", "low", "high", "price from", "stated, or range", "range"}
 
 
 def print_sheet(sheet: dict[str, Any], file: IO[str]) -> None:
     """Write all tables to `file`; plain and 100 wide where it is no terminal."""
-    print_page(head_of(sheet), tables_of(sheet), file)
+    print_page(head_of(sheet), [*tables_of(sheet), *rest_tables(sheet)], file)
 
 
 def print_page(head: Text, tables: Iterable[Words], file: IO[str]) -> None:

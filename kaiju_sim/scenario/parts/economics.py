@@ -5,11 +5,11 @@ others are assumptions with a range, a source and a grade, for `cost.full.*` and
 economics` (docs/economics.md). Staff, offices and taxes are in none of them.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from kaiju_sim.scenario.assumed import Assumed, AssumedShare, assumed, assumed_share
+from kaiju_sim.scenario.assumed import Assumed, AssumedShare, Grade, assumed, assumed_share
 from kaiju_sim.scenario.base import Part
 from kaiju_sim.scenario.quantities import Fraction, UsdPerHour, UsdPerMonth
 
@@ -251,12 +251,21 @@ class Economics(Part):
     crossover: Crossover = Crossover()
     """Own model or open model."""
     ranges: dict[str, list[Any]] = {}
-    """Ranges of other values, `path: [low, high]`: `kaiju-sim economics --simulate` runs the
-    scenario at both ends of each."""
+    """Ranges of other values, such as those of traffic, `path: [low, high]` or
+    `path: [low, high, grade, source]`: `kaiju-sim economics --simulate` runs the scenario at both
+    ends of each."""
 
     @model_validator(mode="after")
     def _ranges(self) -> "Economics":
         for path, ends in self.ranges.items():
-            if len(ends) != 2:
-                raise ValueError(f"economics.ranges: {path}: give two values, [low, high]")
+            if len(ends) not in (2, 4):
+                raise ValueError(
+                    f"economics.ranges: {path}: give two values, [low, high], or four,"
+                    " [low, high, grade, source]"
+                )
+            if len(ends) == 4 and not (ends[2] in get_args(Grade) and str(ends[3]).strip()):
+                raise ValueError(
+                    f"economics.ranges: {path}: [low, high, grade, source] needs grade P, R, I or U"
+                    " and a source"
+                )
         return self
