@@ -48,9 +48,7 @@ def engine_host(steps: Sequence[EngineStep]) -> EngineHost | None:
     seconds = np.array([host_s(step) for step in calm])
     errors = np.abs(predicted_s(calm, weights) / seconds - 1)
     median, p95 = (round(float(np.quantile(errors, q)), DECIMALS) for q in (0.5, 0.95))
-    return EngineHost(
-        **weights, n=len(calm), median_abs_rel_error=median, p95_abs_rel_error=p95
-    )
+    return EngineHost(**weights, n=len(calm), median_abs_rel_error=median, p95_abs_rel_error=p95)
 
 
 def _fitted(steps: Sequence[EngineStep]) -> dict[str, float]:

@@ -85,10 +85,20 @@ def economics(
 def _sheet(question: Question, ranges: bool) -> dict[str, Any]:
     from kaiju_sim.economics.sheet import sheet_of
 
+    if ranges:
+        _check_ranges(question)
     loaded, summary = _priced(question) if question.is_run else question.simulated()
     sheet = sheet_of(loaded.scenario, summary)
     sheet["simulated_tornado"] = _simulated(question, loaded) if ranges else []
     return sheet
+
+
+def _check_ranges(question: Question) -> None:
+    """UserError, before anything is simulated, where there is no range to simulate."""
+    from kaiju_sim.economics.ranges import ranges_of
+
+    if not ranges_of(question.loaded().scenario):
+        raise UserError("--simulate: the scenario states no economics.ranges")
 
 
 def _priced(question: Question) -> tuple["Loaded", Mapping[str, Any]]:
@@ -115,10 +125,7 @@ def _simulated(question: Question, loaded: "Loaded") -> list[dict[str, Any]]:
         money = zip(FIGURES, ledger.figures(values_of(ledger.assumed)), strict=True)
         return dict(money) | service_figures(summary)
 
-    found = ranges_of(loaded.scenario)
-    if not found:
-        raise UserError("--simulate: the scenario states no economics.ranges")
-    return [asdict(bar) for bar in simulated_bars(found, run)]
+    return [asdict(bar) for bar in simulated_bars(ranges_of(loaded.scenario), run)]
 
 
 def _print(sheet: dict[str, Any], format: Output) -> None:

@@ -148,9 +148,7 @@ class FakeServing:
         if self.rng.random() < 0.003:
             host += 0.3
         step_s = 0.012 + 4e-5 * sequences
-        return EngineStep(
-            step_s + host, step_s, decodes, filling, chunks, rows, round(after * 1e9)
-        )
+        return EngineStep(step_s + host, step_s, decodes, filling, chunks, rows, round(after * 1e9))
 
     def close(self) -> None:
         pass

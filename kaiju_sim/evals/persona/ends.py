@@ -11,11 +11,12 @@ from kaiju_sim.scenario.assumed import assumed_in, with_values
 from kaiju_sim.scenario.parts.evals import PersonaGate
 
 PREFIX = "evals.persona."
+LEAST_APART = 0.2
 
 
 def bad_score(gate: PersonaGate) -> float:
-    """A candidate to be kept out: as far under the bar as the objective is above it."""
-    return max(LOWEST, gate.promote - abs(gate.objective - gate.promote))
+    """A candidate to be kept out: as far under the bar as the objective is above, 0.2 at least."""
+    return max(LOWEST, gate.promote - max(LEAST_APART, gate.objective - gate.promote))
 
 
 def figures_of(gate: PersonaGate) -> dict[str, float]:

@@ -167,8 +167,8 @@ def sensitivity(rows: list[dict[str, Any]], prefix: str, heads: dict[str, str]) 
         ]
         for row in rows
     ]
-    note = "One assumption at a time, at the low and at the high end of its range."
-    return Words("What that rests on", [prefix, "grade", "range", *heads.values()], found, note)
+    note = f"Of {prefix[:-1]}; one at a time, at the low and at the high end of its range."
+    return Words("What that rests on", ["assumed", "grade", "range", *heads.values()], found, note)
 
 
 def _ends(row: dict[str, Any], figure: str) -> str:
