@@ -4,7 +4,7 @@
 a fault's length) is one too.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class SimulatedBar:
 
 @dataclass(frozen=True)
 class Range:
-    """A range that is to be simulated."""
+    """A range that is to be simulated; it unpacks into its two ends."""
 
     low: str
     """As YAML has it."""
@@ -42,6 +42,10 @@ class Range:
     grade: str
     """P primary, R reported, I inferred, U unsupported."""
     source: str
+
+    def __iter__(self) -> Iterator[str]:
+        """Both ends."""
+        return iter((self.low, self.high))
 
 
 NOT_SAID = "not said by the scenario"
