@@ -105,22 +105,23 @@ def sheet_of(scenario: Scenario, summary: Mapping[str, Any], *, indices: bool = 
         "purchase": purchase(ledger, stated),
         **uncertain(ledger, stated),
         "sensitivity": sensitivities(ledger, indices),
+        "assumed_besides": {name: item.model_dump() for name, item in besides(ledger).items()},
         "other_figures": others_sheet(ledger),
         "gate": gate_sheet(scenario, summary),
         "incidents": incident_sheet(scenario, summary, ledger.assumed),
         "service": service_figures(summary),
         "crossover": crossover_sheet(ledger, stated),
         **pretraining_sheet(ledger, stated),
-        "assumptions": {name: item.model_dump() for name, item in everything(ledger).items()},
+        "assumptions": {name: item.model_dump() for name, item in ledger.assumed.items()},
     }
 
 
-def everything(ledger: Ledger) -> dict[str, Assumed]:
-    """All that the sheet assumes; what is of the safety gate begins with `safety.`."""
+def besides(ledger: Ledger) -> dict[str, Assumed]:
+    """What else the sheet assumes: of the safety gate (`safety.`), of users hit by incidents."""
     gate = gate_assumptions(ledger.scenario) if ledger.scenario.safety.on else {}
     own = {f"safety.{path}": item for path, item in gate.items() if path not in ledger.assumed}
     churn = churn_assumptions(ledger.scenario, ledger.assumed) if ledger.scenario.incidents else {}
-    return dict(ledger.assumed) | own | churn
+    return own | {path: item for path, item in churn.items() if path not in ledger.assumed}
 
 
 def purchase(ledger: Ledger, values: Values) -> Sheet:

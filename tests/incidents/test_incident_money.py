@@ -27,7 +27,7 @@ def test_the_total_is_the_ledgers_and_moves_with_every_assumption_about_users() 
         share = bars[f"{churn}cancel_share"]
         gpu = entry["ledger"]["gpu_usd"]
         assert share["at_high"] - gpu == pytest.approx(100 * (share["at_low"] - gpu))
-        assert f"{churn}months" in sheet["assumptions"]
+        assert f"{churn}months" in sheet["assumed_besides"]
     assert [w.title for w in rest_tables(sheet)][-1] == "What moves the cost of incidents"
 
 
@@ -46,4 +46,4 @@ def test_an_incident_that_is_turned_off_costs_nothing_and_assumes_nothing() -> N
     here = tiny(incident("replica_loss", enabled=False))
     sheet = sheet_of(here, simulate(here).summary, indices=False)
     assert sheet["incidents"] == []
-    assert not any(name.startswith("incidents[") for name in sheet["assumptions"])
+    assert sheet["assumed_besides"] == {}

@@ -109,12 +109,12 @@ def assumptions(sheet: Sheet) -> Words:
             item["grade"],
         )
         + (item["source"],)
-        for name, item in sheet["assumptions"].items()
+        for name, item in (sheet["assumptions"] | sheet["assumed_besides"]).items()
     ]
     rows += [
         (bar["name"], MISSING, bar["low"], bar["high"], bar["grade"], bar["source"])
         for bar in sheet.get("simulated_tornado", [])
-        if bar["name"].removesuffix(".value") not in sheet["assumptions"]
+        if bar["name"].removesuffix(".value") not in sheet["assumed_besides"]
     ]
     heads = ("assumed", "value", "low", "high", "grade", "source")
     note = (

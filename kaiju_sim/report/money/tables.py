@@ -11,18 +11,7 @@ from kaiju_sim.report.console import PLAIN_WIDTH, make_console
 from kaiju_sim.report.money.rests import rest_tables
 from kaiju_sim.report.money.words import Words, limit, tables_of
 
-_TEXT = {
-    "limited by",
-    "way",
-    "low",
-    "high",
-    "price from",
-    "stated, or range",
-    "range",
-    "binds",
-    "step times",
-    "objectives",
-}
+_TEXT = {"limited by", "way", "low", "high", "price from", "binds", "step times", "objectives"}
 
 
 def print_sheet(sheet: dict[str, Any], file: IO[str]) -> None:
@@ -57,6 +46,9 @@ def head_of(sheet: dict[str, Any]) -> Text:
     return Text("\n".join(lines))
 
 
+_RANGES = {"stated, or range"}
+
+
 def table_of(words: Words) -> Table:
     """One table; text to the left, numbers to the right."""
     table = Table(
@@ -69,7 +61,7 @@ def table_of(words: Words) -> Table:
         width=None if words.rows else PLAIN_WIDTH,
     )
     for place, head in enumerate(words.heads):
-        left = place == 0 or head in _TEXT
+        left = place == 0 or head in _TEXT or head in _RANGES
         table.add_column(head, justify="left" if left else "right", overflow="fold")
     for row in words.rows:
         table.add_row(*row)
