@@ -8,6 +8,7 @@ rarer than stated (a second-order effect), queues that are full, verdicts that c
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -126,7 +127,14 @@ def all_above(law: ScoreLaw, threshold: float, count: int, likeness: float) -> f
     away, spread = distance(law, threshold), law.spread.value
     if count == 1 or likeness >= 1.0 or not spread or math.isinf(away):
         return above(law, threshold)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    nodes, weights = quadrature()
     common, own = math.sqrt(likeness), math.sqrt(1.0 - likeness)
-    each = [_NORMAL.cdf((away / spread + common * float(z)) / own) ** count for z in nodes]
-    return float(np.dot(weights, each) / weights.sum())
+    each = (_NORMAL.cdf((away / spread + common * z) / own) ** count for z in nodes)
+    return sum(w * x for w, x in zip(weights, each, strict=True)) / sum(weights)
+
+
+@cache
+def quadrature() -> tuple[list[float], list[float]]:
+    """Nodes and weights of Gauss and Hermite for means over a standard normal variable."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    return nodes.tolist(), weights.tolist()
