@@ -1,6 +1,7 @@
 """What a training run costs, and what its tricks are worth."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from economics_runs import SUMMARY, scenario, values
@@ -11,6 +12,7 @@ from kaiju_sim.economics.cost.usage import usage_of
 from kaiju_sim.economics.sheet import sheet_of
 from kaiju_sim.economics.training import NO_INT8, NO_SQUINCH, STATED, Run
 from kaiju_sim.report.money.words import tables_of
+from kaiju_sim.scenario.loader import load_scenario
 
 HERE = scenario(pretraining={"gpus": 512})
 USAGE = usage_of(HERE, SUMMARY)
@@ -93,3 +95,17 @@ def test_the_sheet_has_it_where_the_scenario_does() -> None:
     (words,) = [t for t in tables_of(sheet) if t.title.startswith("What training costs")]
     assert [row[0] for row in words.rows] == list(sheet["pretraining"])
     assert "pretraining" not in sheet_of(scenario(), SUMMARY, indices=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "left"), [("training", 4), ("no-squinch", 2), ("no-int8-training", 2)]
+)
+def test_break_its_are_overrides_of_a_shipped_scenario(name: str, left: int) -> None:
+    file = Path(__file__).parents[2] / "scenarios" / "unit_economics.yaml"
+    shipped = load_scenario(file, overrides=[name]).scenario
+    found = sheet_of(shipped, SUMMARY, indices=False)["pretraining"]
+    assert len(found) == left
+    assert name == "training" or name not in found
+    whole = sheet_of(load_scenario(file, overrides=["training"]).scenario, SUMMARY, indices=False)
+    if name != "training":
+        assert found[STATED] == pytest.approx(whole["pretraining"][name])

@@ -190,14 +190,16 @@ def visible_attention(
     """softmax(q k^T / sqrt(dim)) v over what `blocks` says is seen, bf16, differentiable.
 
     `q` bf16 `[batch, tokens, heads, dim]`, `k` and `v` `[batch, tokens, kv_heads, dim]`, contiguous
-    (float32 too where the specification computes); dim 16, 32, 64 or 128. Query i of the sequence
-    sees key j of the same one, both counted from 0. Raises ValueError that names the argument.
+    (float32 too where the specification computes); dim 16 (not in int8), 32, 64 or 128. Query i of
+    a sequence sees key j of the same one, both counted from 0. Raises ValueError that names the
+    argument.
     """
     by_torch = not q.is_cuda if options.by_torch is None else options.by_torch
     kinds = (torch.bfloat16, torch.float32) if by_torch else (torch.bfloat16,)
     checks.tensor("q", q, (*blocks.seen.start.shape, None, None), kinds)
     batch, tokens, heads, dim = q.shape
-    checks.one_of("dim", dim, DIMS)
+    # int8 matrix instructions contract 32 values at a time.
+    checks.one_of("dim", dim, DIMS[1:] if options.int8 else DIMS)
     checks.tensor("k", k, (batch, tokens, None, dim), q.dtype, q.device)
     checks.tensor("v", v, k.shape, q.dtype, q.device)
     checks.heads("q", heads, k.shape[2], heads)

@@ -141,8 +141,8 @@ def test_payloads_are_added_up(device: torch.device, backend: str) -> None:
     torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-8)
 
 
-def test_another_format() -> None:
-    x = gradients(256)
+def test_another_format(device: torch.device) -> None:
+    x = gradients(256, device)
     form = Format(steps=8.0, bias=200)
     payload = reference_pack(x, form=form)
     assert not torch.equal(exponents(payload), exponents(reference_pack(x)))

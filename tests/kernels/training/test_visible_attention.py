@@ -53,7 +53,7 @@ def on(device: torch.device, seen: Seen) -> Seen:
 
 def operands(device: torch.device, heads: int = 2, kv_heads: int = 1) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    shapes = [(BATCH, TOKENS, n, 16) for n in (heads, kv_heads, kv_heads)]
+    shapes = [(BATCH, TOKENS, n, 32) for n in (heads, kv_heads, kv_heads)]
     made = [torch.randn(shape, generator=generator) for shape in shapes]
     return [x.bfloat16().to(device).requires_grad_() for x in made]
 
@@ -177,6 +177,9 @@ def test_bad_arguments_are_named() -> None:
         visible_attention(q[:1], k, v, blocks_of(TOKENS))
     with pytest.raises(ValueError, match="q: dtype is"):
         visible_attention(q[:1].half(), k, v, blocks_of(TOKENS))
+    with pytest.raises(ValueError, match="dim: is 16, must be one of 32, 64, 128"):
+        visible_attention(*(x[:1, :, :, :16].contiguous() for x in (q, k, v)), blocks_of(TOKENS),
+                          Options(int8=True))  # fmt: skip
     with pytest.raises(ValueError, match="limit: dtype is"):
         make_blocks(Seen(CU[None], CU[None].long()))
     with pytest.raises(ValueError, match="seen: is of 112 tokens"):
