@@ -166,7 +166,8 @@ PASS = np.dtype(
 )
 BLOCKED, WITHHELD = 1, 2
 # `begin`, `end`: of the step in flight; `rest`: how long after it the next one may start; `ended`:
-# when the step before it ended. `active`: its gate; `group`: its kind; `wipe`: it was given back, its cache is to be forgotten.
+# when the step before it ended. `active`: its gate; `group`: its kind; `wipe`: it was given back,
+# its cache is to be forgotten.
 REPLICA = np.dtype(
     [
         ("end", "i8"),
