@@ -251,6 +251,11 @@ def read_engine(folder: Path) -> list[Row]:
     return _read_table(folder / "engine.parquet")
 
 
+def write_engine(folder: Path, visits: Iterable[Visit]) -> None:
+    """Replace `engine.parquet`."""
+    _write_table(folder / "engine.parquet", ENGINE, (_serving([visit]) for visit in visits))
+
+
 def _read_part(file: Path) -> list[Visit]:
     try:
         return [Visit(**fields) for fields in json.loads(file.read_bytes())]

@@ -129,7 +129,8 @@ def predicted_after_ns(curves: Curves, plan: StepPlan) -> int:
 def predicted_ns(curves: Curves, plan: StepPlan) -> int:
     """The step's duration by the simulator's curves, as its loops compute it."""
     batch = plan.batch
-    fixed = fixed_ns(curves, batch.rows + batch.decodes, batch.decodes + plan.filling)
+    rows, seqs = batch.rows + batch.decodes, batch.decodes + plan.filling
+    fixed = fixed_ns(curves, rows, seqs, plan.filling)
     decode = decode_ns(curves, plan.context, plan.window, batch.decodes) if batch.decodes else 0.0
     return step_ns(fixed, decode, attention_ns(curves, batch, 0))
 

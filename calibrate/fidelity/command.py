@@ -11,6 +11,7 @@ from typing import Any
 
 from calibrate.bench import Bench
 from calibrate.fidelity.compare.document import FORMAT, VERSION, document
+from calibrate.fidelity.engine_time import take_engine_time
 from calibrate.fidelity.measure import Measuring, Open, Print, fake_bench, with_capacity
 from calibrate.fidelity.show import plots
 from calibrate.fidelity.show.page import fill
@@ -92,6 +93,13 @@ def recompute(options: Options, talk: Talk) -> dict[str, Any]:
     """Simulate and compare again, from the samples: needs no GPU."""
     profile = load_profile(options.profile)
     return _compare(profile, Places(profile.id, options.out), options, talk)
+
+
+def engine_time(options: Options) -> dict[str, Any]:
+    """Take the engine's own time from the capacity runs, as samples of the profile."""
+    places = Places(load_profile(options.profile).id, options.out)
+    steps = take_engine_time(places.store, places.store.folder.parent)
+    return {"steps": steps, "samples": shown(places.store.folder.parent)}
 
 
 def read(options: Options) -> dict[str, Any]:

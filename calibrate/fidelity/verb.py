@@ -33,6 +33,10 @@ _Recompute = Annotated[
     bool, typer.Option("--recompute", help="Simulate and compare again; needs no GPU.")
 ]
 _Prepare = Annotated[bool, typer.Option("--prepare", help="Only make the workloads; needs no GPU.")]
+_EngineTime = Annotated[
+    bool,
+    typer.Option("--engine-time", help="Take the engine's own time from the capacity runs."),
+]
 _OnlyMeasure = Annotated[bool, typer.Option("--only-measure", help="Measure and do not compare.")]
 _Page = Annotated[Path | None, typer.Option(metavar="FILE", help="Rewrite the figures of a page.")]
 _Fake = Annotated[
@@ -58,6 +62,7 @@ def fidelity(
     recompute: _Recompute = False,
     prepare: _Prepare = False,
     only_measure: _OnlyMeasure = False,
+    engine_time: _EngineTime = False,
     page: _Page = None,
     form: Annotated[Format, typer.Option("--format", help="How --report prints.")] = "text",
     fake: _Fake = False,
@@ -80,6 +85,8 @@ def fidelity(
         _show(command.read(options), form)
     elif recompute:
         _print(command.recompute(options, talk))
+    elif engine_time:
+        _print(command.engine_time(options))
     elif prepare:
         _print(command.prepare(options, talk))
     else:

@@ -65,7 +65,7 @@ def prefill_rate(scenario: Scenario, model: Model, curves: Curves, message: Mean
     near = keys if model.window is None else min(keys, model.window)
     of_pairs = prefill_ns(curves, round(rows * keys), round(rows * near))
     own = after_ns(curves, 0, seqs)
-    return rows * 1e9 / (fixed_ns(curves, rows, seqs) + of_pairs + own)
+    return rows * 1e9 / (fixed_ns(curves, rows, seqs, seqs) + of_pairs + own)
 
 
 def decode_step_ns(model: Model, curves: Curves, batch: int, context: int) -> float:

@@ -77,7 +77,9 @@ def start_step(w: World, k: int, t: int) -> None:
         r.end = NEVER
         r.pending = wake_time(e, k)
         return
-    r.fixed = fixed_ns(e.curves, batch.rows + batch.decodes, batch.decodes + int(r.filling), g)
+    prompts = int(r.filling)
+    rows, seqs = batch.rows + batch.decodes, batch.decodes + prompts
+    r.fixed = fixed_ns(e.curves, rows, seqs, prompts, g)
     decode = 0.0
     if batch.decodes > 0:
         decode = decode_ns(e.curves, int(r.context), int(r.window), batch.decodes, g)
@@ -88,7 +90,7 @@ def start_step(w: World, k: int, t: int) -> None:
         r.decode_steps += 1
     r.begin = t
     r.end = t + dt
-    r.rest = after_ns(e.curves, batch.decodes, int(r.filling), g)
+    r.rest = after_ns(e.curves, batch.decodes, prompts, g)
     r.busy += dt + r.rest
     r.prefill_rows_ns += dt * batch.rows // (batch.rows + batch.decodes)
     r.steps += 1
@@ -226,7 +228,7 @@ def pure_decode(w: World, k: int, until: int) -> None:
     first = step
     alone = p.link_replicas == 1
     g = int(r.group)
-    fixed = fixed_ns(e.curves, rows, rows, g)
+    fixed = fixed_ns(e.curves, rows, rows, 0, g)
     after = after_ns(e.curves, rows, 0, g)  # that of the step in flight may have been another
     busy = 0
     while end + rest < until and w.ring[base + ((step + 1) & (p.ring - 1))] < 0:

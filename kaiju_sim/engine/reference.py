@@ -93,8 +93,8 @@ class ReferenceLoop:
             r.pending = wake_time(e, k)
             return
         group = int(r.group)
-        rows = batch.rows + batch.decodes
-        r.fixed = fixed_ns(e.curves, rows, batch.decodes + int(r.filling), group)
+        rows, prompts = batch.rows + batch.decodes, int(r.filling)
+        r.fixed = fixed_ns(e.curves, rows, batch.decodes + prompts, prompts, group)
         decode = 0.0
         if batch.decodes:
             decode = decode_ns(e.curves, int(r.context), int(r.window), batch.decodes, group)
@@ -105,7 +105,7 @@ class ReferenceLoop:
             r.decode_steps += 1
         r.begin = t
         r.end = t + dt
-        r.rest = after_ns(e.curves, batch.decodes, int(r.filling), group)
+        r.rest = after_ns(e.curves, batch.decodes, prompts, group)
         r.busy += dt + int(r.rest)
         r.prefill_rows_ns += dt * batch.rows // (batch.rows + batch.decodes)
         r.steps += 1

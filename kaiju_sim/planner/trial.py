@@ -74,7 +74,7 @@ def longer(curves: Curves, scale: float) -> Curves:
         seqs_ns=curves.seqs_ns * scale,
         slope=curves.slope * scale,
         offset=curves.offset * scale,
-        after=curves.after * scale,
+        engine=curves.engine * scale,
     )
 
 

@@ -103,7 +103,7 @@ def stacked(groups: Sequence[Curves]) -> Curves:
         offset=np.concatenate([c.offset for c in groups]),
         rounds=np.concatenate([c.rounds for c in groups]),
         each=any(c.each for c in groups),
-        after=np.concatenate([c.after for c in groups]),
+        engine=np.concatenate([c.engine for c in groups]),
         rows=first.rows_ns.size,
         seqs=first.seqs_ns.size,
     )

@@ -86,11 +86,15 @@ def _with_engine(curves: Curves, engine: EngineHost) -> Curves:
     offset[PREFILL_GLOBAL] += engine.prefill_s * NS
     return curves._replace(
         host_ns=curves.host_ns + engine.step_s * NS,
-        rows_ns=curves.rows_ns + engine.row_s * NS * np.arange(curves.rows_ns.size),
         seqs_ns=curves.seqs_ns + engine.seq_s * NS * np.arange(curves.seqs_ns.size),
         offset=offset,
-        after=np.array([engine.after_s, engine.after_seq_s, engine.after_prompt_s]) * NS,
+        engine=np.array(_of_engine(engine)) * NS,
     )
+
+
+def _of_engine(engine: EngineHost) -> tuple[float, ...]:
+    """In the order of `Curves.engine`."""
+    return engine.prompt_s, engine.after_s, engine.after_seq_s, engine.after_prompt_s
 
 
 def _lines(points: Points) -> tuple[Floats, Floats]:

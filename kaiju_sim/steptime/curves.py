@@ -24,9 +24,9 @@ DECODE_GLOBAL, DECODE_LOCAL, PREFILL_GLOBAL, PREFILL_LOCAL, DECODE_EACH = range(
 min(context, window)."""
 CONTEXT_CURVES = 5
 """How many a group has."""
-AFTER = 3
-"""Numbers that `Curves.after` has for a group."""
-NOTHING_AFTER = np.zeros(AFTER)
+ENGINE = 4
+"""Numbers that `Curves.engine` has for a group."""
+NO_ENGINE = np.zeros(ENGINE)
 """A step starts when the one before has ended."""
 
 SLOTS_PER_OCTAVE = 8
@@ -55,9 +55,10 @@ class Curves(NamedTuple):
     """Whether any group's DECODE_EACH is more than nothing; else it is not read."""
     rows: int = 0
     seqs: int = 0
-    after: NDArray[np.float64] = NOTHING_AFTER
-    """`[groups * 3]`: what lies between a step's tokens and the next step: of each step, of each
-    sequence that decoded in it, of each prompt that was under way."""
+    engine: NDArray[np.float64] = NO_ENGINE
+    """`[groups * 4]`: the engine's own time that is no curve. Of each prompt under way, before a
+    step; and what lies between a step's tokens and the next step: of each step, of each sequence
+    that decoded in it, of each prompt that was under way."""
 
 
 def curve_ns(curves: Curves, which: int, x: int) -> float:
@@ -92,12 +93,14 @@ def chunk_rounds(rows: int, pairs: int, longest: int, round_tokens: int) -> int:
     return max(in_rounds(rows, pairs, round_tokens), longest * round_tokens)
 
 
-def fixed_ns(curves: Curves, rows: int, seqs: int, group: int = 0) -> float:
-    """Time that does not depend on contexts: host, token rows, sampling sequences."""
+def fixed_ns(curves: Curves, rows: int, seqs: int, prompts: int = 0, group: int = 0) -> float:
+    """Time that does not depend on contexts: host, token rows, sampling sequences, `prompts` under
+    way (which are among the sequences)."""
     if curves.kind != 0:
         return curves.mean_ns
     of_rows = curves.rows_ns[group * curves.rows + rows]
-    return float(curves.host_ns + of_rows + curves.seqs_ns[group * curves.seqs + seqs])
+    of_prompts = curves.engine[group * ENGINE] * prompts
+    return float(curves.host_ns + of_rows + curves.seqs_ns[group * curves.seqs + seqs] + of_prompts)
 
 
 def decode_ns(curves: Curves, context: int, window: int, decodes: int, group: int = 0) -> float:
@@ -127,9 +130,9 @@ def prefill_ns(curves: Curves, pairs: int, window_pairs: int, group: int = 0) ->
 
 def after_ns(curves: Curves, decodes: int, prompts: int, group: int = 0) -> int:
     """Time from a step's tokens to the next step's start: the engine's own, nothing runs in it."""
-    own = group * AFTER
-    of_decodes = curves.after[own + 1] * decodes
-    return int(curves.after[own] + of_decodes + curves.after[own + 2] * prompts + 0.5)
+    own = group * ENGINE + 1
+    of_decodes = curves.engine[own + 1] * decodes
+    return int(curves.engine[own] + of_decodes + curves.engine[own + 2] * prompts + 0.5)
 
 
 def step_ns(fixed: float, decode: float, prefill: float) -> int:

@@ -22,12 +22,12 @@ class EngineHost(Part):
 
     step_s: float = Field(ge=0)
     """Before every step."""
-    row_s: float = Field(ge=0)
-    """Of each token row, before it."""
     seq_s: float = Field(ge=0)
     """Of each sequence that decodes, and of each prompt under way, before it."""
     prefill_s: float = Field(ge=0)
     """Of a step with prompts, besides, before it."""
+    prompt_s: float = Field(ge=0)
+    """Of each prompt under way, besides, before it."""
     after_s: float = Field(ge=0)
     """After every step's tokens, until the next one may start."""
     after_seq_s: float = Field(ge=0)

@@ -119,7 +119,7 @@ class FakeServing:
     """An engine whose host time is known: so much a step, a sequence, a step with prompts; of a
     few steps much more, as when a graph is captured."""
 
-    step_s, row_s, seq_s, prefill_s = 8e-5, 4e-7, 6e-7, 1.5e-4
+    step_s, seq_s, prefill_s, prompt_s = 8e-5, 6e-7, 1.5e-4, 1e-4
     after_s, after_seq_s, after_prompt_s = 5e-5, 8e-7, 1e-4
 
     def __init__(self, clock: FakeClock) -> None:
@@ -139,8 +139,8 @@ class FakeServing:
         filling = min(sequences, self.rng.choice([0, 0, 1, 1, 2]))
         chunks = max(0, filling - (self.rng.random() < 0.2)) if filling > 1 else filling
         rows, decodes = chunks * self.rng.choice([20, 200, 700]), sequences - filling
-        host = self.step_s + self.row_s * (rows + decodes) + self.seq_s * sequences
-        host += self.prefill_s * (filling > 0)
+        host = self.step_s + self.seq_s * sequences
+        host += self.prefill_s * (filling > 0) + self.prompt_s * filling
         after = self.after_s + self.after_seq_s * decodes + self.after_prompt_s * filling
         after *= self.rng.choice([0.7, 0.8, 0.9, 1.0, 1.6])
         host *= self.rng.choice([0.7, 0.8, 0.9, 1.0, 1.6])  # skewed, its mean is 1

@@ -98,7 +98,7 @@ def test_stacked_curves_are_each_groups_own_to_the_last_bit() -> None:
         rows, seqs = (int(x) for x in draw.integers(1, 256, 2))
         x, y = (int(x) for x in np.exp(draw.uniform(0, 25, 2)))
         for g, own in enumerate(curves):
-            assert fixed_ns(both, rows, seqs, g) == fixed_ns(own, rows, seqs)
+            assert fixed_ns(both, rows, seqs, 0, g) == fixed_ns(own, rows, seqs)
             assert decode_ns(both, x, y, seqs, g) == decode_ns(own, x, y, seqs)
             assert prefill_ns(both, x, y, g) == prefill_ns(own, x, y)
 

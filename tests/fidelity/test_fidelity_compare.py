@@ -99,7 +99,7 @@ def with_engine(folder: Path, **times: float) -> tuple[Path, Profile]:
 def test_the_engines_own_time_that_a_profile_has_is_simulated(tmp_path: Path) -> None:
     """An engine as such a profile says has no error; one whose own work takes half as long is told
     from one whose steps are shorter."""
-    times = {"step_s": 3e-4, "row_s": 1e-7, "seq_s": 4e-6, "prefill_s": 1e-4}
+    times = {"step_s": 3e-4, "seq_s": 4e-6, "prefill_s": 1e-4, "prompt_s": 5e-5}
     after = {"after_s": 2e-4, "after_seq_s": 2e-6, "after_prompt_s": 1e-4}
     file, made = with_engine(tmp_path, **times, **after)
     halves = dict.fromkeys(ALL, Change(0.5))

@@ -146,7 +146,7 @@ def test_slower_groups_take_so_much_longer() -> None:
     assert groups_of(both) == 2 * groups_of(curves) == 2
     for rows, context in ((1, 100), (16, 5000)):
         old = fixed_ns(curves, rows, rows) + decode_ns(curves, context, context // 2, rows)
-        new = fixed_ns(both, rows, rows, 1) + decode_ns(both, context, context // 2, rows, 1)
+        new = fixed_ns(both, rows, rows, 0, 1) + decode_ns(both, context, context // 2, rows, 1)
         assert new == pytest.approx(1.5 * old)
         assert fixed_ns(both, rows, rows, 0) == fixed_ns(curves, rows, rows)
 

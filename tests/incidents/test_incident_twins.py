@@ -154,9 +154,9 @@ def test_a_fleet_that_changes_and_breaks() -> None:
 def busy_after_steps(scenario: Scenario, seconds: float) -> Plant:
     """The plant, with an engine that is busy with itself for so long after each step."""
     plant = build_plant(scenario, Path())
-    after = np.array([seconds * 1e9, 1e5, 1e5])
+    engine = np.array([1e5, seconds * 1e9, 1e5, 1e5])
     (group,) = plant.groups
-    step = replace(group.step_time, curves=group.step_time.curves._replace(after=after))
+    step = replace(group.step_time, curves=group.step_time.curves._replace(engine=engine))
     return replace(plant, groups=(replace(group, step_time=step),))
 
 

@@ -139,7 +139,7 @@ def _bands(one: Compared, full: Curves, measured: Sequence[Figures]) -> list[dic
 
 def scaled(curves: Curves, factor: float) -> Curves:
     """Curves of steps that all take `factor` times as long."""
-    names = ("mean_ns", "host_ns", "rows_ns", "seqs_ns", "slope", "offset", "after")
+    names = ("mean_ns", "host_ns", "rows_ns", "seqs_ns", "slope", "offset", "engine")
     return curves._replace(**{name: getattr(curves, name) * factor for name in names})
 
 

@@ -75,6 +75,6 @@ def _predicted(
     near_peak: int, filling: int, context: int, window: int,
 ) -> int:  # fmt: skip
     batch = Batch(rows, pairs, near, peak, near_peak, decodes)
-    fixed = fixed_ns(curves, rows + decodes, decodes + filling)
+    fixed = fixed_ns(curves, rows + decodes, decodes + filling, filling)
     decode = decode_ns(curves, context, window, decodes) if decodes else 0.0
     return step_ns(fixed, decode, attention_ns(curves, batch, 0))

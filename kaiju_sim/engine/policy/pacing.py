@@ -103,7 +103,8 @@ def predicted_ns(e: Engine, r: Rec, batch: Batch) -> int:
     decode = 0.0
     if decodes > 0:
         decode = decode_ns(e.curves, int(r.context), int(r.window), decodes, group)
-    fixed = fixed_ns(e.curves, rows + decodes, decodes + int(r.filling), group)
+    prompts = int(r.filling)
+    fixed = fixed_ns(e.curves, rows + decodes, decodes + prompts, prompts, group)
     return step_ns(fixed, decode, attention_ns(e.curves, batch, group))
 
 

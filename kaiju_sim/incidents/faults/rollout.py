@@ -27,7 +27,7 @@ def with_slower(curves: Curves, factor: float) -> Curves:
         slope=np.concatenate([curves.slope, curves.slope * factor]),
         offset=np.concatenate([curves.offset, curves.offset * factor]),
         rounds=np.concatenate([curves.rounds, curves.rounds]),
-        after=np.concatenate([curves.after, curves.after * factor]),
+        engine=np.concatenate([curves.engine, curves.engine * factor]),
         rows=curves.rows_ns.size // groups_of(curves),
         seqs=curves.seqs_ns.size // groups_of(curves),
     )

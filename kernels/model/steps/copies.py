@@ -40,10 +40,9 @@ class PageCopies:
     def run(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copy page `source` to page `target` for each pair, in the order of the stream. None of
         them may write what another one reads or writes."""
-        if self._addresses.device.type == "cuda":
-            self.launch(
-                torch.tensor(pairs).pin_memory().to(self._addresses.device, non_blocking=True)
-            )
+        device = self._addresses.device
+        if device.type == "cuda":
+            self.launch(torch.tensor(pairs).pin_memory().to(device, non_blocking=True))
         else:
             self.reference(pairs)
 
