@@ -12,7 +12,7 @@ from calibrate.report.floors import BYTES_PER_S, OPS_PER_S
 from calibrate.report.heldout import held_out
 from calibrate.report.operators import Times
 from calibrate.report.steps import shown_steps
-from calibrate.report.worth import worth_lines
+from calibrate.report.worth import AS_DESIGNED, worth_lines
 from calibrate.samples import read_engine, read_job
 from kaiju_sim.errors import UserError
 from kaiju_sim.steptime.profile import Profile, parse_profile
@@ -26,6 +26,7 @@ def measured_names(out: Path | None) -> list[str]:
     """Every folder of samples that is no variant's; UserError if there is none."""
     root = SAMPLES if out is None else out
     jobs = {file.parent.name: read_job(file.parent) for file in sorted(root.glob("*/job.json"))}
+    jobs = {name: job for name, job in jobs.items() if f"-{AS_DESIGNED}-" not in name}
     names = [name for name, job in jobs.items() if job.get("variant") is None]
     if not names:
         raise UserError(f"there are no samples in {root}")

@@ -10,6 +10,8 @@ from calibrate.samples import read_job
 from kaiju_sim.catalog.models import find_model
 
 Line = dict[str, Any]
+AS_DESIGNED = "as-designed"
+"""The model itself, measured on the card of its variants: its profile may be of a later one."""
 
 
 def worth_lines(samples: Path, job: dict[str, Any]) -> list[Line]:
@@ -25,7 +27,7 @@ def worth_lines(samples: Path, job: dict[str, Any]) -> list[Line]:
 
 def _line(samples: Path, job: dict[str, Any], variant: str | None) -> Line | None:
     ranks: int = job["tensor_parallel"]
-    name = profile_id(job["gpu"], job["model"], ranks, variant)
+    name = _name(samples, job, variant)
     steps = shown_steps(samples / name)
     step = _largest(steps)
     if step is None:
@@ -45,6 +47,15 @@ def _line(samples: Path, job: dict[str, Any], variant: str | None) -> Line | Non
         "kv_mb_per_sequence": model.kv_store_bytes(CONTEXT) / 1e6,
         "card": _card(its),
     }
+
+
+def _name(samples: Path, job: dict[str, Any], variant: str | None) -> str:
+    """Whose samples they are: the model's own, but of the variants' card if there are some."""
+    known = job["gpu"], job["model"], job["tensor_parallel"]
+    beside = profile_id(*known, AS_DESIGNED)
+    return (
+        beside if variant is None and (samples / beside).is_dir() else profile_id(*known, variant)
+    )
 
 
 def _card(job: dict[str, Any]) -> str | None:
