@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from planner_fleets import WINDOW, bench
 
@@ -13,6 +14,7 @@ from kaiju_sim.planner.objectives import KEEPS_UP, LOST, TTFT, binding, passes, 
 from kaiju_sim.planner.part import part_of, scenario_of, seed_of, unit_of
 from kaiju_sim.planner.sequential import QUICK
 from kaiju_sim.scenario.loader import load_scenario
+from kaiju_sim.simulation import build_plant
 
 RATE, SERVICE_S = 400.0, 0.01
 
@@ -166,3 +168,14 @@ def test_objectives_are_figures_over_limits(tmp_path: Path) -> None:
     never = ratios(figures | {"ttft_s.p99": None, "verdict": "overloaded"}, s)
     assert never[TTFT] == math.inf
     assert binding(never) == TTFT
+
+
+def test_every_term_of_a_step_is_scaled() -> None:
+    """All arrays of times are longer by the factor; what counts or names things is as it was."""
+    s = load_scenario(Path("scenarios") / "baseline.yaml").scenario
+    curves = build_plant(s, Path("scenarios")).step_time.curves
+    made = trial.longer(curves, 2.0)
+    same = {"kind", "rounds", "each", "rows", "seqs"}
+    for name, value in curves._asdict().items():
+        factor = 1 if name in same else 2
+        assert np.array_equal(getattr(made, name), np.asarray(value) * factor), name

@@ -98,7 +98,12 @@ def test_whatever_ends_it_a_pool_leaves_no_process(
     path, folder = written(tmp_path), tmp_path / "out"
     words = command("sweep", path, "-o", folder, "--workers", "2", "-q")
     words = [*words, "--set", "run.horizon=400s"]
-    child = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL)
+    child = subprocess.Popen(  # a shell's background job ignores interrupts, and hands that on
+        words,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not list(folder.glob("points/*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
