@@ -14,6 +14,7 @@ from calibrate.design.lists.variants import LARGEST, UNDOES
 from calibrate.provenance import profile_id
 from calibrate.publish import SAMPLES
 from calibrate.report.steps import CONTEXT, Measured, shown_steps
+from calibrate.report.worth import samples_id
 from calibrate.samples import read_job
 from kaiju_sim.errors import UserError
 
@@ -33,14 +34,14 @@ def attention_figures(samples: Path = SAMPLES) -> dict[str, Any]:
 
 
 def _design(samples: Path, variant: str | None) -> dict[str, Any]:
-    name = profile_id(GPU, MODEL, RANKS, variant)
+    name = samples_id(samples, (GPU, MODEL, RANKS), variant)
     steps = {step.name: step for step in shown_steps(samples / name)}
     if PREFILL not in steps:
         raise UserError(f"{name}: no measured step {PREFILL}")
     decode, prefill = _largest(steps), steps[PREFILL]
     provenance = read_job(samples / name)["provenance"]
     return {
-        "id": name,
+        "id": profile_id(GPU, MODEL, RANKS, variant),
         "variant": variant or "as designed",
         "undoes": UNDOES[variant] if variant else "",
         "decode_batch": len(decode.shape.decodes),

@@ -27,7 +27,7 @@ def worth_lines(samples: Path, job: dict[str, Any]) -> list[Line]:
 
 def _line(samples: Path, job: dict[str, Any], variant: str | None) -> Line | None:
     ranks: int = job["tensor_parallel"]
-    name = _name(samples, job, variant)
+    name = samples_id(samples, (job["gpu"], job["model"], ranks), variant)
     steps = shown_steps(samples / name)
     step = _largest(steps)
     if step is None:
@@ -49,13 +49,12 @@ def _line(samples: Path, job: dict[str, Any], variant: str | None) -> Line | Non
     }
 
 
-def _name(samples: Path, job: dict[str, Any], variant: str | None) -> str:
-    """Whose samples they are: the model's own, but of the variants' card if there are some."""
-    known = job["gpu"], job["model"], job["tensor_parallel"]
+def samples_id(samples: Path, known: tuple[str, str, int], variant: str | None) -> str:
+    """Whose samples they are, of a GPU, a model and ranks: the model's own, but from the card of
+    its variants if there are some."""
     beside = profile_id(*known, AS_DESIGNED)
-    return (
-        beside if variant is None and (samples / beside).is_dir() else profile_id(*known, variant)
-    )
+    is_beside = variant is None and (samples / beside).is_dir()
+    return beside if is_beside else profile_id(*known, variant)
 
 
 def _card(job: dict[str, Any]) -> str | None:
