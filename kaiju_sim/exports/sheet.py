@@ -7,6 +7,7 @@ Excel so, and need no library. Text is never taken as a formula.
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,7 +98,8 @@ def check_folder(target: Path, sheets: Sequence[Sheet]) -> None:
 
 def file_names(sheets: Sequence[Sheet]) -> list[str]:
     """The CSV file of each sheet."""
-    return [f"{name.replace(' ', '-').replace(',', '')}.csv" for name in titles(sheets)]
+    plain = [re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in titles(sheets)]
+    return [f"{name}.csv" for name in plain]
 
 
 def write_csv(sheets: Sequence[Sheet], target: Path) -> None:
