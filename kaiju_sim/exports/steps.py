@@ -2,8 +2,10 @@
 
 A run keeps no steps, so that it costs nothing when nobody asks. Here the same scenario runs with
 the same seed to the window's end. Inside the window the compiled loop is advanced from step to step
-(the epoch in hand may be cut anywhere without a change of result) and the replicas are read off
-each time. What came out is held against the ticks of the run before it is believed.
+(the epoch in hand may be cut without a change of result) and the replicas are read off each time.
+Where the router looks into the replicas' caches, a cut would let it see them later than it did:
+there the reference loop, which needs no cuts, tells its steps, and takes its time. What came out is
+held against the ticks of the run before it is believed.
 """
 
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ import numpy as np
 
 from kaiju_sim.engine.layout import NEVER, Arr
 from kaiju_sim.errors import UserError
+from kaiju_sim.exports.noting import NotingPlane
 from kaiju_sim.fleet.control import CellResult, CellRun
 from kaiju_sim.fleet.elastic.story import Story
 from kaiju_sim.fleet.setup.build import Plant
@@ -22,7 +25,7 @@ from kaiju_sim.metrics.collect import waiting_of
 from kaiju_sim.metrics.stats.replications import replication_seeds
 from kaiju_sim.report.rundir import RunDirectory
 from kaiju_sim.scenario.schema import Scenario
-from kaiju_sim.simulation import EngineName, build_plant, data_plane
+from kaiju_sim.simulation import build_plant, data_plane
 from kaiju_sim.steptime.curves import fixed_ns
 
 MOST_STEPS = 400_000
@@ -106,6 +109,11 @@ class Watch:
         soon = now + self.pause if idle.any() else NEVER
         return max(now + 1, min(int(at.min()), soon))
 
+    def note(self, k: int, t: int) -> None:
+        """Replica k has started a step at t: for a loop that tells."""
+        if self.window.begin <= t < self.window.end:
+            self._add(k)
+
     def _look(self) -> None:
         r = self._replicas()
         new = r["steps"] - self.seen
@@ -114,11 +122,14 @@ class Watch:
             in_flight = r["end"][k] < NEVER
             self.found.missed += int(new[k]) - int(in_flight)
             if in_flight:
-                self.found.steps.append(self._step(int(k), r[k]))
+                self._add(int(k))
+
+    def _add(self, k: int) -> None:
+        self.found.steps.append(self._step(k, self._replicas()[k]))
         if len(self.found.steps) > self.most:
             raise UserError(
                 f"the window has over {self.most:,} engine steps by"
-                f" {int(self.control.env.now) * 1e-9:.1f} s: choose a shorter one"
+                f" {self.found.steps[-1].begin * 1e-9:.1f} s: choose a shorter one"
             )
 
     def _step(self, k: int, r: Any) -> Step:
@@ -160,23 +171,27 @@ def _shortest_ns(control: CellRun) -> int:
     return max(1, int(least / 20 if curves.kind == 2 else least))
 
 
-def watched(
-    plant: Plant,
-    index: int,
-    window: Window,
-    engine: EngineName = "compiled",
-    most: int = MOST_STEPS,
-) -> Steps:
+def may_be_cut(scenario: Scenario) -> bool:
+    """Whether epochs may be cut anywhere: not if the router reads caches at an epoch's start."""
+    return scenario.router.policy != "prefix_aware"
+
+
+def watched(plant: Plant, index: int, window: Window, most: int = MOST_STEPS) -> Steps:
     """Simulate a cell to the window's end and watch it there; at most `most` steps."""
     found = Steps(index)
+    telling = None if may_be_cut(plant.scenario) else NotingPlane()
 
     def plot(control: CellRun) -> list[Any]:
         control.end_ns = min(control.end_ns, window.end)
         notes = play(control)
-        control.env.process(Watch(control, window, found, most).run())
+        watch = Watch(control, window, found, most)
+        if telling is not None:
+            telling.note = watch.note
+        else:
+            control.env.process(watch.run())
         return list(notes)
 
-    found.result = CellRun(plant, index, data_plane(engine), plot).run()
+    found.result = CellRun(plant, index, telling or data_plane("compiled"), plot).run()
     return found
 
 

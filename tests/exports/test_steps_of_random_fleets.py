@@ -14,7 +14,8 @@ from kaiju_sim.engine.reference import ReferenceLoop
 from kaiju_sim.exports.steps import Window, chunks, watched
 from kaiju_sim.simulation import CellTask, build_plant, run_cell
 
-COUNT = 40
+NUMBERS = (*range(25), 69, 210, 289, 372)
+"""The last ones' routers read caches: watched by cutting epochs, they would decide otherwise."""
 Row = tuple[int, int, int, int, int, int]
 
 
@@ -52,6 +53,6 @@ def compare(number: int, traces: Path, monkeypatch: pytest.MonkeyPatch) -> tuple
 
 def test_every_step_of_the_window_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     traces = write_traces(tmp_path)
-    seen = [compare(number, traces, monkeypatch) for number in range(COUNT)]
+    seen = [compare(number, traces, monkeypatch) for number in NUMBERS]
     assert sum(steps for steps, _ in seen) > 1000
     assert sum(missed for _, missed in seen) < 0.05 * sum(steps for steps, _ in seen)
