@@ -55,7 +55,6 @@ def answer(run: RunDirectory) -> Sheet:
     s = run.summary
     package = run.provenance.get("package") or {}
     rows: list[Sequence[Cell]] = [
-        ("answer", headline.answer(s)),
         ("run", run_title(run)),
         ("verdict", f"{headline.verdict(s)} {headline.speed(s)}"),
         ("step times", f"{headline.source(s)}; {headline.source_note(s)}"),
@@ -65,7 +64,7 @@ def answer(run: RunDirectory) -> Sheet:
     ]
     if headline.replications(s):
         rows.append(("figures", headline.replications(s)))
-    return Sheet("answer", ("", ""), rows)
+    return Sheet("answer", ("answer", headline.answer(s)), rows)
 
 
 def figures(run: RunDirectory) -> Sheet:

@@ -32,7 +32,7 @@ def named(run: RunDirectory) -> dict[str, Sheet]:
 
 
 def test_the_answer_is_in_the_first_line(run: RunDirectory) -> None:
-    assert sheets_of(run)[0].rows[0] == ("answer", headline.answer(run.summary))
+    assert sheets_of(run)[0].heads == ("answer", headline.answer(run.summary))
 
 
 def test_figures_are_numbers_with_units(run: RunDirectory) -> None:
