@@ -1,0 +1,105 @@
+"""A job's process: `python -m app.jobs.worker NAME` simulates what the folder's task asks for.
+
+It ends by itself when its server has gone or when its time is up.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.figures.scenarios import load_text, loaded
+from app.jobs.desk import NICE
+from app.jobs.folder import State, folder_of, task_of, tell
+from kaiju_sim.errors import UserError
+from kaiju_sim.report import provenance
+from kaiju_sim.report.rundir import write_run
+from kaiju_sim.scenario.loader import Loaded
+from kaiju_sim.simulation import is_warm, replicate
+
+MOST_SECONDS = 1800.0
+TELL_EVERY_S = 0.5
+
+
+class Stopped(Exception):
+    """The run is to end before it is done."""
+
+
+def main(name: str) -> int:
+    """Run the job of that name; the exit code."""
+    folder = folder_of(name)
+    if folder is None:
+        return 2
+    os.nice(NICE)
+    try:
+        simulate(folder)
+    except (UserError, Stopped) as error:
+        tell(folder, State("failed", words=str(error)))
+        return 2
+    except Exception as error:
+        tell(folder, State("failed", words=f"a fault of ours: {type(error).__name__}: {error}"))
+        return 1
+    return 0
+
+
+def simulate(folder: Path) -> None:
+    """Simulate the task's scenario, write its run directory."""
+    task, started = task_of(folder), datetime.now(UTC)
+    words = "simulating" if is_warm() else "compiling the engine loop: once, up to half a minute"
+    tell(folder, State("running", words=words))
+    found = scenario_of(task, folder)
+    count = int(task["replications"])
+    try:
+        result = replicate(
+            found.scenario, count, base_dir=found.base_dir, progress=teller(folder, os.getppid())
+        )
+    except UserError as error:
+        raise found.located(error) from error
+    tell(folder, State("running", 1.0, "writing the report"))
+    text = found.to_yaml()
+    origin = provenance.collect(
+        text,
+        result.summary,
+        seed=found.scenario.seed,
+        profile_sha256=provenance.profile_hash(found.scenario, found.base_dir),
+        command=["kaiju-sim", "run", str(task.get("scenario", "typed")), *task["sets"]],
+        started=started,
+        options={"replications": count},
+    )
+    write_run(result, text, origin, folder / "run", report=True)
+    tell(folder, State("done", 1.0))
+
+
+def scenario_of(task: dict[str, object], folder: Path) -> Loaded:
+    """The scenario that the task names, or has as a text."""
+    text = task.get("text")
+    if isinstance(text, str):
+        return load_text(text, folder)
+    sets = task["sets"]
+    assert isinstance(sets, list)
+    return loaded(str(task["scenario"]), [str(item) for item in sets])
+
+
+def teller(folder: Path, server: int) -> Callable[[float], None]:
+    """Tells the progress now and then; Stopped where nobody waits or it takes too long."""
+    began = time.monotonic()
+    told = [began - TELL_EVERY_S]
+
+    def tell_progress(fraction: float) -> None:
+        now = time.monotonic()
+        if now - told[0] < TELL_EVERY_S:
+            return
+        told[0] = now
+        if os.getppid() != server:
+            raise Stopped("the dashboard was stopped")
+        if now - began > MOST_SECONDS:
+            raise Stopped(f"stopped after {MOST_SECONDS / 60:g} minutes: choose a shorter horizon")
+        tell(folder, State("running", fraction, "simulating"))
+
+    return tell_progress
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
