@@ -3,20 +3,20 @@
 import streamlit as st
 
 PAGES = (
-    ("answer", "Answer", ":material/task_alt:"),
-    ("traffic", "Traffic", ":material/show_chart:"),
-    ("trust", "Trust", ":material/verified:"),
-    ("audit", "Audit", ":material/fact_check:"),
+    ("answer", "Answer"),
+    ("traffic", "Traffic"),
+    ("trust", "Trust"),
+    ("audit", "Audit"),
 )
-"""File in `pages/` and address, title, icon; the first one opens."""
+"""File in `pages/` and address, title; the first one opens."""
 
 
 def main() -> None:
     """Draw the navigation and the page that was asked for."""
     st.set_page_config(page_title="Kaiju fleet planner", layout="wide")
     pages = [
-        st.Page(f"pages/{name}.py", title=title, icon=icon, url_path=name, default=not place)
-        for place, (name, title, icon) in enumerate(PAGES)
+        st.Page(f"pages/{name}.py", title=title, url_path=name, default=not place)
+        for place, (name, title) in enumerate(PAGES)
     ]
     st.navigation(pages, position="top").run()
 

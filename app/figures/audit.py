@@ -23,7 +23,7 @@ def names() -> list[str]:
 
 
 def chosen(verdict: Sequence[str], who: str, words: str) -> list[Row]:
-    """Rows with one of these verdicts (all if none), of *who* ("all" or a source), with the words."""
+    """Rows with one of these verdicts (all if none), of *who* ("all": anybody), with the words."""
     low = words.casefold().split()
     return [
         row

@@ -2,8 +2,8 @@
 
 The planner's formulas (`kaiju_sim.economics.plan.planner`) with the scenario's own step times (what
 a replica does at most, `kaiju_sim.economics.capacity`) and the mean dialogue's hit rate
-(`dialogue.py`). Headroom for the first token: prefill at a replica is taken as an M/M/1 queue, whose
-p99 of waiting and service is S ln(100) / (1 - u), so that u = 1 - S ln(100) / objective.
+(`dialogue.py`). Headroom for the first token: prefill at a replica is taken as an M/M/1 queue,
+whose p99 of waiting and service is S ln(100) / (1 - u), so that u = 1 - S ln(100) / objective.
 """
 
 import math

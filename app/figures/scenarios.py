@@ -1,4 +1,4 @@
-"""Shipped scenarios by name, and texts that a user has written: checked before anything reads them."""
+"""Shipped scenarios by name, and texts that a user has written: checked before they are loaded."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -15,6 +15,8 @@ from kaiju_sim.scenario.loader import Loaded, load_scenario
 ROOT = Path(kaiju_sim.__file__).resolve().parents[1]
 SHIPPED = ("baseline", "teen_peak", "published", "unit_economics", "case_study")
 """Scenarios that the pages offer, the one that opens first."""
+REPLAY = "replay"
+"""The scenario that replays a trace."""
 MOST_CHARACTERS = 40_000
 """Of a text; the longest shipped scenario has a quarter of it."""
 MOST_ALIASES = 20
@@ -24,7 +26,7 @@ FILE_KEYS = ("extends", "file")
 
 def path_of(name: str) -> Path:
     """The file of a shipped scenario; UserError for any other name."""
-    if name not in SHIPPED:
+    if name not in (*SHIPPED, REPLAY):
         raise UserError(f"no such scenario: {name[:40]!r}")
     return ROOT / "scenarios" / f"{name}.yaml"
 

@@ -31,7 +31,9 @@ class Desk:
         self._owners: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def start(self, session: str, task: Mapping[str, Any]) -> str:
+    def start(
+        self, session: str, task: Mapping[str, Any], files: Mapping[str, bytes] | None = None
+    ) -> str:
         """Start a job for a session: its name. UserError where it, or the server, has enough."""
         with self._lock:
             self._reap()
@@ -41,7 +43,7 @@ class Desk:
             if len(self._running) >= MOST_TOGETHER:
                 raise UserError("this machine is busy with others' runs: try again in a minute")
             jobs.tidy()
-            name = jobs.new(task)
+            name = jobs.new(task, files or {})
             self._running[name], self._owners[name] = _process(name), session
         return name
 

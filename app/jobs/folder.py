@@ -54,11 +54,13 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def new(task: Mapping[str, Any]) -> str:
-    """A folder for a task; its name cannot be guessed, so a job is its owner's."""
+def new(task: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+    """A folder for a task and its files, whose names are ours; its own name cannot be guessed."""
     name = secrets.token_hex(16)
     folder = root() / name
     folder.mkdir(mode=0o700)
+    for file, content in files.items():
+        write_file(folder / file, content)
     write_file(folder / "task.json", json.dumps(task).encode())
     tell(folder, State("waiting"))
     return name

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.figures.scenarios import load_text, loaded
+from app.figures.traffic import trace_name
 from app.jobs.desk import NICE
 from app.jobs.folder import State, folder_of, task_of, tell
 from kaiju_sim.errors import UserError
@@ -23,7 +24,7 @@ MOST_SECONDS = 1800.0
 TELL_EVERY_S = 0.5
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The run is to end before it is done."""
 
 
@@ -35,7 +36,7 @@ def main(name: str) -> int:
     os.nice(NICE)
     try:
         simulate(folder)
-    except (UserError, Stopped) as error:
+    except (UserError, StoppedError) as error:
         tell(folder, State("failed", words=str(error)))
         return 2
     except Exception as error:
@@ -73,17 +74,21 @@ def simulate(folder: Path) -> None:
 
 
 def scenario_of(task: dict[str, object], folder: Path) -> Loaded:
-    """The scenario that the task names, or has as a text."""
+    """The scenario that the task names, has as a text, or replays with a trace."""
     text = task.get("text")
     if isinstance(text, str):
         return load_text(text, folder)
     sets = task["sets"]
     assert isinstance(sets, list)
-    return loaded(str(task["scenario"]), [str(item) for item in sets])
+    changes = [str(item) for item in sets]
+    trace = task.get("trace")
+    if trace is not None:
+        changes.append(f"traffic.trace.file={folder / trace_name(str(trace))}")
+    return loaded(str(task["scenario"]), changes)
 
 
 def teller(folder: Path, server: int) -> Callable[[float], None]:
-    """Tells the progress now and then; Stopped where nobody waits or it takes too long."""
+    """Tells the progress now and then; StoppedError where nobody waits or it takes too long."""
     began = time.monotonic()
     told = [began - TELL_EVERY_S]
 
@@ -93,9 +98,11 @@ def teller(folder: Path, server: int) -> Callable[[float], None]:
             return
         told[0] = now
         if os.getppid() != server:
-            raise Stopped("the dashboard was stopped")
+            raise StoppedError("the dashboard was stopped")
         if now - began > MOST_SECONDS:
-            raise Stopped(f"stopped after {MOST_SECONDS / 60:g} minutes: choose a shorter horizon")
+            raise StoppedError(
+                f"stopped after {MOST_SECONDS / 60:g} minutes: choose a shorter horizon"
+            )
         tell(folder, State("running", fraction, "simulating"))
 
     return tell_progress

@@ -113,7 +113,7 @@ def at_once(closed: closed_form.Answer) -> None:
     st.subheader("In closed form, at once", anchor=False)
     cards(answer.closed_cards(closed))
     rows = closed_form.rows_of(closed)
-    figure = named_bars(rows, "part", "gpus", "GPUs (count)").properties(height=90)
+    figure = named_bars(rows, "part", "gpus", "GPUs (count)").properties(height=150)
     export.chart(figure, rows, "closed-form", f"What asks for GPUs; step times {closed.step_times}")
 
 

@@ -16,10 +16,10 @@ KEY = "job"
 """The parameter of the address that has the job's name."""
 
 
-def start(task: Mapping[str, Any]) -> None:
+def start(task: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
     """Start a job for this session and put its name into the address."""
     with mistakes_told():
-        st.query_params[KEY] = desk().start(session(), task)
+        st.query_params[KEY] = desk().start(session(), task, files)
 
 
 def current() -> str | None:
