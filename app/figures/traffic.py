@@ -35,8 +35,8 @@ def example() -> bytes:
 
 def ending_of(name: str) -> str:
     """The ending of a file's name, one of ENDINGS; UserError for any other."""
-    ending = name.rpartition(".")[2].lower()
-    if ending not in ENDINGS:
+    _, dot, ending = name.lower().rpartition(".")
+    if not dot or ending not in ENDINGS:
         raise UserError(f"a trace ends in .{', .'.join(ENDINGS)}")
     return ending
 

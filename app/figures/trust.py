@@ -50,6 +50,8 @@ def fidelity(name: str) -> Mapping[str, Any]:
 def origin(found: Profile) -> Rows:
     """Where, when and with what a profile was measured."""
     where = found.provenance
+    if where is None:
+        return [{"what": "source", "value": found.source}]
     pairs = {
         "source": found.source,
         "GPU": where.gpu_name,

@@ -71,6 +71,11 @@ class Desk:
             if jobs.state_of(folder).is_open:
                 jobs.tell(folder, State("cancelled", words="cancelled"))
 
+    def close(self) -> None:
+        """End every job."""
+        for name in list(self._running):
+            self.cancel(name)
+
     def _reap(self) -> None:
         ended = [name for name, process in self._running.items() if process.poll() is not None]
         for name in ended:

@@ -1,5 +1,7 @@
 """Answer: how many GPUs, at what cost per message, and what binds; at once, then simulated."""
 
+from typing import Any, Literal
+
 import streamlit as st
 
 from app.charts.bars import named_bars
@@ -7,9 +9,10 @@ from app.figures import answer, audit, closed_form, scenarios, sliders
 from app.figures.sliders import Sliders
 from app.ui import export, job_view
 from app.ui.frame import cards, heading, page
+from app.ui.sliders import around, number, whole
 from kaiju_sim.scenario.loader import Loaded
 
-BIND = "query-params"
+BIND: Literal["query-params"] = "query-params"
 
 
 def draw() -> None:
@@ -40,70 +43,47 @@ def chosen() -> str:
 
 def moved(start: Sliders) -> Sliders:
     """Where the sliders stand; they begin where the scenario does."""
-    name = st.session_state.get("scenario", "")
-    return Sliders(
-        load=number("Load (messages/s)", start.load, f"load-{name}"),
-        ttft=st.slider(
-            "TTFT objective, p99 (s)", 0.2, 10.0, start.ttft, 0.1, key="ttft", bind=BIND
-        ),
-        **hit_rate(start, name),
-        **money(start, name),
-    )
+    name = str(st.session_state.get("scenario", ""))
+    load = around("Load (messages/s)", start.load, f"load-{name}")
+    ttft = number("TTFT objective, p99 (s)", (0.2, 10.0), start.ttft, 0.1, f"ttft-{name}")
+    return Sliders(load=load, ttft=ttft, **hit_rate(start, name), **money(start, name))
 
 
-def number(label: str, start: float, key: str) -> float:
-    """A slider from a quarter to twice of where the scenario stands."""
-    found = st.slider(
-        label, start / 4, start * 2, start, start / 100, format="%.5g", key=key, bind=BIND
-    )
-    return float(found)
-
-
-def hit_rate(start: Sliders, name: str) -> dict[str, float]:
+def hit_rate(start: Sliders, name: str) -> dict[str, Any]:
     """What the hit rate comes from."""
     with st.expander("What drives the hit rate", expanded=False):
         return {
-            "turns": number("Messages of a dialogue", start.turns, f"turns-{name}"),
-            "definition": number(
+            "turns": around("Messages of a dialogue", start.turns, f"turns-{name}"),
+            "definition": around(
                 "Tokens of a character's definition", start.definition, f"definition-{name}"
             ),
-            "step": st.slider(
+            "step": whole(
                 "Tokens cut at a time when a prompt is too long",
-                *(250, 4000, start.step, 250),
-                key=f"step-{name}",
-                bind=BIND,
+                *((250, 4000), start.step, 250, f"step-{name}"),
             ),
         }
 
 
-def money(start: Sliders, name: str) -> dict[str, float | int | str]:
+def money(start: Sliders, name: str) -> dict[str, Any]:
     """GPU, prices, fleet."""
     with st.expander("GPU, price and fleet", expanded=True):
         at = sliders.GPUS.index(start.gpu) if start.gpu in sliders.GPUS else 0
         gpu = st.selectbox("GPU", sliders.GPUS, at, key=f"gpu-{name}", bind=BIND) or start.gpu
         price = start.price if gpu == start.gpu else sliders.catalog_price(gpu)
+        most = max(8, start.replicas * 2)
         return {
             "gpu": gpu,
-            "price": st.slider(
-                "USD per GPU hour", 0.5, 8.0, price, 0.05, key=f"usd-{name}-{gpu}", bind=BIND
+            "price": number("USD per GPU hour", (0.5, 8.0), price, 0.05, f"usd-{name}-{gpu}"),
+            "replicas": whole(
+                "Replicas to simulate", (1, most), start.replicas, 1, f"replicas-{name}"
             ),
-            "replicas": st.slider(
-                "Replicas to simulate",
-                *(1, max(8, start.replicas * 2), start.replicas),
-                key=f"replicas-{name}",
-                bind=BIND,
-            ),
-            "subscription": st.slider(
+            "subscription": number(
                 "Subscription (USD a month)",
-                *(1.0, 30.0, start.subscription, 0.5),
-                key=f"subscription-{name}",
-                bind=BIND,
+                *((1.0, 30.0), start.subscription, 0.5, f"subscription-{name}"),
             ),
-            "messages": st.slider(
+            "messages": whole(
                 "Messages of a subscriber a month",
-                *(100, 6000, start.messages, 100),
-                key=f"messages-{name}",
-                bind=BIND,
+                *((100, 6000), start.messages, 100, f"messages-{name}"),
             ),
         }
 
@@ -153,11 +133,12 @@ def typed(found: Loaded) -> None:
 def case_study() -> None:
     """The case study's widget with its own numbers, and what is wrong with them."""
     with st.expander("The case study's widget, with its own numbers"):
-        sessions = st.slider(
-            "Its 'QPS' (the text elsewhere: live sessions)", 1000, 100_000, 50_000, 1000
+        sessions = number(
+            "Its 'QPS' (the text elsewhere: live sessions)",
+            *((1000.0, 100_000.0), 50_000.0, 1000.0, "their-qps"),
         )
-        hit = st.slider("Its cache hit rate", 0.0, 0.99, 0.6, 0.01)
-        ttft = st.slider("Its TTFT objective (s)", 0.2, 2.5, 0.8, 0.1)
+        hit = number("Its cache hit rate (share)", (0.0, 0.99), 0.6, 0.01, "their-hit")
+        ttft = number("Its TTFT objective (s)", (0.2, 2.5), 0.8, 0.1, "their-ttft")
         cards(answer.widget(sessions, hit, ttft))
         st.write("What is wrong with it, claim by claim (all of them: page Audit):")
         rows = [row for row in audit.rows() if row["id"] in answer.WIDGET_CLAIMS]
