@@ -4,6 +4,7 @@ import streamlit as st
 
 PAGES = (
     ("answer", "Answer"),
+    ("incidents", "Incidents"),
     ("traffic", "Traffic"),
     ("trust", "Trust"),
     ("audit", "Audit"),

@@ -15,6 +15,13 @@ from kaiju_sim.scenario.loader import Loaded, load_scenario
 ROOT = Path(kaiju_sim.__file__).resolve().parents[1]
 SHIPPED = ("baseline", "teen_peak", "published", "unit_economics", "case_study")
 """Scenarios that the pages offer, the one that opens first."""
+INCIDENTS = (
+    *("incidents/replica_loss", "incidents/table_loss", "incidents/edit_storm"),
+    *("incidents/bad_rollout", "incidents/viral", "incidents/retry_storm"),
+    *("incidents/midnight", "incidents/cold_restart", "incidents/int8_drift"),
+    *("incidents/persona_drift", "incidents/false_positives"),
+)
+"""Incidents that can be played."""
 REPLAY = "replay"
 """The scenario that replays a trace."""
 MOST_CHARACTERS = 40_000
@@ -26,7 +33,7 @@ FILE_KEYS = ("extends", "file")
 
 def path_of(name: str) -> Path:
     """The file of a shipped scenario; UserError for any other name."""
-    if name not in (*SHIPPED, REPLAY):
+    if name not in (*SHIPPED, REPLAY, *INCIDENTS):
         raise UserError(f"no such scenario: {name[:40]!r}")
     return ROOT / "scenarios" / f"{name}.yaml"
 

@@ -9,7 +9,7 @@ pytest.importorskip(
     "streamlit", reason="the dashboard's extra is not installed: pip install .[app]"
 )
 
-from app.figures import audit, closed_form, scenarios, sliders, traffic
+from app.figures import audit, closed_form, incidents, scenarios, sliders, traffic
 from app.figures.dialogue import mean_prompt
 from app.ui.export import csv_of
 from kaiju_sim.errors import UserError
@@ -48,7 +48,10 @@ def test_the_walked_dialogue_agrees_with_the_formula_at_the_limit() -> None:
     """docs/model.md, section 3: a turn misses t + (limit - step - head) x t / step."""
     sets = [
         *("prompt.limit=7600", "prompt.truncation_step=2000", "prompt.persona_tokens=0"),
-        *("traffic.sessions.turns.mean=1900", "traffic.sessions.initial_history={kind: constant, value: 7000}"),
+        *(
+            "traffic.sessions.turns.mean=1900",
+            "traffic.sessions.initial_history={kind: constant, value: 7000}",
+        ),
         *("characters.definition_tokens={kind: constant, value: 1000}",),
     ]
     found = scenarios.loaded("published", sets).scenario
@@ -119,6 +122,16 @@ def test_a_csv_holds_every_row_and_no_formula() -> None:
     found = list(csv.DictReader(io.StringIO(csv_of(rows))))
     assert [row["a"] for row in found] == ["'=1+1", "x"]
     assert found[1]["c"] == "-3"
+
+
+@pytest.mark.parametrize("name", scenarios.INCIDENTS)
+def test_every_incident_takes_its_delays_and_strikes_within_what_is_shown(name: str) -> None:
+    found = scenarios.loaded(name, incidents.settings(3, 10)).scenario
+    (one,) = found.incidents
+    assert one.detection.late == 180
+    assert one.response.mttr_p50_s.value == 600
+    low, high = incidents.MINUTES
+    assert low * 60 < one.at < high * 60 <= found.run.horizon
 
 
 def test_the_audit_has_all_rows_with_and_without_filters() -> None:

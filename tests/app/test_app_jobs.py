@@ -10,6 +10,7 @@ import pytest
 from app.jobs import folder as jobs
 from app.jobs.desk import Desk
 from kaiju_sim.errors import UserError
+from kaiju_sim.report.rundir import read_run
 
 LONG = {"scenario": "baseline", "sets": ["run.horizon=70min"], "replications": 1}
 
@@ -64,6 +65,35 @@ def test_a_mistake_in_a_task_is_told_with_its_words(desk: Desk) -> None:
     state = ended(desk, name)
     assert state.state == "failed"
     assert "no such scenario" in state.words
+
+
+TINY = """\
+schema_version: 1
+name: tiny
+run: {warm_up: 0s, horizon: 10s, drain: 5s}
+traffic: {kind: poisson, messages_per_s: 2, output_tokens: {kind: constant, value: 8}}
+fleet: {replicas: 1}
+"""
+
+
+def test_a_typed_scenario_is_simulated_and_its_run_directory_is_whole(desk: Desk) -> None:
+    name = desk.start("me", {"text": TINY, "sets": [], "replications": 2})
+    state = ended(desk, name)
+    assert state.state == "done", state.words
+    folder = jobs.folder_of(name)
+    assert folder is not None
+    run = read_run(folder / "run")
+    assert run.summary["requests.completed"] > 5
+    assert run.intervals["ttft_s.p99"]["half_width"] is not None
+    assert (folder / "run" / "report.html").is_file()
+
+
+def test_a_mistake_in_a_typed_scenario_is_told_with_its_line(desk: Desk) -> None:
+    name = desk.start("me", {"text": f"{TINY}flet: 1\n", "sets": [], "replications": 1})
+    state = ended(desk, name)
+    assert state.state == "failed"
+    assert "typed.yaml:6" in state.words
+    assert "fleet" in state.words
 
 
 def test_another_server_finds_a_job_whose_process_is_gone_failed(desk: Desk) -> None:

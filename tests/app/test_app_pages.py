@@ -10,6 +10,15 @@ pytest.importorskip(
 
 from streamlit.testing.v1 import AppTest
 
+from app.jobs import folder as jobs
+from app.jobs.worker import simulate
+
+SHORT = [
+    *("run.warm_up=0s", "run.horizon=3min", "run.drain=1s", "fleet.replicas=2"),
+    *("traffic.messages_per_s=20", "traffic.sessions.live=100", "incidents[0].delays=[]"),
+    *("incidents[0].at=60s", "incidents[0].fault.replicas=1"),
+]
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(p.stem for p in (ROOT / "app" / "pages").glob("[a-z]*.py"))
 
@@ -50,6 +59,23 @@ def test_words_that_no_claim_has_leave_an_empty_state_for_people() -> None:
     test.text_input(key="words").set_value("zebra").run()
     assert not test.exception
     assert any("filter" in info.value for info in test.info)
+
+
+def test_a_link_to_a_run_shows_it_and_says_when_it_is_of_another_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unknown name is an empty state; a done run is drawn, with its downloads."""
+    monkeypatch.setenv("KAIJU_APP_DIR", str(tmp_path))
+    assert any("no longer kept" in info.value for info in opened("answer", job="0" * 32).info)
+    task = {"scenario": "incidents/replica_loss", "sets": SHORT, "replications": 1}
+    name = jobs.new(task, {})
+    folder = jobs.folder_of(name)
+    assert folder is not None
+    simulate(folder)
+    test = opened("incidents", job=name)
+    assert any("other delays" in warning.value for warning in test.warning)
+    assert [e for e in test.dataframe if "what" in e.value.columns]
+    assert len(test.get("arrow_vega_lite_chart")) == 6
 
 
 def test_the_trust_page_says_which_figures_missed() -> None:
