@@ -4,6 +4,7 @@ import streamlit as st
 
 PAGES = (
     ("answer", "Answer"),
+    ("break_it", "Break it"),
     ("incidents", "Incidents"),
     ("traffic", "Traffic"),
     ("trust", "Trust"),

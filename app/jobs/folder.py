@@ -19,6 +19,8 @@ from typing import Any
 from kaiju_sim.report.atomic import write_file
 
 _NAME = re.compile(r"[0-9a-f]{32}")
+BASE = "base"
+"""Key of the settings that a run is held against, and the folder of that run."""
 KEPT = 40
 """Folders kept; of more, the oldest that have ended go."""
 OPEN = ("waiting", "running")

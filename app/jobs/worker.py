@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from app.figures.scenarios import load_text, loaded
 from app.figures.traffic import trace_name
 from app.jobs.desk import NICE
-from app.jobs.folder import State, folder_of, task_of, tell
+from app.jobs.folder import BASE, State, folder_of, task_of, tell
 from kaiju_sim.errors import UserError
 from kaiju_sim.report import provenance
 from kaiju_sim.report.rundir import write_run
@@ -22,6 +23,7 @@ from kaiju_sim.simulation import is_warm, replicate
 
 MOST_SECONDS = 1800.0
 TELL_EVERY_S = 0.5
+Progress = Callable[[float], None]
 
 
 class StoppedError(Exception):
@@ -46,19 +48,30 @@ def main(name: str) -> int:
 
 
 def simulate(folder: Path) -> None:
-    """Simulate the task's scenario, write its run directory."""
-    task, started = task_of(folder), datetime.now(UTC)
+    """Simulate the task's scenario, and the one it is held against; write their run directories."""
+    task = task_of(folder)
     words = "simulating" if is_warm() else "compiling the engine loop: once, up to half a minute"
     tell(folder, State("running", words=words))
+    sides = {"run": task["sets"]} | ({BASE: task[BASE]} if BASE in task else {})
+    told = teller(folder, os.getppid())
+    for place, (name, sets) in enumerate(sides.items()):
+        one(folder, name, task | {"sets": sets}, part_of(told, place, len(sides)))
+    tell(folder, State("done", 1.0))
+
+
+def part_of(told: Progress, place: int, parts: int) -> Progress:
+    """Progress of one of several runs."""
+    return lambda fraction: told((place + fraction) / parts)
+
+
+def one(folder: Path, name: str, task: dict[str, Any], progress: Progress) -> None:
+    """Simulate one scenario, write its run directory."""
+    started, count = datetime.now(UTC), int(task["replications"])
     found = scenario_of(task, folder)
-    count = int(task["replications"])
     try:
-        result = replicate(
-            found.scenario, count, base_dir=found.base_dir, progress=teller(folder, os.getppid())
-        )
+        result = replicate(found.scenario, count, base_dir=found.base_dir, progress=progress)
     except UserError as error:
         raise found.located(error) from error
-    tell(folder, State("running", 1.0, "writing the report"))
     text = found.to_yaml()
     origin = provenance.collect(
         text,
@@ -69,11 +82,10 @@ def simulate(folder: Path) -> None:
         started=started,
         options={"replications": count},
     )
-    write_run(result, text, origin, folder / "run", report=True)
-    tell(folder, State("done", 1.0))
+    write_run(result, text, origin, folder / name, report=True)
 
 
-def scenario_of(task: dict[str, object], folder: Path) -> Loaded:
+def scenario_of(task: dict[str, Any], folder: Path) -> Loaded:
     """The scenario that the task names, has as a text, or replays with a trace."""
     text = task.get("text")
     if isinstance(text, str):
@@ -87,7 +99,7 @@ def scenario_of(task: dict[str, object], folder: Path) -> Loaded:
     return loaded(str(task["scenario"]), changes)
 
 
-def teller(folder: Path, server: int) -> Callable[[float], None]:
+def teller(folder: Path, server: int) -> Progress:
     """Tells the progress now and then; StoppedError where nobody waits or it takes too long."""
     began = time.monotonic()
     told = [began - TELL_EVERY_S]

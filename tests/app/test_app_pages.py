@@ -14,7 +14,7 @@ from app.jobs import folder as jobs
 from app.jobs.worker import simulate
 
 SHORT = [
-    *("run.warm_up=0s", "run.horizon=3min", "run.drain=1s", "fleet.replicas=2"),
+    *("run.warm_up=0s", "run.horizon=8min", "run.drain=1s", "fleet.replicas=2"),
     *("traffic.messages_per_s=20", "traffic.sessions.live=100", "incidents[0].delays=[]"),
     *("incidents[0].at=60s", "incidents[0].fault.replicas=1"),
 ]
@@ -75,7 +75,7 @@ def test_a_link_to_a_run_shows_it_and_says_when_it_is_of_another_question(
     test = opened("incidents", job=name)
     assert any("other delays" in warning.value for warning in test.warning)
     assert [e for e in test.dataframe if "what" in e.value.columns]
-    assert len(test.get("arrow_vega_lite_chart")) == 6
+    assert len(test.get("vega_lite_chart")) == 6
 
 
 def test_the_trust_page_says_which_figures_missed() -> None:
