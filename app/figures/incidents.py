@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from app.figures.scenarios import INCIDENTS
 from kaiju_sim.report.incidents import HEADS, entries, row
 from kaiju_sim.report.rundir import RunDirectory
 
@@ -14,6 +15,8 @@ WINDOW = ("run.warm_up=5min", "run.horizon=50min", "run.drain=1min", "incidents[
 """Fifty minutes, of which the fault strikes at the twentieth."""
 MINUTES = (5, 50)
 """What can be looked at."""
+FOLDER = "incidents/"
+"""Where their scenarios lie."""
 TAIL = 4.0
 """99th percentile of the time to the remedy over its median, as in the shipped incidents."""
 BIN_S = 60.0
@@ -41,6 +44,16 @@ PANELS = (
     ),
 )
 """Charts from the run's series; TTFT comes from the messages."""
+
+
+def names() -> list[str]:
+    """Incidents, as they stand in an address."""
+    return [name.removeprefix(FOLDER) for name in INCIDENTS]
+
+
+def scenario_of(name: str) -> str:
+    """The scenario of an incident."""
+    return f"{FOLDER}{name}"
 
 
 def settings(late_min: int, mttr_min: int) -> list[str]:

@@ -15,12 +15,11 @@ AT_FIRST = scenarios.SHIPPED[0]
 def draw() -> None:
     """The choice; both runs side by side."""
     heading("Break it", "What is each choice of the design worth? Take one back and see.")
-    name = st.selectbox(
-        "Take back", list(breaks.SETS), format_func=breaks.said, key="break", bind="query-params"
-    )
+    name = st.selectbox("Take back", list(breaks.SETS), key="break", bind="query-params")
     name = name or next(iter(breaks.SETS))
     st.caption(
-        f"On the fleet of `{AT_FIRST}`, as large as it ships: `{' '.join(breaks.SETS[name])}`."
+        f"{breaks.said(name).capitalize()}. On the fleet of `{AT_FIRST}`, as large as it ships:"
+        f" `{' '.join(breaks.SETS[name])}`."
         " How many GPUs each break-it needs instead: `kaiju-sim break-it`."
     )
     task = {

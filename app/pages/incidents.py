@@ -14,10 +14,9 @@ from kaiju_sim.report.rundir import RunDirectory
 def draw() -> None:
     """The incident and its delays; then its run."""
     heading("Incidents", "What breaks when, who notices, and what does it cost until it is mended?")
-    name = st.selectbox(
-        "Incident", scenarios.INCIDENTS, format_func=said, key="incident", bind="query-params"
-    )
-    name = name or scenarios.INCIDENTS[0]
+    names = incidents.names()
+    chosen = st.selectbox("Incident", names, key="incident", bind="query-params") or names[0]
+    name = incidents.scenario_of(chosen)
     st.caption(scenarios.shipped(name).scenario.description)
     left, right = st.columns(2)
     with left:
@@ -25,11 +24,6 @@ def draw() -> None:
     with right:
         mttr = whole("From the alarm to the remedy, median (min)", (1, 30), 15, 1, "mttr")
     play(name, incidents.settings(late, mttr))
-
-
-def said(name: str) -> str:
-    """An incident's name for people."""
-    return name.removeprefix("incidents/").replace("_", " ")
 
 
 def play(name: str, sets: list[str]) -> None:
