@@ -50,7 +50,7 @@ def timeline(run: RunDirectory) -> None:
     )
     marks = incidents.events(run)
     shown = incidents.between(marks, (low, high))
-    one("TTFT (s), by minute of arrival", incidents.ttft(run), shown, (low, high))
+    one("TTFT (s)", incidents.ttft(run), shown, (low, high))
     for each in incidents.PANELS:
         one(each.title, incidents.of_panel(run, each), shown, (low, high))
     st.subheader("What happened", anchor=False)
