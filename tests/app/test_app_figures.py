@@ -9,7 +9,7 @@ pytest.importorskip(
     "streamlit", reason="the dashboard's extra is not installed: pip install .[app]"
 )
 
-from app.figures import audit, closed_form, incidents, scenarios, sliders, traffic
+from app.figures import audit, breaks, closed_form, incidents, scenarios, sliders, traffic
 from app.figures.dialogue import mean_prompt
 from app.ui.export import csv_of
 from kaiju_sim.errors import UserError
@@ -138,3 +138,11 @@ def test_the_audit_has_all_rows_with_and_without_filters() -> None:
     assert len(audit.chosen([], "all", "")) == len(audit.rows())
     both = [audit.chosen([], who, "") for who in ("case study", "published")]
     assert sum(map(len, both)) == len(audit.rows())
+
+
+@pytest.mark.parametrize("name", breaks.SETS)
+def test_every_break_it_changes_the_scenario_that_it_is_held_against(name: str) -> None:
+    shipped = scenarios.loaded("baseline", breaks.WINDOW).scenario
+    broken = scenarios.loaded("baseline", [*breaks.WINDOW, *breaks.SETS[name]]).scenario
+    assert breaks.said(name)
+    assert shipped != broken
