@@ -24,7 +24,7 @@ run: $(SIMULATOR)
 	@$(VENV)/bin/kaiju-sim run scenarios/baseline.yaml -o $(BASELINE)
 	@echo "Report: $(BASELINE)/report.html (figures: $(BASELINE)/summary.json)"
 
-# Streamlit and what it brings along: 190 MB that nothing else needs.
+# Streamlit and what it brings along: 190 MB that only it and the tests need.
 app: $(APP)
 	@echo "The dashboard: http://127.0.0.1:8501 (end it with Ctrl-C)"
 	@$(VENV)/bin/python -m app
@@ -49,7 +49,7 @@ $(SIMULATOR): pyproject.toml constraints.txt | $(VENV)/bin/python
 $(ALL): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Setting up $(VENV) with the tests' tools and torch: once, a minute or more" >&2
 	@$(PIP) -e '.[test,lint]'
-	@touch $(SIMULATOR) $@
+	@touch $(SIMULATOR) $(APP) $@
 
 # Compiled code is cached: made once here, not once in each of pytest's processes.
 test: setup

@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.kernels import store
 from benchmarks.kernels.aims import urgent_first
+from benchmarks.kernels.asked import gpu_of, say
 from benchmarks.kernels.cases import chosen
 from benchmarks.kernels.processes.supervisor import LIMIT_S, Run, worker_command
 from benchmarks.kernels.processes.warming import warm
@@ -56,22 +57,6 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def say(line: str) -> None:
-    """Progress, on stderr."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-
-
-def gpu_of(asked: str | None, folder: Path) -> str:
-    """Whose files to show. Exits with a word if that is not clear."""
-    there = store.measured(folder)
-    if asked is None and len(there) == 1:
-        return there[0]
-    if asked in there:
-        return str(asked)
-    sys.exit(f"--gpu: give one of {', '.join(there)}" if there else f"no results in {folder}")
-
-
 def show(gpu: str, arguments: argparse.Namespace) -> None:
     """The report, and the drawings if they are wanted."""
     report: dict[str, Any] = tables.load(gpu, arguments.results)
@@ -107,7 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.writelines(f"{case.name}\n" for case in chosen(chosen_options.only))
         return 0
     if chosen_options.report:
-        show(gpu_of(chosen_options.gpu, chosen_options.results), chosen_options)
+        show(
+            gpu_of(
+                chosen_options.gpu, chosen_options.results, store.measured(chosen_options.results)
+            ),
+            chosen_options,
+        )
         return 0
     if chosen_options.accuracy:
         from benchmarks.kernels.accuracy import measure

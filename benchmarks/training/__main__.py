@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.kernels.asked import gpu_of, say
 from benchmarks.kernels.store import RESULTS, read, read_json
 from benchmarks.training import aims, store
 
@@ -32,22 +33,6 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the files")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     return parser.parse_args(arguments)
-
-
-def say(line: str) -> None:
-    """Progress, on stderr."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-
-
-def gpu_of(asked: str | None, folder: Path) -> str:
-    """Whose files to show. Exits with a word if that is not clear."""
-    there = store.measured(folder)
-    if asked is None and len(there) == 1:
-        return there[0]
-    if asked in there:
-        return str(asked)
-    sys.exit(f"--gpu: give one of {', '.join(there)}" if there else f"no results in {folder}")
 
 
 def verdicts(gpu: str, folder: Path) -> list[aims.Verdict]:
@@ -125,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if found.demo:
             take_demo(found)
         if found.report:
-            report(gpu_of(found.gpu, found.results), found)
+            report(gpu_of(found.gpu, found.results, store.measured(found.results)), found)
         if found.codes or found.demo or found.report:
             return 0
         return measure(found)

@@ -62,6 +62,7 @@ def make_app() -> "typer.Typer":
     from kaiju_sim.cli.run import run
     from kaiju_sim.cli.schema import schema
     from kaiju_sim.cli.studies.diff import diff
+    from kaiju_sim.cli.studies.export import export
     from kaiju_sim.cli.studies.sweep import sweep
     from kaiju_sim.cli.trace import trace
 
@@ -76,6 +77,7 @@ def make_app() -> "typer.Typer":
     app.command()(run)
     app.command()(sweep)
     app.command()(diff)
+    app.command()(export)
     app.command()(economics)
     app.command()(trace)
     app.command()(audit)

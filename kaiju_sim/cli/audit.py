@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kaiju_sim.cli.simulating import tell_if_cold
 from kaiju_sim.cli.talk import Talk
 from kaiju_sim.errors import UserError
 
@@ -97,10 +98,8 @@ def _simulated(
     folder: Path, ids: list[str] | None, replications: int, workers: int, talk: Talk
 ) -> dict[str, dict[str, Any]]:
     from kaiju_sim.audit.simulated import simulate_claims
-    from kaiju_sim.simulation import is_warm
 
-    if not is_warm():
-        talk.say("compiling the engine loop: once, up to half a minute")
+    tell_if_cold(talk)
     with talk.progress("audit") as progress:
         return simulate_claims(
             folder / "runs",

@@ -68,8 +68,8 @@ def simulate(
     """The scenario's result; a mistake in it is told with its line."""
     from kaiju_sim.simulation import replicate
 
-    if engine is Engine.COMPILED and not warm():
-        talk.say("compiling the engine loop: once, up to half a minute")
+    if engine is Engine.COMPILED:
+        tell_if_cold(talk)
     with talk.progress(loaded.scenario.name) as progress:
         try:
             return replicate(
@@ -85,8 +85,9 @@ def simulate(
             raise loaded.located(error) from error
 
 
-def warm() -> bool:
-    """Whether the compiled loop is in the cache."""
+def tell_if_cold(talk: Talk) -> None:
+    """Say that the loop is compiled first, if it is not in the cache."""
     from kaiju_sim.simulation import is_warm
 
-    return is_warm()
+    if not is_warm():
+        talk.say("compiling the engine loop: once, up to half a minute")

@@ -42,10 +42,14 @@ class ReferencePlane:
     def __call__(self, cell: Cell, until: int) -> int:
         """Epochs up to `until`: what `cell.run_until` returns."""
         seen: Cell = viewed(cell, self._seen)
-        loop = self._loop or ReferenceLoop(seen.world)
+        loop = self._loop or self.new_loop(seen.world)
         loop.world = seen.world
         self._loop, self._seen = loop, seen
         return run_until(seen, loop, until)
+
+    def new_loop(self, world: World) -> ReferenceLoop:
+        """The loop that runs the replicas."""
+        return ReferenceLoop(world)
 
 
 def run_until(cell: Cell, loop: ReferenceLoop, until: int) -> int:

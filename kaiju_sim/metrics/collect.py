@@ -46,9 +46,10 @@ class Totals:
 
 
 def busy_by(replicas: Arr, now: int) -> Arr:
-    """Busy ns of each replica up to `now`: what is left of a step in flight does not count."""
-    left = np.where(replicas["end"] < NEVER, np.maximum(0, replicas["end"] - now), 0)
-    return np.asarray(replicas["busy"] - left)
+    """Busy ns of each replica up to `now`: what is left of a step in flight, or of what the engine
+    does after one, does not count."""
+    ends = np.where(replicas["end"] < NEVER, replicas["end"], replicas["ended"])
+    return np.asarray(replicas["busy"] - np.maximum(0, ends + replicas["rest"] - now))
 
 
 def waiting_of(replicas: Arr) -> Arr:

@@ -15,7 +15,7 @@ from kaiju_sim.scenario.parts.economics import Economics
 from kaiju_sim.scenario.parts.evals import Evals
 from kaiju_sim.scenario.parts.fleet import Fleet
 from kaiju_sim.scenario.parts.incidents import Incident, check_incident
-from kaiju_sim.scenario.parts.plan import Planning
+from kaiju_sim.scenario.parts.plan import Planning, RouterPolicy
 from kaiju_sim.scenario.parts.safety import Safety
 from kaiju_sim.scenario.quantities import (
     Bytes,
@@ -65,15 +65,7 @@ class Run(Part):
 class Router(Part):
     """Which replica a message goes to, and what the router knows."""
 
-    policy: Literal[
-        "affinity",
-        "sticky",
-        "rendezvous",
-        "prefix_aware",
-        "least_loaded",
-        "round_robin",
-        "power_of_two",
-    ] = "affinity"
+    policy: RouterPolicy = "affinity"
     """Routing policy; docs/model.md describes each."""
     queue: Literal["replica", "central"] = "replica"
     """`replica`: a message queues at its replica; `central`: one queue, replicas pull from it."""

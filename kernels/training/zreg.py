@@ -19,6 +19,7 @@ import triton.language as tl
 
 from kernels.common import checks
 from kernels.common.device import Work
+from kernels.training.rows import row_mass
 
 FLOATS = (torch.float32, torch.bfloat16)
 BLOCK = 4096
@@ -43,16 +44,7 @@ def _gradient(
     g_ptr += row * g_stride
     out_ptr += row * width
     column = tl.arange(0, BLOCK)
-    top = tl.full((BLOCK,), -1e30, tl.float32)
-    total = tl.zeros((BLOCK,), tl.float32)
-    for first in range(0, width, BLOCK):
-        at = first + column
-        x = tl.load(x_ptr + at, mask=at < width, other=float("-inf")).to(tl.float32)
-        above = tl.maximum(top, x)
-        total = total * tl.exp(top - above) + tl.exp(x - above)
-        top = above
-    largest = tl.max(top, 0)
-    mass = tl.sum(total * tl.exp(top - largest), 0)
+    largest, mass = row_mass(x_ptr, width, BLOCK)
     z = tl.where(mass > 0, largest + tl.log(tl.maximum(mass, 1e-37)), 0.0)
     for first in range(0, width, BLOCK):
         at = first + column

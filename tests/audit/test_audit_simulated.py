@@ -223,7 +223,10 @@ def test_incidents_cost_less_than_the_case_study_says(tmp_path: Path) -> None:
         "2 million users of 50,000 sessions, says the claim"
     )
     assert max(found["43"]["values"]) * 8 < 1700, "of baseline, which has 50,000 dialogues too"
-    assert all(1.0 < ratio < 2.5 for ratio in found["44"]["values"])
+    # Of one overload, later help may find fewer people left who wait; of the mean it is not so.
+    assert 1.0 < found["44"]["value"] < 4.0
+    (refused,) = found["44"]["also"]
+    assert all(1.0 < ratio < 2.5 for ratio in refused["values"])
     assert all(0.02 < share < 0.1 for share in found["45"]["values"])
     assert max(found["46"]["values"]) * 8 < 20_000
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from kaiju_sim.cli.options import Seed, Set, With, settings
-from kaiju_sim.cli.simulating import scenario_file, warm
+from kaiju_sim.cli.simulating import scenario_file, tell_if_cold
 from kaiju_sim.cli.talk import Talk
 
 DEFAULT = Path("runs") / "break-its"
@@ -59,8 +59,7 @@ def break_it(
     asked = Asked(
         scenario_file(scenario), tuple(with_ or ()), tuple(settings(set_, seed)), folder / "kept"
     )
-    if not warm():
-        talk.say("compiling the engine loop: once, up to half a minute")
+    tell_if_cold(talk)
     names = [word.strip() for word in only.split(",")] if only else []
     rows = break_its(asked, only=names, workers=workers, tell=talk.say)
     _write(folder, scenario, rows)

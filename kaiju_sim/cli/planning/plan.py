@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaiju_sim.cli.options import Address, Output, Seed, Set, WhereOption, With, Workers, settings
-from kaiju_sim.cli.simulating import executing, load, warm
+from kaiju_sim.cli.simulating import executing, load, tell_if_cold
 from kaiju_sim.cli.talk import Talk
 from kaiju_sim.errors import UserError
 
@@ -55,8 +55,7 @@ def plan(
 
     loaded = load(scenario, with_ or [], settings(set_, seed))
     talk = Talk(quiet)
-    if not warm():
-        talk.say("compiling the engine loop: once, up to half a minute")
+    tell_if_cold(talk)
     folder = Store((output or DEFAULT) / "kept").folder
     warm_up()
     asked = Asked(loaded.scenario, loaded.base_dir, folder, workers, talk.say)

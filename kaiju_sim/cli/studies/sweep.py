@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaiju_sim.cli.options import Address, Output, Set, WhereOption, With, Workers
-from kaiju_sim.cli.simulating import executing, scenario_file, warm
+from kaiju_sim.cli.simulating import executing, scenario_file, tell_if_cold
 from kaiju_sim.cli.studies.telling import telling
 from kaiju_sim.cli.talk import Talk
 
@@ -117,8 +117,8 @@ def _run(points: "list[Point]", store: "Store", where: "Executor", talk: Talk) -
     left = missing(points, store)
     if len(left) < total:
         talk.say(f"{total - len(left):,} of {total:,} simulations are there already")
-    if left and not warm():
-        talk.say("compiling the engine loop: once, up to half a minute")
+    if left:
+        tell_if_cold(talk)
     with telling(talk, "sweep", len(left)) as tell:
         run_missing(left, store, where, tell)
 

@@ -10,6 +10,7 @@ from kaiju_sim.errors import UserError
 from kaiju_sim.report.format import MISSING
 from kaiju_sim.report.html import charts, page
 from kaiju_sim.report.html.charts import Figure
+from kaiju_sim.report.html.cost_tree import tree_table
 from kaiju_sim.report.money.rests import rest_tables
 from kaiju_sim.report.money.words import (
     FIGURE_WORDS,
@@ -52,7 +53,8 @@ def money_section(run: RunDirectory, first: int) -> Section:
     if sheet is None:
         return Section()
     figures = figures_of(sheet)
-    html = f"<h2>Money</h2>\n{body_of(sheet, range(first, first + len(figures)))}"
+    body = body_of(sheet, range(first, first + len(figures)))
+    html = f"<h2>Money</h2>\n{tree_table(sheet, run.summary)}{body}"
     return Section(html, figures)
 
 

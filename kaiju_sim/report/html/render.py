@@ -14,7 +14,7 @@ import kaiju_sim
 from kaiju_sim.report import headline
 from kaiju_sim.report.format import show, show_key, with_half
 from kaiju_sim.report.glossary import METRICS, Kind, Metric, undocumented
-from kaiju_sim.report.html import charts, incidents, page
+from kaiju_sim.report.html import charts, incidents, page, provenance
 from kaiju_sim.report.html.charts import Figure
 from kaiju_sim.report.html.money_page import money_section
 from kaiju_sim.report.html.series import (
@@ -26,7 +26,6 @@ from kaiju_sim.report.html.series import (
     shard_spread,
 )
 from kaiju_sim.report.levels.tables import alert_tables
-from kaiju_sim.report.provenance import text_hash
 from kaiju_sim.report.rundir import REPORT, RunDirectory, read_run
 from kaiju_sim.report.safety.tables import Words, safety_tables
 
@@ -99,7 +98,8 @@ def render(run: RunDirectory) -> str:
         _events(first_run(run.table("events"))),
         "<h2>Scenario</h2>\n",
         page.details("scenario.yaml", f"<pre>{page.escape(run.scenario_yaml)}</pre>\n"),
-        _footer(run),
+        provenance.section(run),
+        _footer(),
     ]
     return page.document(title, "".join(body), shown + incidents.figures(run.summary))
 
@@ -318,9 +318,5 @@ def _events(events: "pa.Table") -> str:
     return f'<div class="panel">{table}{more}</div>\n'
 
 
-def _footer(run: RunDirectory) -> str:
-    digest = text_hash(run.scenario_yaml)
-    return (
-        f"<footer>Kaiju fleet planner {page.escape(kaiju_sim.__version__)}. "
-        f"SHA-256 of scenario.yaml: {digest}</footer>\n"
-    )
+def _footer() -> str:
+    return f"<footer>Kaiju fleet planner {page.escape(kaiju_sim.__version__)}.</footer>\n"

@@ -70,7 +70,7 @@ def shown(value: Any, how: Callable[[float], str]) -> str:
     return MISSING if value is None else how(float(value))
 
 
-_LINES = {
+BILL_LINES = {
     "gpu": "GPUs",
     "host_memory": "Host memory",
     "storage": "Storage",
@@ -88,7 +88,7 @@ def bill(sheet: Sheet) -> Words:
     lines = sheet["bill_usd_per_month"]
     rows = [
         (label, usd(lines[name]), shown(_part(lines[name], lines["total"]), percent))
-        for name, label in _LINES.items()
+        for name, label in BILL_LINES.items()
     ]
     return Words("Bill", ("", "USD/month", "of the bill"), rows, STAFF)
 

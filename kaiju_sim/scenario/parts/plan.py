@@ -7,6 +7,17 @@ from pydantic import BeforeValidator, Field
 from kaiju_sim.scenario.base import Part
 from kaiju_sim.scenario.quantities import PositiveSeconds, Seconds, as_tuple
 
+RouterPolicy = Literal[
+    "affinity",
+    "sticky",
+    "rendezvous",
+    "prefix_aware",
+    "least_loaded",
+    "round_robin",
+    "power_of_two",
+]
+"""What `router.policy` may be."""
+
 
 class Planning(Part):
     """What `kaiju-sim plan` may choose from, and how sure it has to be (docs/plan.md).
@@ -22,21 +33,7 @@ class Planning(Part):
     """Values of engine.token_budget."""
     max_seqs: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = ()
     """Values of engine.max_seqs."""
-    routers: Annotated[
-        tuple[
-            Literal[
-                "affinity",
-                "sticky",
-                "rendezvous",
-                "prefix_aware",
-                "least_loaded",
-                "round_robin",
-                "power_of_two",
-            ],
-            ...,
-        ],
-        BeforeValidator(as_tuple),
-    ] = ()
+    routers: Annotated[tuple[RouterPolicy, ...], BeforeValidator(as_tuple)] = ()
     """Values of router.policy."""
     window: PositiveSeconds = 900.0
     """The objectives have to hold over so long: the busiest of the scenario, by its stated rate."""

@@ -20,6 +20,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from kernels.model.state.files import renamed
+
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 SHOWN = 3
@@ -139,7 +141,7 @@ def save_state(
         weight_map |= dict.fromkeys(names, file)
     size = sum(value.nbytes for value in state.values())
     index = {"metadata": {"total_size": size, **texts}, "weight_map": weight_map}
-    with _renamed(folder / INDEX) as temporary:
+    with renamed(folder / INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
@@ -313,16 +315,5 @@ def _groups(state: Mapping[str, torch.Tensor], most: int) -> list[list[str]]:
 
 def _write(path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
     tensors = {name: value.detach().contiguous() for name, value in state.items()}
-    with _renamed(path) as temporary:
+    with renamed(path) as temporary:
         save_file(tensors, temporary, dict(metadata))
-
-
-@contextmanager
-def _renamed(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name if all goes well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

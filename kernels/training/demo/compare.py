@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from kernels.model.state.files import renamed
 from kernels.training.demo.export import Served, agreement, state_of
 from kernels.training.demo.options import Options, Tricks
 from kernels.training.demo.teacher import teach
-from kernels.training.demo.train import Run, Say, renamed
+from kernels.training.demo.train import Run, Say
 from kernels.training.distill.store import discard
 
 RESULTS = "compare.json"

@@ -8,17 +8,16 @@ resumed begins with none.)
 
 import json
 import math
-import os
 import pickle
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from kernels.model.state.files import renamed
 from kernels.training.demo import corpus as text
 from kernels.training.demo.gradients import Exchange, flat, put
 from kernels.training.demo.model import Trainee, groups, parameters
@@ -203,17 +202,6 @@ def loaded(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise ValueError(f"{folder / CHECKPOINT}: cannot be read: {error}") from error
     return dict(found)
-
-
-@contextmanager
-def renamed(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name if all goes well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def told(row: Row, steps: int) -> str:

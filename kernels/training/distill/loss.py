@@ -15,6 +15,7 @@ import triton.language as tl
 from kernels.common import checks
 from kernels.common.device import Work
 from kernels.training.distill.subsample import Targets
+from kernels.training.rows import row_mass
 
 FLOATS = (torch.float32, torch.bfloat16)
 BLOCK = 4096
@@ -34,17 +35,8 @@ def _forward(
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     x_ptr += row * stride
-    column = tl.arange(0, BLOCK)
-    top = tl.full((BLOCK,), -1e30, tl.float32)
-    total = tl.zeros((BLOCK,), tl.float32)
-    for first in range(0, width, BLOCK):
-        at = first + column
-        x = tl.load(x_ptr + at, mask=at < width, other=float("-inf")).to(tl.float32)
-        above = tl.maximum(top, x)
-        total = total * tl.exp(top - above) + tl.exp(x - above)
-        top = above
-    largest = tl.max(top, 0)
-    lse = largest + tl.log(tl.sum(total * tl.exp(top - largest), 0))
+    largest, mass = row_mass(x_ptr, width, BLOCK)
+    lse = largest + tl.log(mass)
     one = tl.arange(0, K_BLOCK)
     ids = tl.load(ids_ptr + row * k + one, mask=one < k, other=-1)
     weights = tl.load(weights_ptr + row * k + one, mask=one < k, other=0.0)

@@ -14,8 +14,7 @@ folder with one is whole. A reader checks each shard once, before it reads any o
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kernels.model.state.files import renamed
 from kernels.training.distill.subsample import Targets
 
 MANIFEST = "manifest.json"
@@ -110,7 +110,7 @@ class Writer:
             "rows": sum(s.rows for s in self._shards), "about": self._about,
             "shards": [s._asdict() for s in self._shards],
         }  # fmt: skip
-        with _renamed(self.folder / MANIFEST) as temporary:
+        with renamed(self.folder / MANIFEST) as temporary:
             temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         return self.folder / MANIFEST
 
@@ -120,7 +120,7 @@ class Writer:
         head = json.dumps({"first": first, "rows": rows}).encode() + b"\n"
         data = head + ids[:rows].tobytes() + codes[:rows].tobytes()
         name = f"targets-{len(self._shards):05d}.bin"
-        with _renamed(self.folder / name) as temporary:
+        with renamed(self.folder / name) as temporary:
             temporary.write_bytes(data)
         self._shards.append(Shard(name, first, rows, hashlib.sha256(data).hexdigest()))
         self._ids, self._codes = [ids[rows:]], [codes[rows:]]
@@ -197,14 +197,3 @@ def _manifest(path: Path) -> dict[str, Any]:
     if manifest["version"] != VERSION:
         raise StoreError(f"{path}: version is {manifest['version']}, must be {VERSION}")
     return manifest
-
-
-@contextmanager
-def _renamed(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name if all goes well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

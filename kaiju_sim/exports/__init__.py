@@ -1,0 +1,1 @@
+"""A run directory in other tools' formats: Prometheus, Perfetto, spreadsheets."""
