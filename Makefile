@@ -1,12 +1,14 @@
 # Everything lives in .venv/ of this checkout; every target sets up what it needs.
 #   make run     simulate the baseline scenario and write its report
 #   make test    run the tests            make lint    style, types, import contracts
+#   make app     the dashboard at http://127.0.0.1:8501
 #   make bench   measure the speed        make setup   the environment only, with the tests' tools
 # PYTHON=python3.12 picks the interpreter, TESTS="-k router" is passed to pytest.
 
 VENV := .venv
 SIMULATOR := $(VENV)/.simulator
 ALL := $(VENV)/.all
+APP := $(VENV)/.app
 PIP = $(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 BASELINE := runs/baseline
 TESTS ?=
@@ -15,12 +17,22 @@ TESTS ?=
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: run setup test lint bench clean
+.PHONY: run app setup test lint bench clean
 .DEFAULT_GOAL := run
 
 run: $(SIMULATOR)
 	@$(VENV)/bin/kaiju-sim run scenarios/baseline.yaml -o $(BASELINE)
 	@echo "Report: $(BASELINE)/report.html (figures: $(BASELINE)/summary.json)"
+
+# Streamlit and what it brings along: 190 MB that only it and the tests need.
+app: $(APP)
+	@echo "The dashboard: http://127.0.0.1:8501 (end it with Ctrl-C)"
+	@$(VENV)/bin/python -m app
+
+$(APP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Setting up $(VENV) with the dashboard: once, about half a minute" >&2
+	@$(PIP) -e '.[app]'
+	@touch $(SIMULATOR) $@
 
 setup: $(ALL)
 
@@ -37,7 +49,7 @@ $(SIMULATOR): pyproject.toml constraints.txt | $(VENV)/bin/python
 $(ALL): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Setting up $(VENV) with the tests' tools and torch: once, a minute or more" >&2
 	@$(PIP) -e '.[test,lint]'
-	@touch $(SIMULATOR) $@
+	@touch $(SIMULATOR) $(APP) $@
 
 # Compiled code is cached: made once here, not once in each of pytest's processes.
 test: setup

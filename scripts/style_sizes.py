@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-MEASURED = ("kaiju_sim", "kernels", "calibrate", "benchmarks", "scripts")
+MEASURED = ("kaiju_sim", "kernels", "calibrate", "app", "benchmarks", "scripts")
 
 MEDIAN_LINES, P90_LINES, LONGEST_LINES = 8, 25, 60
 KERNEL_LINES = 100

@@ -15,6 +15,7 @@ from kernels.common.device import Work, is_interpreted, multiprocessors
 from kernels.training.attention.backward import delta_kernel, keys_kernel, queries_kernel
 from kernels.training.attention.blocks import Blocks, Seen
 from kernels.training.attention.forward import forward_kernel
+from kernels.training.qat.quantise import quantise_rows, quantise_static, real
 from kernels.training.zreg import z_reg
 
 LOG2E = 1.4426950408889634
@@ -49,12 +50,22 @@ class Quantised(NamedTuple):
 
 
 def quantised(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, limit: float) -> Quantised:
-    """Operands as serving has them."""
+    """Operands as serving has them: `reference_quantised` is the specification."""
+    rows = quantise_rows(q.reshape(-1, q.shape[-1]))
+    known = torch.full((1,), limit, device=k.device)
+    k8, v8 = (quantise_static(x, known) for x in (k, v))
+    return Quantised(rows.values.view(q.shape), rows.scale.view(q.shape[:-1]), k8, v8, limit / 127)
+
+
+def reference_quantised(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, limit: float
+) -> Quantised:
+    """The same by torch, of any float."""
     unit = limit / 127
-    largest = q.float().abs().amax(-1)
+    largest = q.abs().amax(-1)
     q_scale = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
-    q8 = (q.float() / q_scale[..., None]).round().clamp(-127, 127).char()
-    k8, v8 = ((x.float() / unit).round().clamp(-127, 127).char() for x in (k, v))
+    q8 = (q / q_scale[..., None]).round().clamp(-127, 127).char()
+    k8, v8 = ((x / unit).round().clamp(-127, 127).char() for x in (k, v))
     return Quantised(q8, q_scale, k8, v8, unit)
 
 
@@ -64,7 +75,7 @@ def reference(
     """The specification, dense and differentiable by itself, in the operands' own precision:
     `[batch, tokens, heads, dim]`. A query that sees nothing gives zeros."""
     if options.int8:
-        parts = quantised(q.detach(), k.detach(), v.detach(), options.limit)
+        parts = reference_quantised(q.detach(), k.detach(), v.detach(), options.limit)
         q = _passed(q, parts.q * parts.q_scale[..., None])
         k, v = _passed(k, parts.k * parts.unit), _passed(v, parts.v * parts.unit)
     share = q.shape[2] // k.shape[2]
@@ -103,18 +114,19 @@ class _Visible(torch.autograd.Function):
         else:
             _forward(q, k, v, None, out, lse, blocks)
         ctx.save_for_backward(out, lse, *operands)
-        ctx.blocks, ctx.options = blocks, options
+        ctx.blocks, ctx.options, ctx.kind = blocks, options, q.dtype
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         out, lse, q, k, v, *scale = ctx.saved_tensors
         if ctx.options.int8:
-            q = (q * scale[0][..., None]).bfloat16()
-            k, v = (k * ctx.unit).bfloat16(), (v * ctx.unit).bfloat16()
+            q = real(q.flatten(0, -2), scale[0].flatten()).view(q.shape)
+            unit = torch.full((1,), ctx.unit, device=q.device)
+            k, v = (real(x.flatten(0, -2), unit).view(x.shape) for x in (k, v))
         g = gradients[0].bfloat16().contiguous()
         found = _backward(q, k, v, out, g, lse, ctx.blocks, ctx.options.z_weight)
-        return *found, None, None
+        return *(x.to(ctx.kind) for x in found), None, None
 
 
 def _constants(blocks: Blocks, dim: int) -> dict[str, Any]:
@@ -190,12 +202,13 @@ def visible_attention(
     """softmax(q k^T / sqrt(dim)) v over what `blocks` says is seen, bf16, differentiable.
 
     `q` bf16 `[batch, tokens, heads, dim]`, `k` and `v` `[batch, tokens, kv_heads, dim]`, contiguous
-    (float32 too where the specification computes); dim 16 (not in int8), 32, 64 or 128. Query i of
-    a sequence sees key j of the same one, both counted from 0. Raises ValueError that names the
-    argument.
+    (float32 too in int8, which rounds them once, and where the specification computes); dim 16 (not
+    in int8), 32, 64 or 128. Query i of a sequence sees key j of the same one, both counted from 0.
+    Raises ValueError that names the argument.
     """
     by_torch = not q.is_cuda if options.by_torch is None else options.by_torch
-    kinds = (torch.bfloat16, torch.float32) if by_torch else (torch.bfloat16,)
+    rounds = by_torch or options.int8
+    kinds = (torch.bfloat16, torch.float32) if rounds else (torch.bfloat16,)
     checks.tensor("q", q, (*blocks.seen.start.shape, None, None), kinds)
     batch, tokens, heads, dim = q.shape
     # int8 matrix instructions contract 32 values at a time.

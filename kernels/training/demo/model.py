@@ -111,9 +111,11 @@ class Layer(nn.Module):
             kept[self.index] = turned(k, turns), v
         k, v = kept[config.kv_owner[self.index]]
         blocks = packed.blocks["global" if config.is_global(self.index) else "local"]
-        q, k, v = (part.bfloat16().contiguous() for part in (q, k, v))
         weight = tricks.z_weight / (x.shape[0] * x.shape[1] * config.heads)
         int8 = tricks.forward == "int8" and tricks.clamping != "none"
+        # Serving rounds them once, to int8; bf16 halves what a training step keeps of them.
+        kind = torch.float32 if int8 and not self.training else torch.bfloat16
+        q, k, v = (part.to(kind).contiguous() for part in (q, k, v))
         options = visible.Options(weight, int8, config.limit)
         out = visible_attention(q, k, v, blocks, options).flatten(-2)
         return self.o(out, limit_of(out, self.o.limit, tricks))

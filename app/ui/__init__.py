@@ -1,0 +1,1 @@
+"""What pages share: frame, exports, the view of a job."""
