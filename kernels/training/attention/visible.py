@@ -1,17 +1,20 @@
 """Attention for training, differentiable: any visibility, shared KV heads, Z-Reg, int8 forward.
 
-In int8 the forward pass computes with what serving has: keys and values with the static scale
-limit / 127, queries with a scale for each row. Gradients pass straight through the rounding, and
-are those of the rounded values.
+In int8 the forward pass computes what serving does: keys and values with the static scale
+limit / 127, queries with a scale for each row, probabilities in int8, page by page. Gradients pass
+straight through all rounding; they are those of the rounded q, k and v, and of P before it is
+rounded.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 import triton
 
 from kernels.common import checks
-from kernels.common.device import Work, is_interpreted, multiprocessors
+from kernels.common.device import Work, is_interpreted, multiprocessors, use_hopper
+from kernels.common.layout import PAGE
 from kernels.training.attention.backward import delta_kernel, keys_kernel, queries_kernel
 from kernels.training.attention.blocks import Blocks, Seen
 from kernels.training.attention.forward import forward_kernel
@@ -19,6 +22,9 @@ from kernels.training.qat.quantise import quantise_rows, quantise_static, real
 from kernels.training.zreg import z_reg
 
 LOG2E = 1.4426950408889634
+LOG2_127 = math.log2(127)
+UNSEEN = -3e7
+"""Below every int8 score."""
 DIMS = (16, 32, 64, 128)
 
 
@@ -29,11 +35,15 @@ class Options(NamedTuple):
     """Of Z-Reg's virtual loss, z_weight / 2 * lse^2 of each query and head; not scaled with the
     loss: pass the weight over the number of tokens where that is a mean."""
     int8: bool = False
-    """Scores from int8 queries and keys, int8 values."""
+    """Scores from int8 queries and keys, int8 values, int8 probabilities."""
     limit: float = 4.0
     """What k and v are clamped to; their int8 scale is limit / 127."""
     by_torch: bool | None = None
     """By the dense specification, in float32; None: on a CPU."""
+    served: bool = False
+    """In int8: the result, too, is rounded to int8 as serving rounds it: float32 multiples of
+    limit / 127. (Quotients of whole numbers often lie midway between two: whoever rounds them in
+    another way gets others.)"""
 
 
 OPTIONS = Options()
@@ -87,7 +97,34 @@ def reference(
         scores = z_reg(scores, options.z_weight, by_torch=True)
     p = torch.where(mask.any(-1, keepdim=True), scores, 0.0).softmax(-1)
     p = torch.where(mask, p, 0.0)
-    return torch.einsum("bhqk,bkhd->bqhd", p, v)
+    out = torch.einsum("bhqk,bkhd->bqhd", p, v)
+    if not options.int8:
+        return out
+    return _passed(out, by_pages(parts, mask, options.served))
+
+
+@torch.no_grad()
+def by_pages(parts: Quantised, mask: torch.Tensor, served: bool = False) -> torch.Tensor:
+    """The values of int8 attention as serving rounds them, `[batch, tokens, heads, dim]`: P in
+    units of 1 / 127 of each page's largest, over the sum of the rounded P. `mask` `[batch, 1,
+    queries, keys]`. All products are of whole numbers, and exact."""
+    share = parts.q.shape[2] // parts.k.shape[2]
+    k, v = (x.repeat_interleave(share, 2).to(parts.q_scale) for x in (parts.k, parts.v))
+    units = (parts.q_scale * parts.unit).transpose(1, 2)[..., None] * (k.shape[-1] ** -0.5 * LOG2E)
+    raw = torch.einsum("bqhd,bkhd->bhqk", parts.q.to(k), k).masked_fill(~mask, float("-inf"))
+    top = torch.full_like(raw[..., :1], -1e30)
+    total, acc = torch.zeros_like(top), torch.zeros_like(parts.q, dtype=k.dtype).transpose(1, 2)
+    for scores, values in zip(raw.split(PAGE, -1), v.transpose(1, 2).split(PAGE, 2), strict=True):
+        page_top = scores.amax(-1, keepdim=True).clamp(min=UNSEEN) * units
+        p = torch.exp2(scores * units + (LOG2_127 - page_top)).round()
+        above = torch.maximum(top, page_top)
+        rest, new = (top - above).exp2(), (page_top - above).exp2()
+        total = total * rest + p.sum(-1, keepdim=True) * new
+        acc, top = acc * rest + p @ values * new, above
+    out = acc * torch.where(total > 0, 1 / total.clamp(min=1e-30), 0.0) * parts.unit
+    if served:
+        out = (out / parts.unit).round().clamp(-127, 127) * parts.unit
+    return out.transpose(1, 2)
 
 
 def _passed(x: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
@@ -101,7 +138,8 @@ class _Visible(torch.autograd.Function):
         ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, blocks: Blocks,
         options: Options,
     ) -> torch.Tensor:  # fmt: skip
-        out = torch.empty(q.shape, dtype=torch.bfloat16, device=q.device)
+        kind = torch.float32 if options.served else torch.bfloat16
+        out = torch.empty(q.shape, dtype=kind, device=q.device)
         lse = torch.empty(
             (q.shape[0], q.shape[2], q.shape[1]), dtype=torch.float32, device=q.device
         )
@@ -146,14 +184,18 @@ def _forward(
     out: torch.Tensor, lse: torch.Tensor, blocks: Blocks,
 ) -> None:  # fmt: skip
     batch, tokens, heads, dim = q.shape
-    lists = blocks.of_queries
+    served = out.dtype == torch.float32
+    is_hopper = q.is_cuda and use_hopper(q.device, "auto", served=parts is not None)
+    lists, constants = blocks.of_queries, _constants(blocks, dim)
     unit, v_scale = dim**-0.5 * LOG2E, 1.0
     if parts is not None:
-        unit, v_scale = unit * parts.unit, parts.unit
+        lists, constants["KEY_TILE"] = blocks.of_pages, PAGE
+        v_scale = parts.unit
     forward_kernel[(lists.whole_count.shape[1], batch, heads)](
         q, k, v, lse if parts is None else parts.q_scale, out, lse, *_visibility(blocks.seen),
         *_in_order(lists), tokens, heads, k.shape[2], lists.whole.shape[-1], unit, v_scale,
-        INT8=parts is not None, **_constants(blocks, dim),
+        INT8=parts is not None, HALVES=is_hopper, PAIRS=is_hopper and served, SERVED=served,
+        **constants,
     )  # fmt: skip
 
 
@@ -199,7 +241,8 @@ def _backward(
 def visible_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, blocks: Blocks, options: Options = OPTIONS
 ) -> torch.Tensor:
-    """softmax(q k^T / sqrt(dim)) v over what `blocks` says is seen, bf16, differentiable.
+    """softmax(q k^T / sqrt(dim)) v over what `blocks` says is seen, bf16 (or as `options` has it),
+    differentiable.
 
     `q` bf16 `[batch, tokens, heads, dim]`, `k` and `v` `[batch, tokens, kv_heads, dim]`, contiguous
     (float32 too in int8, which rounds them once, and where the specification computes); dim 16 (not
@@ -217,7 +260,8 @@ def visible_attention(
     checks.tensor("v", v, k.shape, q.dtype, q.device)
     checks.heads("q", heads, k.shape[2], heads)
     if by_torch:
-        return reference(q.float(), k.float(), v.float(), blocks.seen, options).bfloat16()
+        out = reference(q.float(), k.float(), v.float(), blocks.seen, options)
+        return out if options.served else out.bfloat16()
     return _Visible.apply(q, k, v, blocks, options)
 
 

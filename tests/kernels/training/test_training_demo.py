@@ -3,10 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import triton.language as tl
+from triton.runtime import interpreter
 
 from kernels.training.demo import __main__ as command
 from kernels.training.demo import corpus
@@ -67,6 +70,20 @@ def test_every_arm_runs_and_the_first_loss_is_about_the_same() -> None:
     assert max(losses.values()) < 1.03 * min(losses.values()), losses
 
 
+@pytest.fixture
+def rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From float32 to bf16 the interpreter cuts off; a GPU rounds, and so it does here."""
+    convert = interpreter._convert_float
+
+    def rounded(data: Any, source: Any, target: Any, mode: Any) -> Any:
+        if (source, target) != (tl.float32, tl.bfloat16):
+            return convert(data, source, target, mode)
+        return torch.from_numpy(data.copy()).bfloat16().view(torch.uint16).numpy()
+
+    monkeypatch.setattr(interpreter, "_convert_float", rounded)
+
+
+@pytest.mark.usefixtures("rounding")
 def test_training_and_serving_agree(trained: Run, tmp_path: Path) -> None:
     path = export(trained.model, tmp_path)
     config, state = read(path)
@@ -80,8 +97,8 @@ def test_training_and_serving_agree(trained: Run, tmp_path: Path) -> None:
     windows = trained.corpus.batch(trained.corpus.held_out[:1])[:, :-1]
     found = agreement(trained.model, Served(config, state), windows)
     assert found.positions == 64
-    assert found.top_1 >= 0.98
-    assert found.distance < 0.02
+    assert found.top_1 == 1.0
+    assert found.distance < 1e-4, "all but a few logits have the same bits"
 
 
 def test_the_served_model_generates(trained: Run) -> None:
