@@ -77,9 +77,11 @@ def codes() -> None:
 def measure(found: argparse.Namespace) -> int:
     """Measure, save, show; 1 if something failed."""
     from benchmarks.training.cases import every_case
+    from benchmarks.training.layers import layer_cases
     from benchmarks.training.measure import run
 
-    cases = [case for case in every_case() if re.search(found.only, case.name)]
+    known = [*every_case(), *layer_cases()]
+    cases = [case for case in known if re.search(found.only, case.name)]
     if found.list:
         sys.stdout.writelines(f"{case.name}\n" for case in cases)
         return 0
