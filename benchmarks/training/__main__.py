@@ -38,7 +38,8 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def verdicts(gpu: str, folder: Path) -> list[aims.Verdict]:
     """All aims."""
     demo = read_json(store.path(gpu, ".json", folder, demo=True))
-    return [*aims.of_kernels(read(store.path(gpu, ".parquet", folder))), *aims.of_demo(demo)]
+    kernels = aims.of_kernels(read(store.path(gpu, ".parquet", folder)))
+    return [*kernels, *aims.of_demo(demo), *aims.of_ranks(store.of_ranks(folder))]
 
 
 def report(gpu: str, found: argparse.Namespace) -> None:
