@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 
 from kaiju_sim.planner.sequential import (
     FAILS,
-    OPEN,
     PASSES,
     Rule,
     Tally,
-    is_over,
+    is_settled,
     lower_bound,
     needed,
+    settling,
     tally_of,
     upper_bound,
     verdict,
@@ -173,15 +173,16 @@ class Search:
         if known is not None:
             return known
         outcomes: list[bool] = []
-        said = OPEN
-        while said == OPEN and not is_over(tally_of(outcomes), self.rule):
+        while not is_settled(outcomes, self.rule):
+            if outcomes:
+                self.tell(count, f"{sum(outcomes)} of {len(outcomes)} so far")
             first = len(outcomes) + (FRESH if fresh else 0)
             more = min(self.batch_after(outcomes), self.rule.most - len(outcomes))
             outcomes += self.probe(count, range(first, first + more))
-            said = verdict(outcomes, self.rule)
-            if said == OPEN:
-                self.tell(count, f"{sum(outcomes)} of {len(outcomes)} so far")
-        tally = tally_of(outcomes)
+        # A batch may have gone on after the verdict. That must not count: what is said of a fleet
+        # would depend on how many processes there are.
+        outcomes = settling(outcomes, self.rule)
+        said, tally = verdict(outcomes, self.rule), tally_of(outcomes)
         bounds = lower_bound(tally, self.rule), upper_bound(tally, self.rule)
         found = Judged(count, said, tally, *bounds, fresh)
         self.judged[count, fresh] = found

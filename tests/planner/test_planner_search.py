@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from kaiju_sim import rng
-from kaiju_sim.planner.search import FRESH, Found, Grid, Probe, fewest
+from kaiju_sim.planner.search import FRESH, Found, Grid, Judged, Probe, Search, fewest
 from kaiju_sim.planner.sequential import FAILS, PASSES, PLAN, QUICK
 
 
@@ -144,3 +144,14 @@ def test_more_replications_only_add() -> None:
     failed = found.of(45)
     assert failed is not None
     assert failed.verdict == FAILS
+
+
+@pytest.mark.parametrize("count", range(97, 105))
+def test_how_many_run_at_once_changes_nothing(count: int) -> None:
+    """Replications beyond the verdict, which a larger batch simulates, are not counted."""
+
+    def judged(batch: int) -> Judged:
+        return Search(fleet(rising), Grid(), PLAN, batch, lambda count, what: None).judge(count)
+
+    found = [judged(batch) for batch in (1, 4, 16, 64)]
+    assert found == [found[0]] * 4
