@@ -6,7 +6,7 @@ import pytest
 
 from kaiju_sim import rng
 from kaiju_sim.planner.search import FRESH, Found, Grid, Judged, Probe, Search, fewest
-from kaiju_sim.planner.sequential import FAILS, PASSES, PLAN, QUICK
+from kaiju_sim.planner.sequential import FAILS, OPEN, PASSES, PLAN, QUICK
 
 
 def fleet(chance: Callable[[int], float]) -> Probe:
@@ -155,3 +155,16 @@ def test_how_many_run_at_once_changes_nothing(count: int) -> None:
 
     found = [judged(batch) for batch in (1, 4, 16, 64)]
     assert found == [found[0]] * 4
+
+
+def test_the_next_cheaper_is_tested_longer() -> None:
+    """99 passes nine times of ten: a verdict that passes is out of reach early, and after all
+    replications of the rule its share is known better."""
+    search = Search(fleet(rising), Grid(), PLAN, 8, lambda count, what: None)
+    first = search.judge(99)
+    assert first.verdict == OPEN
+    assert first.tally.trials < PLAN.most
+    again = search.judge_longer(99)
+    assert again.tally.trials == PLAN.most or again.verdict == FAILS
+    assert search.judge(99) == again
+    assert search.judge_longer(104) == search.judge(104)
