@@ -24,7 +24,6 @@ from kernels.model.steps.step import Draws
 from kernels.training.demo.corpus import pack
 from kernels.training.demo.model import Layer, Trainee
 from kernels.training.qat.clamping import folded
-from kernels.training.qat.quantise import quantise_rows
 
 FILE = "model.safetensors"
 CACHE_BYTES = 2_000_000_000
@@ -37,7 +36,7 @@ def state_of(model: Trainee) -> State:
     that was trained without clamps, or in bf16."""
     if model.tricks.clamping == "none" or model.tricks.forward != "int8":
         raise ValueError("export: the model must be trained in int8, with clamping")
-    rows = quantise_rows(model.embedding)
+    rows = model.rows()
     state: State = {"embedding.weight": rows.values, "embedding.scale": rows.scale}
     for layer in model.layers:
         assert isinstance(layer, Layer)

@@ -5,8 +5,6 @@ KV head shared by layers, windows, squared ReLU, residual scales, tied embedding
 value that serving quantises is quantised here in the same way.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -15,10 +13,11 @@ from kernels.training.attention import visible
 from kernels.training.attention.visible import visible_attention
 from kernels.training.demo.corpus import Packed
 from kernels.training.demo.options import Tricks
+from kernels.training.demo.updates import Pinned
 from kernels.training.qat import linear
 from kernels.training.qat.clamping import Limit, squared_relu
-from kernels.training.qat.linear import Int8Linear, int8_linear
-from kernels.training.qat.quantise import quantise_rows
+from kernels.training.qat.linear import Int8Linear, Kept, int8_linear
+from kernels.training.qat.quantise import Rows
 from kernels.training.zreg import z_reg
 
 KV = tuple[torch.Tensor, torch.Tensor]
@@ -39,6 +38,7 @@ class Trainee(nn.Module):
         )
         self.layers = nn.ModuleList(Layer(config, tricks, options, i) for i in range(config.layers))
         self.head = options
+        self._kept = Kept()
         self.register_buffer("four", torch.full((1,), config.limit), persistent=False)
         self.register_buffer("table", rotary(config), persistent=False)
 
@@ -51,17 +51,22 @@ class Trainee(nn.Module):
             x = layer(x, turns, packed, kept)
         hidden = norm(x, self.config, self.tricks)
         limit = limit_of(hidden, self.four, self.tricks)
-        logits = int8_linear(hidden, self.embedding, limit, options=self.head)
+        rows = self.rows() if self.tricks.forward == "int8" else None
+        logits = int8_linear(hidden, self.embedding, limit, options=self.head, rows=rows)
         logits = logits * self.config.logits_scale
         weight = self.tricks.z_weight / tokens.numel()
         return z_reg(logits, weight) if weight else logits
+
+    def rows(self) -> Rows:
+        """The embedding in int8."""
+        return self._kept(self.embedding)
 
     def _embedded(self, tokens: torch.Tensor) -> torch.Tensor:
         rows = self.embedding[tokens] * self.config.embedding_scale
         if self.tricks.forward == "bf16":
             return rows
         with torch.no_grad():
-            w8, scale = quantise_rows(self.embedding)
+            w8, scale = self.rows()
             served = w8[tokens] * (scale * self.config.embedding_scale)[tokens][..., None]
         return rows + (served - rows).detach() if self.training else served
 
@@ -76,9 +81,11 @@ class Layer(nn.Module):
         self.config, self.tricks, self.index = config, tricks, index
         hidden, small = config.hidden, (2 * config.layers) ** -0.5
 
+        kind = Pinned if tricks.updates == "ternary" else Int8Linear
+
         def make(inputs: int, outputs: int, gain: float = 1.0, *, fused: bool = True) -> Int8Linear:
             std = gain * inputs**-0.5
-            return Int8Linear(
+            return kind(
                 inputs, outputs, limit=config.limit, std=std, has_scalar=tricks.scalars,
                 is_fused=fused, options=options,
             )  # fmt: skip
@@ -176,13 +183,3 @@ def turned(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
 def parameters(model: nn.Module) -> int:
     """How many there are."""
     return sum(p.numel() for p in model.parameters())
-
-
-def groups(model: nn.Module, rate: float) -> list[dict[str, Any]]:
-    """For Adam: matrices decay, vectors do not."""
-    many = [p for p in model.parameters() if p.dim() > 1]
-    few = [p for p in model.parameters() if p.dim() <= 1]
-    return [
-        {"params": many, "weight_decay": 0.1, "lr": rate},
-        {"params": few, "weight_decay": 0.0, "lr": rate},
-    ]
