@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.autograd.graph import increment_version
 
 from kernels.training.demo.gradients import Exchange
 from kernels.training.demo.options import Tricks
@@ -53,7 +54,7 @@ class Updates:
         self.pinned = [m for m in model.modules() if isinstance(m, Pinned)]
         fixed = {id(layer.weight) for layer in self.pinned}
         free = [p for p in model.parameters() if id(p) not in fixed]
-        self.adam = torch.optim.AdamW(groups(free, rate), betas=(0.9, 0.95), eps=1e-10)
+        self.adam = torch.optim.AdamW(groups(free, rate), betas=(0.9, 0.95), eps=1e-10, fused=True)
         self.steppers = {
             n: TernaryStepper(layer.values, seed=(seed << 16) + n)
             for n, layer in enumerate(self.pinned) if self._owner(n) in (None, exchange.rank)
@@ -69,6 +70,9 @@ class Updates:
         for group in self.adam.param_groups:
             group["lr"] = rate
         self.adam.step()
+        for group in self.adam.param_groups:  # which the fused step leaves out
+            for parameter in group["params"]:
+                increment_version(parameter)
         self.adam.zero_grad()
         for number, layer in enumerate(self.pinned):
             self._move(number, layer, self.ternary_rate * rate / self.rate)

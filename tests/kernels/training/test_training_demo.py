@@ -13,10 +13,12 @@ from kernels.training.demo import corpus
 from kernels.training.demo.comparison.arms import ARMS
 from kernels.training.demo.comparison.arms import PLAIN as NO_TRICKS
 from kernels.training.demo.export import Served, agreement, export, read, state_of
+from kernels.training.demo.model import Layer
 from kernels.training.demo.options import Options, Tricks, model_config
 from kernels.training.demo.teacher import teach
 from kernels.training.demo.train import Run
 from kernels.training.distill.store import Reader
+from kernels.training.qat.quantise import quantise_rows
 
 PLAIN = Options(steps=6, evaluate_every=3)
 
@@ -137,6 +139,21 @@ def test_documents_in_a_window_do_not_see_each_other() -> None:
     assert packed.positions.tolist() == [[0, 1, 2, 0, 1, 2]]
     mask = packed.blocks["global"].seen.dense()[0]
     assert mask.sum(1).tolist() == [1, 2, 3, 1, 2, 3]
+
+
+def test_a_step_makes_the_int8_weights_anew() -> None:
+    run = Run(replace(PLAIN, steps=1))
+    layer = run.model.layers[0]
+    assert isinstance(layer, Layer)
+    before = run.model.rows(), layer.up.rows()
+    assert layer.up.rows() is before[1]
+    run.train()
+    for old, new, weight in zip(
+        before, (run.model.rows(), layer.up.rows()), (run.model.embedding, layer.up.weight),
+        strict=True,
+    ):  # fmt: skip
+        assert not torch.equal(old.scale, new.scale)
+        assert torch.equal(new.values, quantise_rows(weight.detach()).values)
 
 
 def test_every_option_of_a_run_can_be_asked_for() -> None:
