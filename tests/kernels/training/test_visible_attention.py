@@ -93,8 +93,9 @@ def test_int8_goes_by_pages_as_serving_does(device: torch.device, window: int | 
     parts = [torch.randn(1, tokens, n, 32, generator=generator).to(device) for n in (2, 1, 1)]
     parts = [(1.5 * x).clamp(-4, 4) for x in parts]
     options = Options(int8=True, served=True)
-    got = visible_attention(*parts, make_blocks(seen), options._replace(by_torch=False))
-    want = reference(*parts, seen, options)
+    served = [parts[0] * 4 / 127, *parts[1:]]  # q with the scale of k in it
+    got = visible_attention(*served, make_blocks(seen), options._replace(by_torch=False))
+    want = reference(*served, seen, options)
     assert got.dtype == torch.float32
     codes, whole = got * 127 / 4, (got * 127 / 4).round()
     assert (codes - whole).abs().max() < 1e-3
