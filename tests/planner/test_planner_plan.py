@@ -15,6 +15,7 @@ from kaiju_sim.planner.plans.choices import choices_of
 from kaiju_sim.planner.plans.document import document
 from kaiju_sim.planner.plans.peak import at_peak, busiest_s
 from kaiju_sim.planner.plans.plan import Asked, lost_replicas, make_plan
+from kaiju_sim.report.planning.plan import lines_of
 from kaiju_sim.scenario.loader import load_scenario
 
 SHORT = ("plan.window=10s", "plan.warm_up=2s")
@@ -113,6 +114,17 @@ def test_no_fleet_is_enough(tmp_path: Path) -> None:
     assert found["gpus"] is None
     assert found["next_cheaper"] is None
     assert found["usd_per_message"] is None
+    assert found["binds"] == "TTFT p99"
+    most = max(candidate["gpus"] for candidate in found["candidates"])
+    assert lines_of(found) == [
+        f"staffing: no fleet of up to {most} GPUs meets the objectives",
+        "the largest misses: TTFT p99",
+    ]
+
+
+def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"plan\.gpus: unknown name 'B900'.*allowed: H100-80GB"):
+        planned(tmp_path, "plan.gpus=[H100-80GB, B900]")
 
 
 @pytest.mark.parametrize(("replicas", "code"), [(TRUTH - 1, 3), (TRUTH, 0)])

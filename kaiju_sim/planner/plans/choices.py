@@ -59,13 +59,22 @@ def choices_of(s: Scenario) -> list[Choice]:
 def possible(s: Scenario, base_dir: Path) -> Iterator[tuple[Choice, str]]:
     """Each choice, and why there is no such fleet; empty if there is.
 
-    UserError if none can be built (weights that do not fit, ranks that cannot share a model): the
-    first one's.
+    UserError for a GPU that there is not, and if none can be built (weights that do not fit, ranks
+    that cannot share a model): the first one's.
     """
+    for name in s.plan.gpus:
+        _check_gpu(name)
     found = [(choice, _why_not(choice.of(s), base_dir)) for choice in choices_of(s)]
     if all(why for _, why in found):
         raise UserError(found[0][1])
     yield from found
+
+
+def _check_gpu(name: str) -> None:
+    try:
+        find_gpu(name)
+    except UserError as error:
+        raise UserError(f"plan.{error.message.replace('gpu', 'gpus', 1)}") from None
 
 
 def _why_not(s: Scenario, base_dir: Path) -> str:

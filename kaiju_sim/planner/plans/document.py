@@ -109,7 +109,9 @@ def plan_binds(plan: Plan) -> str | None:
 def plan_limited_by(plan: Plan) -> str | None:
     """What limits that fleet."""
     other = plan.next_cheaper or plan.answer
-    return None if other is None else other.limited_by or None
+    if other is None:
+        return next((c.limited_by for c in plan.candidates if c.limited_by), None)
+    return other.limited_by or None
 
 
 def next_cheaper(plan: Plan) -> Json | None:

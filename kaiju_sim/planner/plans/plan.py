@@ -188,14 +188,16 @@ def screen(asked: Asked, choice: Choice) -> Candidate:
     found = _screened(asked, bench, bench.scenario.fleet.replicas + bench.lost, QUICK)
     asked.tell(f"{label(choice)}: about {found or 'no number of'} replicas")
     replicas = found or grid_of(bench.scenario, 0.0, asked.most_rate).most
-    source = step_times(bench, replicas)
-    return Candidate(choice, replicas, None, step_times=source, passes_screen=found is not None)
-
-
-def step_times(bench: Bench, replicas: int) -> str:
-    """Source and id of a fleet's step times."""
-    (figures,) = bench.figures(replicas, [0])
-    return f"{figures['profile.source']}: {figures['profile.id']}"
+    (figures,), (met,) = bench.figures(replicas, [0]), bench.ratios(replicas, [0])
+    return Candidate(
+        choice,
+        replicas,
+        None,
+        binds="" if found else _named(bench, [met]),
+        limited_by="" if found else str(figures["bottleneck"]),
+        step_times=f"{figures['profile.source']}: {figures['profile.id']}",
+        passes_screen=found is not None,
+    )
 
 
 def _screened(asked: Asked, bench: Bench, start: int, rule: Rule | None) -> int | None:

@@ -5,7 +5,7 @@ from typing import IO, Any
 
 from rich.text import Text
 
-from kaiju_sim.report.format import MISSING, count, percent, significant, usd
+from kaiju_sim.report.format import MISSING, count, duration, percent, significant, usd
 from kaiju_sim.report.money.tables import print_page
 from kaiju_sim.report.money.words import Words
 
@@ -20,9 +20,10 @@ def print_plan(found: Json, file: IO[str]) -> None:
 def lines_of(found: Json) -> list[str]:
     """The answer, what binds, the next cheaper fleet, how sure."""
     if found["gpus"] is None:
+        most = count(max((row["gpus"] for row in found["candidates"]), default=0))
         return [
-            f"{found['scenario']}: no fleet that was tried meets the objectives",
-            *([f"it misses: {found['binds']}"] if found["binds"] else []),
+            f"{found['scenario']}: no fleet of up to {most} GPUs meets the objectives",
+            *([f"the largest misses: {found['binds']}"] if found["binds"] else []),
         ]
     lines = [
         f"{found['scenario']}: {fleet(found)}, {usd(found['usd_per_hour'])} USD/h, "
@@ -61,7 +62,7 @@ def sure(found: Json) -> str:
     window = found["window"]
     return (
         f"how sure: passed {found['passed']} of {found['trials']} windows of"
-        f" {window['length_s'] / 60:g} min on fresh seeds; pass probability {percent(low)} to"
+        f" {duration(window['length_s'])} on fresh seeds; pass probability {percent(low)} to"
         f" {percent(high)}"
     )
 
