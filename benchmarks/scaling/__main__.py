@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("part", choices=("pool", "peak", "ray", "curve"))
     parser.add_argument("--rounds", type=int, default=3, help="of pool")
     parser.add_argument("--points", type=int, default=cluster.POINTS, help="of ray")
+    parser.add_argument("--address", help="of ray: a cluster that is there (HOST:PORT, auto)")
     parser.add_argument("--slots", default="1,2,4,8,16,32", help="of curve")
     parser.add_argument("--executor", choices=("pool", "ray"), default="pool", help="of curve")
     options = parser.parse_args(arguments)
@@ -33,7 +34,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     if options.part == "peak":
         return peak_hour.measure()
     if options.part == "ray":
-        return cluster.measure(options.points)
+        return cluster.measure(options.points, options.address)
     return curve.measure([int(word) for word in options.slots.split(",")], options.executor)
 
 

@@ -1,8 +1,9 @@
 """`ray`: what Ray costs a task, on a sweep's 200 points.
 
 A slot's time that is no task's own, by task: sending, starting, fetching. With the cluster joined
-and its workers there (`overhead_per_task_s`), and with all of that counted too (`with_start`: a
-cluster of this machine from nothing, by far the larger part). The same of a pool, beside it.
+and its workers there (`overhead_per_task_s`), and with all of that counted too (`with_start`:
+joining a cluster that is there and its workers' first imports; without an address a cluster of this
+machine from nothing, by far the larger part). The same of a pool, beside it.
 """
 
 import time
@@ -18,20 +19,22 @@ WORKERS = 2
 SETS = ("run.warm_up=1s", "run.horizon=4s", "run.drain=1s", "results.request_rows=0")
 
 
-def measure(points: int = POINTS) -> dict[str, Any]:
-    """Overhead of Ray and of a pool, on simulations and on tasks that only wait."""
+def measure(points: int = POINTS, address: str | None = None) -> dict[str, Any]:
+    """Overhead of Ray and of a pool, on simulations and on tasks that only wait.
+
+    With an address Ray is the cluster there, which has WORKERS CPUs and has not run this before.
+    """
     warm_up()
-    found: dict[str, Any] = {"wanted_s": WANTED_S, "points": points}
-    kinds: tuple[Kind, ...] = ("ray", "pool")
-    for kind in kinds:
-        found[kind] = _of(kind, points)
+    found: dict[str, Any] = {"wanted_s": WANTED_S, "points": points, "address": address}
+    found["ray"] = _of("ray", points, address)
+    found["pool"] = _of("pool", points, None)
     found["share_of_wanted"] = found["ray"]["simulations"]["overhead_per_task_s"] / WANTED_S
     return found
 
 
-def _of(kind: Kind, points: int) -> dict[str, Any]:
+def _of(kind: Kind, points: int, address: str | None) -> dict[str, Any]:
     begun = time.perf_counter()
-    with opened(kind, WORKERS) as executor:
+    with opened(kind, WORKERS, address) as executor:
         timed(executor, scenarios(2 * WORKERS, *SETS), WORKERS)
         start_s = time.perf_counter() - begun
         simulated = timed(executor, scenarios(points, *SETS), WORKERS)

@@ -14,7 +14,7 @@ from kaiju_sim.report.format import show, show_key, with_half
 _HOW: Final[dict[Pairing, str]] = {
     "paired": "{n} replications a side with the same users (common random numbers), pair by pair.",
     "independent": "{n} replications a side and different seeds: taken as independent.",
-    "single": "One replication on a side: noise is not known, nothing is called a difference.",
+    "single": "One replication on a side: noise is not known, so no difference is shown.",
 }
 _MOST_INPUTS: Final = 40
 _WIDTH: Final = 120
