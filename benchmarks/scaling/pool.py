@@ -1,6 +1,7 @@
 """`pool`: how much faster a pool of two processes is than one process, on the same simulations.
 
 Rounds alternate between one process and the pool, so that what else the machine does hits both.
+`on_free_cores` is what the processor times allow, had nobody else wanted the cores.
 The pool's processes are there, with the compiled code loaded, before the clock starts (`start_s` is
 what that takes once); `with_start` is the ratio with that counted in each round.
 """
@@ -31,12 +32,15 @@ def measure(rounds: int = 3, workers: int = 2) -> dict[str, Any]:
         for _ in range(rounds):
             ones.append(timed(alone, work, 1))
             many.append(timed(pool, work, workers))
-    ratios = [a.wall_s / b.wall_s for a, b in zip(ones, many, strict=True)]
-    starts = [a.wall_s / (b.wall_s + start_s) for a, b in zip(ones, many, strict=True)]
+    pairs = list(zip(ones, many, strict=True))
+    ratios = [a.wall_s / b.wall_s for a, b in pairs]
+    free = [a.cpu_s / (b.cpu_s + b.overhead_s * b.tasks) * b.slots for a, b in pairs]
+    starts = [a.wall_s / (b.wall_s + start_s) for a, b in pairs]
     return {
         "workers": workers,
         "ratio": statistics.median(ratios),
         "wanted": WANTED,
+        "on_free_cores": statistics.median(free),
         "with_start": statistics.median(starts),
         "start_s": start_s,
         "ratios": ratios,

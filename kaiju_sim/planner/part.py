@@ -4,9 +4,9 @@ A large fleet is many equal cells that share nothing. Where its traffic is more 
 messages/s, one **part** of it is simulated: a cell with `k` of the `n` replicas and `k / n` of the
 messages, the live dialogues and the gate's servers; `k` is held near a fixed share of the fleet, so
 that neighbouring counts differ in their load and hardly in their size. What is divided is the load
-and the fleet. All characters are in each part, as they are in each cell: a part that is smaller
-than the fleet's own cells therefore has fewer hits on definitions and shares bursts between fewer
-replicas, so it asks for more GPUs rather than fewer (docs/break-its.md has how many).
+and the fleet. All characters are in each part, as they are in each cell. A part that is smaller
+than the fleet's own cells is another cell all the same: near the limit its tail is another one, by
+about 1 % of the load (docs/break-its.md has whole cells beside their parts).
 """
 
 import math
