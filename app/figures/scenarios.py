@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,17 @@ def load(source: Source, folder: Path) -> Loaded:
 
 
 def of_source(source: Source, sets: Sequence[str] = ()) -> Loaded:
-    """The same with more settings, for a look at it: nothing is kept."""
+    """The same with more settings, for a look at it: read only, for it is kept."""
+    key, value = ("text", source["text"]) if "text" in source else ("scenario", source["scenario"])
+    more = (*source.get(SETTINGS, ()), *sets)
+    return _looked_at(key, str(value), tuple(source.get(OVERRIDES, ())), more)
+
+
+@lru_cache(maxsize=200)
+def _looked_at(key: str, value: str, overrides: Sequence[str], sets: Sequence[str]) -> Loaded:
+    source = {key: value, OVERRIDES: overrides, SETTINGS: sets}
     with tempfile.TemporaryDirectory() as folder:
-        more = [*source.get(SETTINGS, ()), *sets]
-        return load({**source, SETTINGS: more}, Path(folder))
+        return load(source, Path(folder))
 
 
 def overrides_of(source: Source) -> list[str]:
