@@ -6,6 +6,7 @@ PAGES = (
     ("answer", "Answer"),
     ("break_it", "Break it"),
     ("incidents", "Incidents"),
+    ("plan", "Plan and compare"),
     ("traffic", "Traffic"),
     ("trust", "Trust"),
     ("audit", "Audit"),

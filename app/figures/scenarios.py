@@ -1,5 +1,6 @@
 """Shipped scenarios by name, and texts that a user has written: checked before they are loaded."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,8 +11,11 @@ from ruamel.yaml.error import YAMLError
 
 import kaiju_sim
 from kaiju_sim.errors import UserError
-from kaiju_sim.scenario.loader import Loaded, load_scenario
+from kaiju_sim.scenario.loader import Loaded, load_scenario, override_names
 
+Source = Mapping[str, Any]
+"""Where a scenario comes from: `scenario` (a shipped one's name) or `text`; `with`, `sets`."""
+OVERRIDES, SETTINGS, TYPED = "with", "sets", "typed.yaml"
 ROOT = Path(kaiju_sim.__file__).resolve().parents[1]
 SHIPPED = ("baseline", "teen_peak", "published", "unit_economics", "case_study")
 """Scenarios that the pages offer, the one that opens first."""
@@ -44,9 +48,56 @@ def shipped(name: str) -> Loaded:
     return load_scenario(path_of(name))
 
 
-def loaded(name: str, sets: Sequence[str]) -> Loaded:
+def loaded(name: str, sets: Sequence[str], overrides: Sequence[str] = ()) -> Loaded:
     """A shipped scenario with settings."""
-    return load_scenario(path_of(name), sets=sets)
+    return load_scenario(path_of(name), overrides=overrides, sets=sets)
+
+
+def file_of(source: Source, folder: Path) -> Path:
+    """The scenario's file; a text is checked, and written to *folder* for the loader."""
+    text = source.get("text")
+    if not isinstance(text, str):
+        return path_of(str(source.get("scenario")))
+    check_text(text)
+    file = folder / TYPED
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def load(source: Source, folder: Path) -> Loaded:
+    """The scenario of a source with its overrides and settings."""
+    overrides, sets = ([str(word) for word in source.get(key, ())] for key in (OVERRIDES, SETTINGS))
+    return load_scenario(file_of(source, folder), overrides=overrides, sets=sets)
+
+
+def of_source(source: Source, sets: Sequence[str] = ()) -> Loaded:
+    """The same with more settings, for a look at it: nothing is kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        more = [*source.get(SETTINGS, ()), *sets]
+        return load({**source, SETTINGS: more}, Path(folder))
+
+
+def overrides_of(source: Source) -> list[str]:
+    """Names of the overrides that a scenario has."""
+    with tempfile.TemporaryDirectory() as folder:
+        return override_names(file_of(source, Path(folder)))
+
+
+@cache
+def text_of(name: str) -> str:
+    """A shipped scenario as it can be edited: its own text; in full where it stands on another."""
+    text = path_of(name).read_text(encoding="utf-8")
+    return shipped(name).to_yaml() if "\nextends:" in text else text
+
+
+def around(text: str, line: int) -> str:
+    """The lines of a text about one that is wrong, which is marked."""
+    lines = text.splitlines()
+    first = max(0, line - 3)
+    return "\n".join(
+        f"{'>' if n == line else ' '} {n:4} {words}"
+        for n, words in enumerate(lines[first : line + 2], first + 1)
+    )
 
 
 def check_text(text: str) -> None:
@@ -55,13 +106,25 @@ def check_text(text: str) -> None:
         raise UserError(f"{len(text):,} characters: at most {MOST_CHARACTERS:,} are read")
     if text.count("*") > MOST_ALIASES:
         raise UserError("too many aliases: write the values out")
+    _check_files(_parsed(text))
+
+
+def check_setting(text: str) -> None:
+    """UserError for a setting that is no `path=value`, or that names a file."""
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip() or not value.strip():
+        raise UserError(f"{text[:60]!r}: write path=value, as in fleet.replicas=48")
+    _check_files({path.strip().rpartition(".")[2]: _parsed(value)})
+
+
+def _parsed(text: str) -> Any:
+    """The text's tree; UserError with the line for what is no YAML."""
     try:
-        tree = YAML(typ="safe", pure=True).load(text)
+        return YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = None if mark is None else mark.line + 1
         raise UserError(str(getattr(error, "problem", error)), "scenario", line) from error
-    _check_files(tree)
 
 
 def _check_files(tree: Any) -> None:
@@ -77,9 +140,8 @@ def _check_files(tree: Any) -> None:
             _check_files(item)
 
 
-def load_text(text: str, folder: Path) -> Loaded:
-    """The scenario in a text, written to *folder* (a job's own) to be read by the loader."""
-    check_text(text)
-    file = folder / "typed.yaml"
-    file.write_text(text, encoding="utf-8")
-    return load_scenario(file)
+def said(error: UserError) -> str:
+    """A mistake with its line; of a file's path only the name, which is ours."""
+    if error.file is None:
+        return error.message
+    return str(UserError(error.message, Path(error.file).name, error.line))

@@ -3,6 +3,8 @@
 task.json     what was asked for
 state.json    state (waiting | running | done | failed | cancelled), progress, words
 run/          the run directory, when it is done
+base/         the one that it is held against, if any
+result/       what is no run: a plan, a sweep, a table of break-its, an audit
 """
 
 import json
@@ -19,8 +21,14 @@ from typing import Any
 from kaiju_sim.report.atomic import write_file
 
 _NAME = re.compile(r"[0-9a-f]{32}")
-BASE = "base"
-"""Key of the settings that a run is held against, and the folder of that run."""
+RUN, BASE, RESULT = "run", "base", "result"
+"""Folders of what a job leaves."""
+FIGURES, REPORT = "result.json", "report.html"
+"""What a result has."""
+SHARED = "kept"
+"""Folder of figures by the hash of what they depend on, for all jobs."""
+MOST_KEPT = 20_000
+"""Figures kept there; of more, the oldest go."""
 KEPT = 40
 """Folders kept; of more, the oldest that have ended go."""
 OPEN = ("waiting", "running")
@@ -36,6 +44,8 @@ class State:
     """Fraction done."""
     words: str = ""
     """What it does, or what went wrong."""
+    ready: int = 0
+    """Parts of it that can be looked at before it is done."""
 
     @property
     def is_open(self) -> bool:
@@ -80,6 +90,27 @@ def task_of(folder: Path) -> dict[str, Any]:
     return found
 
 
+def result_of(folder: Path) -> Any:
+    """What a job found, as it was written; None before."""
+    file = folder / RESULT / FIGURES
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def write_result(folder: Path, figures: Any, page: str, files: Mapping[str, bytes]) -> None:
+    """Write what a job found, its page, and other files."""
+    target = folder / RESULT
+    target.mkdir(exist_ok=True)
+    for name, content in files.items():
+        write_file(target / name, content)
+    write_file(target / REPORT, page.encode())
+    write_file(target / FIGURES, json.dumps(figures, indent=1).encode())
+
+
+def shared() -> Path:
+    """The folder of figures that jobs share."""
+    return root() / SHARED
+
+
 def tell(folder: Path, state: State) -> None:
     """Write how far a job is; a reader sees the old words or the new ones."""
     write_file(folder / "state.json", json.dumps(asdict(state)).encode())
@@ -96,3 +127,6 @@ def tidy() -> None:
     ended = [f.parent for f in found if is_name(f.parent.name) and not state_of(f.parent).is_open]
     for folder in ended[: max(0, len(found) - KEPT)]:
         shutil.rmtree(folder, ignore_errors=True)
+    figures = sorted(shared().glob("*.json"), key=lambda file: file.stat().st_mtime)
+    for file in figures[: max(0, len(figures) - MOST_KEPT)]:
+        file.unlink(missing_ok=True)

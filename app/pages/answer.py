@@ -6,11 +6,14 @@ import streamlit as st
 
 from app.charts.bars import named_bars
 from app.figures import answer, audit, closed_form, scenarios, sliders
+from app.figures.scenarios import Source
 from app.figures.sliders import Sliders
+from app.jobs.folder import RUN
 from app.ui import export, job_view
 from app.ui.frame import cards, heading, page
+from app.ui.scenario import chosen, suffix
 from app.ui.sliders import around, number, whole
-from kaiju_sim.scenario.loader import Loaded
+from kaiju_sim.report.rundir import read_run
 
 BIND: Literal["query-params"] = "query-params"
 
@@ -20,30 +23,20 @@ def draw() -> None:
     heading("Answer", "How many GPUs, at what cost per message, and what stops you from fewer?")
     left, right = st.columns([1, 2], gap="large")
     with left:
-        name = chosen()
-        start = sliders.start_of(scenarios.shipped(name))
-        now = moved(start)
-    sets = sliders.settings(start, now, scenarios.shipped(name).scenario)
+        source = chosen(scenarios.SHIPPED)
+        shipped = scenarios.of_source(source)
+        start = sliders.start_of(shipped)
+        now = moved(start, suffix(source))
+    sets = sliders.settings(start, now, shipped.scenario)
     with right:
-        found = scenarios.loaded(name, sets)
-        closed = closed_form.answer_of(found)
+        closed = closed_form.answer_of(scenarios.of_source(source, sets))
         at_once(closed)
-        simulated(name, sets, closed)
-    typed(found)
+        simulated(source, sets, closed)
     case_study()
 
 
-def chosen() -> str:
-    """The scenario, in a word or two about it."""
-    name = st.selectbox("Scenario", scenarios.SHIPPED, key="scenario", bind=BIND)
-    name = name or scenarios.SHIPPED[0]
-    st.caption(scenarios.shipped(name).scenario.description)
-    return name
-
-
-def moved(start: Sliders) -> Sliders:
+def moved(start: Sliders, name: str) -> Sliders:
     """Where the sliders stand; they begin where the scenario does."""
-    name = str(st.session_state.get("scenario", ""))
     load = around("Load (messages/s)", start.load, f"load-{name}")
     ttft = number("TTFT objective, p99 (s)", (0.2, 10.0), start.ttft, 0.1, f"ttft-{name}")
     return Sliders(load=load, ttft=ttft, **hit_rate(start, name), **money(start, name))
@@ -97,37 +90,24 @@ def at_once(closed: closed_form.Answer) -> None:
     export.chart(figure, rows, "closed-form", f"What asks for GPUs; step times {closed.step_times}")
 
 
-def simulated(name: str, sets: list[str], closed: closed_form.Answer) -> None:
+def simulated(source: Source, sets: list[str], closed: closed_form.Answer) -> None:
     """The simulated answer to the same question; it says so when the sliders have moved since."""
     st.subheader("Simulated: every message, every step", anchor=False)
     task = {
-        "scenario": name,
+        **source,
         "sets": [*sets, *sliders.WINDOW],
         "replications": sliders.REPLICATIONS,
     }
-    if st.button("Simulate", type="primary", icon=":material/play_arrow:"):
-        job_view.start(task)
-    run = job_view.done()
-    if run is None:
-        if job_view.current() is None:
-            st.info("Press Simulate: two minutes of this fleet, three times, in some seconds.")
+    says = "The sliders have moved since: this is the answer to an earlier question."
+    hint = "Press Simulate: two minutes of this fleet, three times, in some seconds."
+    folder = job_view.asked(task, says, "Simulate", hint)
+    if folder is None:
         return
-    if job_view.task() != task:
-        st.warning("The sliders have moved since: this is the answer to an earlier question.")
+    run = read_run(folder / RUN)
     cards(answer.simulated_cards(run))
     st.write(answer.sentence(run))
     export.table(answer.beside(closed, run.summary), "beside")
-    job_view.downloads(run)
-
-
-def typed(found: Loaded) -> None:
-    """The scenario as YAML, to be changed and simulated."""
-    with st.expander("The same as YAML: change anything in it"):
-        text = st.text_area("Scenario", found.to_yaml(), height=360, max_chars=40_000)
-        if text and st.button("Check and simulate the text"):
-            scenarios.check_text(text)
-            job_view.start({"text": text, "sets": [], "replications": 1})
-            st.rerun()
+    job_view.downloads(folder)
 
 
 def case_study() -> None:

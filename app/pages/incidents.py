@@ -5,10 +5,11 @@ import streamlit as st
 from app.charts.timeline import panel
 from app.figures import incidents, scenarios
 from app.figures.incidents import Rows
+from app.jobs.folder import RUN
 from app.ui import export, job_view
 from app.ui.frame import heading, page
 from app.ui.sliders import whole
-from kaiju_sim.report.rundir import RunDirectory
+from kaiju_sim.report.rundir import RunDirectory, read_run
 
 
 def draw() -> None:
@@ -29,18 +30,15 @@ def draw() -> None:
 def play(name: str, sets: list[str]) -> None:
     """Simulate it, with the same run without it beside; show it."""
     task = {"scenario": name, "sets": sets, "replications": 1}
-    if st.button("Play", type="primary"):
-        job_view.start(task)
-    run = job_view.done()
-    if run is None:
-        if job_view.current() is None:
-            st.info("Press Play: fifty minutes of the peak with the incident, and without it.")
+    says = "This is another incident, or other delays: press Play for these."
+    hint = "Press Play: fifty minutes of the peak with the incident, and without it."
+    folder = job_view.asked(task, says, "Play", hint)
+    if folder is None:
         return
-    if job_view.task() != task:
-        st.warning("This is another incident, or other delays: press Play for these.")
+    run = read_run(folder / RUN)
     timeline(run)
     cost(run)
-    job_view.downloads(run)
+    job_view.downloads(folder)
 
 
 def timeline(run: RunDirectory) -> None:

@@ -7,8 +7,10 @@ import streamlit as st
 from app.charts.lines import curves
 from app.charts.steps import rate_over_time
 from app.figures import answer, scenarios, traffic
+from app.jobs.folder import RUN
 from app.ui import export, job_view
 from app.ui.frame import cards, heading, page
+from kaiju_sim.report.rundir import read_run
 from kaiju_sim.workload.traces import Trace
 
 
@@ -69,16 +71,17 @@ def replay(content: bytes, ending: str) -> None:
         "trace": ending,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    if st.button("Replay", type="primary"):
+    if st.button("Replay", type="primary", icon=":material/play_arrow:"):
         job_view.start(task, {traffic.trace_name(ending): content})
-    run = job_view.done()
-    if run is None:
+    folder = job_view.followed(RUN)
+    if folder is None:
         return
     if job_view.task() != task:
         st.warning("This is the replay of another trace or fleet: press Replay for this one.")
+    run = read_run(folder / RUN)
     cards(answer.simulated_cards(run))
     st.write(answer.sentence(run))
-    job_view.downloads(run)
+    job_view.downloads(folder)
 
 
 page(draw)

@@ -3,9 +3,11 @@
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import streamlit as st
 
+from app.figures.scenarios import said
 from app.jobs.desk import Desk
 from kaiju_sim.errors import UserError
 
@@ -22,7 +24,7 @@ def mistakes_told() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(said(error), icon=":material/error:")
 
 
 def session() -> str:
@@ -43,6 +45,14 @@ def cards(items: list[tuple[str, str, str]]) -> None:
     with st.container(horizontal=True):
         for name, figure, says in items:
             st.metric(name, figure, help=says or None, border=True)
+
+
+def pairs(rows: list[dict[str, Any]]) -> None:
+    """Figures side by side, as shipped and broken."""
+    with st.container(horizontal=True):
+        for row in rows:
+            a, b = row["as shipped"], row["broken"]
+            st.metric(row["figure"], f"{a} → {b}", border=True)
 
 
 def page(draw: Callable[[], None]) -> None:

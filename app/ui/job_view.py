@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.jobs.folder import folder_of, is_name, task_of
+from app.jobs.folder import BASE, REPORT, RESULT, RUN, State, folder_of, is_name, task_of
 from app.ui.frame import desk, mistakes_told, session
 from kaiju_sim.report.rundir import RunDirectory, read_run
 
@@ -35,31 +35,64 @@ def task() -> dict[str, Any] | None:
     return None if folder is None else task_of(folder)
 
 
-def done() -> RunDirectory | None:
-    """The run of the address's job once it is done; until then how far it is, drawn here."""
+def asked(now: Mapping[str, Any], says: str, button: str, hint: str) -> Path | None:
+    """A button that starts the task *now*; the folder of what there is of the address's job.
+
+    *says* warns where that is the answer to another question; *hint* stands where there is none.
+    """
+    if st.button(button, type="primary", icon=":material/play_arrow:"):
+        start(now)
+    folder = followed(str(now.get("kind", RUN)))
+    if folder is None:
+        if current() is None:
+            st.info(hint)
+        return None
+    if task() != dict(now):
+        st.warning(says)
+    return folder
+
+
+def followed(kind: str) -> Path | None:
+    """The folder of the address's job when there is something in it to look at.
+
+    How far it is, and what became of it, is drawn here.
+    """
     name = current()
+    folder = None if name is None else folder_of(name)
     if name is None:
         return None
     state = desk().state(name)
-    if state is None:
+    if folder is None or state is None:
         st.info("This link's run is no longer kept: start it again.", icon=":material/history:")
-    elif state.state == "done":
-        folder = folder_of(name)
-        return None if folder is None else read_run(folder / "run")
-    elif state.is_open:
-        _follow(name)
-    elif state.state == "failed":
+        return None
+    if task_of(folder).get("kind", RUN) != kind:
+        st.info("This link's run answers another question: start one here.")
+        return None
+    return _shown(name, folder, state)
+
+
+def _shown(name: str, folder: Path, state: State) -> Path | None:
+    if state.is_open:
+        _follow(name, state.ready)
+        return folder if state.ready else None
+    if state.state == "failed":
         st.error(state.words, icon=":material/error:")
-    else:
+    elif state.state == "cancelled":
         st.info("The run was cancelled.", icon=":material/cancel:")
-    return None
+    return folder if state.state == "done" else None
+
+
+def done() -> RunDirectory | None:
+    """The run of the address's job once it is done."""
+    folder = followed(RUN)
+    return None if folder is None else read_run(folder / RUN)
 
 
 @st.fragment(run_every="1s")
-def _follow(name: str) -> None:
-    """The progress, told anew every second; the page is drawn again when the job has ended."""
+def _follow(name: str, ready: int) -> None:
+    """The progress, told anew every second; the page is drawn again when there is more to see."""
     state = desk().state(name)
-    if state is None or not state.is_open:
+    if state is None or not state.is_open or state.ready != ready:
         st.rerun()
         return
     bar, stop = st.columns([5, 1], vertical_alignment="center")
@@ -69,21 +102,23 @@ def _follow(name: str) -> None:
         st.rerun()
 
 
-def downloads(run: RunDirectory) -> None:
-    """The report and the whole run directory, to take along."""
-    report = run.path / "report.html"
+def downloads(folder: Path) -> None:
+    """The report and everything that the job left, to take along."""
+    pages = [folder / part / REPORT for part in (RESULT, RUN)]
+    page = next((file for file in pages if file.is_file()), None)
     with st.container(horizontal=True):
-        st.download_button(
-            "report.html",
-            report.read_bytes,
-            "report.html",
-            "text/html",
-            icon=":material/description:",
-            on_click="ignore",
-        )
+        if page is not None:
+            st.download_button(
+                "report.html",
+                page.read_bytes,
+                "report.html",
+                "text/html",
+                icon=":material/description:",
+                on_click="ignore",
+            )
         st.download_button(
             "Run directory (zip)",
-            lambda: zipped(run.path),
+            lambda: zipped(folder),
             "run.zip",
             "application/zip",
             icon=":material/folder_zip:",
@@ -92,9 +127,10 @@ def downloads(run: RunDirectory) -> None:
 
 
 def zipped(folder: Path) -> bytes:
-    """The files of a run directory as a zip."""
+    """What a job left as a zip: run directories, and what is no run."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(folder.iterdir()):
-            archive.write(file, f"run/{file.name}")
+        for part in (RUN, BASE, RESULT):
+            for file in sorted((folder / part).glob("*")):
+                archive.write(file, f"{part}/{file.name}")
     return out.getvalue()

@@ -11,7 +11,7 @@ pytest.importorskip(
 from streamlit.testing.v1 import AppTest
 
 from app.jobs import folder as jobs
-from app.jobs.worker import simulate
+from app.jobs.worker import work
 
 SHORT = [
     *("run.warm_up=0s", "run.horizon=8min", "run.drain=1s", "fleet.replicas=2"),
@@ -71,7 +71,7 @@ def test_a_link_to_a_run_shows_it_and_says_when_it_is_of_another_question(
     name = jobs.new(task, {})
     folder = jobs.folder_of(name)
     assert folder is not None
-    simulate(folder)
+    work(folder)
     test = opened("incidents", job=name)
     assert any("other delays" in warning.value for warning in test.warning)
     assert [e for e in test.dataframe if "what" in e.value.columns]
