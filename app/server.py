@@ -23,9 +23,13 @@ FIRST = "answer"
 TITLE = "Kaiju fleet planner"
 HEAD = """
     <script>window.__streamlit = {BACKEND_BASE_URL: location.origin + "/"}</script>
-    <style>[data-testid="stSliderThumbValue"] * {color: CanvasText !important}</style>"""
-"""A slider's figure has the text's colour: no primary colour is readable on dark ground and carries
-white text as well."""
+    <style>
+      [data-testid="stSliderThumbValue"] *, button[data-selected="true"] p {
+        color: CanvasText !important;
+      }
+    </style>"""
+"""A slider's figure and a chosen segment have the text's colour: no primary colour is readable on
+dark ground and carries white text as well."""
 
 
 def serve(options: Sequence[str]) -> None:

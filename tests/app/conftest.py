@@ -6,34 +6,44 @@ Skipped with a word where there is no browser; with KAIJU_REQUIRE_BROWSER=1 that
 import importlib.util
 import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.dashboard import served
+
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("streamlit", "altair", "playwright", "axe_playwright_python")
 LOADED_MS, SIMULATED_MS = 30_000, 240_000
-NO_HOST_BUT_OURS = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-DRAWN = """() => {
-    const app = document.querySelector('[data-testid=stApp]');
-    return app?.dataset.testScriptState === 'notRunning' && document.querySelector('h1')
-        && !document.querySelector('[data-stale=true], [data-testid=stSkeleton]');
-}"""
+SMALL = """\
+schema_version: 1
+name: small
+description: A small fleet, for tests.
+run: {warm_up: 30s, horizon: 3min, drain: 10s}
+traffic:
+  kind: sessions
+  messages_per_s: 48
+  turn_cycle: 55s
+  sessions:
+    live: 2640
+    turns: {kind: geometric, mean: 40}
+    think: {kind: exponential, mean: 47.5s}
+characters: {count: 500, zipf: 0.9}
+fleet: {replicas: 3}
+slo: {ttft: 2.5s, tpot: 50ms}
+overrides:
+  no-affinity: {router: {policy: round_robin}}
+"""
+"""A scenario that is searched in seconds."""
 Page = Any
 """A tab: playwright's Page."""
 
 
 def browser_path() -> str:
     """Debian's Chromium; skips (or, where it is asked for, fails) without it or its driver."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    path = served.chromium_path()
     lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if path is not None and not lacking:
         return path
@@ -48,47 +58,15 @@ def browser_path() -> str:
 def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a dashboard that is served, as `make app` does, and ended."""
     browser_path()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app", "--server.port", str(port)],
-        cwd=ROOT,
-        env=os.environ | {"KAIJU_APP_DIR": str(tmp_path_factory.mktemp("jobs"))},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait(f"{address}/_stcore/health")
+    with served.dashboard(tmp_path_factory.mktemp("jobs")) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def _wait(url: str) -> None:
-    for _ in range(600):
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("the dashboard does not start")
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """A browser for which no host has an address but this machine."""
-    path = browser_path()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=path, args=["--no-sandbox", NO_HOST_BUT_OURS]
-        )
+    with served.chromium(browser_path()) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -140,7 +118,7 @@ def opened(page: Page, link: str) -> Page:
 
 def drawn(page: Page) -> None:
     """Wait until Streamlit has drawn all of the page."""
-    page.wait_for_function(DRAWN)
+    page.wait_for_function(served.DRAWN)
 
 
 def simulated(page: Page) -> None:

@@ -9,7 +9,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Page, csv_of, drawn, move, opened, pressed, simulated, taken
+from conftest import SMALL, Page, csv_of, drawn, move, opened, pressed, simulated, taken
+
+from app.ui.links import packed
 
 GARBAGE = b'{"timestamp": 1, "input_length": "many"}\n\x00\xff not a trace'
 
@@ -67,14 +69,23 @@ def test_a_planner_changes_the_scenario_as_text_and_is_told_the_line_of_a_mistak
     tab: Page,
 ) -> None:
     opened(tab, "/")
-    tab.get_by_text("The same as YAML").click()
-    text = tab.get_by_label("Scenario", exact=True).and_(tab.locator("textarea"))
-    text.fill(text.input_value() + "flet: 1\n")
+    tab.get_by_text("Edit it as YAML").click()
+    text = tab.get_by_label("Scenario as YAML")
+    shipped = text.input_value()
+    text.fill(f"{SMALL}flet: 1\n")
     text.press("Control+Enter")
-    pressed(tab, "Check and simulate the text")
-    told = tab.get_by_test_id("stAlert").filter(has_text="flet")
+    told = tab.get_by_test_id("stAlert").filter(has_text="Line 18")
     told.wait_for()
-    assert "line" in told.inner_text() or ".yaml:" in told.inner_text()
+    assert "fleet" in told.inner_text()
+    text.fill(SMALL)
+    text.press("Control+Enter")
+    told.wait_for(state="detached")
+    tab.wait_for_url("**scenario-yaml=*")
+    drawn(tab)
+    assert int(card(tab, "GPUs")) < 10
+    pressed(tab, "As shipped")
+    tab.wait_for_function("url => !location.href.includes('yaml')")
+    assert text.input_value() == shipped
 
 
 def test_an_engineer_plays_an_incident_scrubs_and_sees_what_a_later_alarm_costs(tab: Page) -> None:
@@ -120,8 +131,8 @@ def test_a_finance_person_changes_the_price_and_reads_the_audit(tab: Page) -> No
 
 
 def test_a_learner_breaks_the_routing_and_reads_why(tab: Page) -> None:
-    opened(tab, "/break_it?break=no-affinity")
-    pressed(tab, "Simulate both")
+    opened(tab, f"/break_it?break=no-affinity&scenario-yaml={packed(SMALL)}")
+    pressed(tab, "Break it")
     simulated(tab)
     why = tab.get_by_role("listitem").all_inner_texts()
     assert any("found in caches" in words for words in why)

@@ -1,4 +1,4 @@
-"""Every page in a real Chromium: no console error, no request elsewhere, room, and accessibility."""
+"""Every page in a real Chromium: no console error, nobody else asked, room, accessibility."""
 
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,9 @@ def test_the_watch_notices_who_is_asked_and_what_fails(chromium: Any, dashboard:
 LINKS = {
     "/?ttft-baseline=1.5&gpu-baseline=H200": "H200",
     "/answer?scenario=teen_peak": "teen_peak",
-    "/break_it?break=no-mqa": "no-mqa",
+    "/break_it?break=no-int8-kv": "no-int8-kv",
     "/incidents?incident=viral&late=5": "viral",
+    "/plan?view=Pareto+front&scenario=teen_peak": "teen_peak",
     "/audit?who=published&verdict=holds": "published",
     "/trust?metric=tpot": "tpot",
 }
@@ -97,6 +98,7 @@ NONSENSE = (
     "/?scenario=../../etc/passwd&load-baseline=abc&job=../../x",
     "/break_it?break=zebra&job=00000000000000000000000000000000",
     "/incidents?incident=<script>&late=1e9&minutes=5",
+    "/plan?view=zebra&a-run=../..&b-set=;rm&scenario-yaml=zzzz",
     "/audit?who=nobody&verdict=zebra&claim=99999",
     "/trust?profile=zebra&metric=zebra",
 )
