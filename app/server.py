@@ -4,7 +4,9 @@ Streamlit's document looks for its server below the page's own address first, so
 page puts two 404 into the browser's console. Ours says where the server is.
 """
 
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlunsplit
 
@@ -15,6 +17,7 @@ from starlette.routing import Route
 from streamlit import file_util
 from streamlit.runtime.pages_manager import PagesManager
 
+from app.figures import audit, closed_form, scenarios
 from kaiju_sim.errors import UserError
 
 ENTRY = Path(__file__).with_name("streamlit_app.py")
@@ -24,6 +27,7 @@ TITLE = "Kaiju fleet planner"
 HEAD = """
     <script>window.__streamlit = {BACKEND_BASE_URL: location.origin + "/"}</script>
     <style>
+      [data-testid="stMainBlockContainer"] {padding-top: 4rem}
       [data-testid="stSliderThumbValue"] *, button[data-selected="true"] p {
         color: CanvasText !important;
       }
@@ -39,7 +43,15 @@ def serve(options: Sequence[str]) -> None:
     once, so that a link to a page that is the server's first visit would show that one.
     """
     PagesManager.uses_pages_directory = False
+    threading.Thread(target=_prepare, daemon=True).start()
     st.App(ENTRY, routes=routes()).run(config=config_of(options))
+
+
+def _prepare() -> None:
+    """Load what the first page needs while its visitor is still on his way."""
+    with suppress(UserError):
+        closed_form.answer_of(scenarios.of_source({"scenario": scenarios.SHIPPED[0]}))
+        audit.rows()
 
 
 def config_of(options: Sequence[str]) -> dict[str, str | int | bool]:

@@ -27,14 +27,16 @@ def _harmless(value: Any) -> Any:
 
 
 def chart(figure: "alt.Chart | alt.LayerChart", rows: Rows, name: str, says: str) -> None:
-    """A chart (its own menu saves PNG and SVG) with what it shows in words, and its rows."""
+    """A chart (its own menu saves PNG and SVG) under what it shows in words, and its rows."""
     if not rows:
         st.info(f"{says}: nothing to show here.", icon=":material/info:")
         return
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+    ):
+        st.caption(says)
+        _download(st, rows, name)
     st.altair_chart(figure, width="stretch", alt=says)
-    left, right = st.columns([4, 1], vertical_alignment="center")
-    left.caption(says)
-    _download(right, rows, name)
 
 
 def table(rows: Rows, name: str, *, height: int | None = None, **config: Any) -> None:

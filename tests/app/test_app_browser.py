@@ -84,8 +84,9 @@ def test_a_planner_changes_the_scenario_as_text_and_is_told_the_line_of_a_mistak
     drawn(tab)
     assert int(card(tab, "GPUs")) < 10
     pressed(tab, "As shipped")
-    tab.wait_for_function("url => !location.href.includes('yaml')")
-    assert text.input_value() == shipped
+    tab.wait_for_function("!location.href.includes('yaml')")
+    drawn(tab)
+    tab.wait_for_function("text => document.querySelector('textarea').value === text", arg=shipped)
 
 
 def test_an_engineer_plays_an_incident_scrubs_and_sees_what_a_later_alarm_costs(tab: Page) -> None:
