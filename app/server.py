@@ -27,7 +27,7 @@ TITLE = "Kaiju fleet planner"
 HEAD = """
     <script>window.__streamlit = {BACKEND_BASE_URL: location.origin + "/"}</script>
     <style>
-      [data-testid="stMainBlockContainer"] {padding-top: 4rem}
+      [data-testid="stMainBlockContainer"] {padding-top: 4rem !important}
       [data-testid="stSliderThumbValue"] *, button[data-selected="true"] p {
         color: CanvasText !important;
       }
