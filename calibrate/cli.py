@@ -164,11 +164,11 @@ def report(
     """Show what samples say: steps and their floors, errors, what design choices are worth."""
     from calibrate.report import collect
     from calibrate.report.show import page as pages
-    from calibrate.report.show import tables
+    from calibrate.report.show import shipped, tables
 
     found = collect.collect([name] if name else collect.measured_names(out), out)
     if page is not None:
-        for file in pages.fill(page, found):
+        for file in (*pages.fill(page, found), *([] if out or name else shipped.write(found))):
             sys.stderr.write(f"wrote {file}\n")
     if form == "json":
         _print(found)

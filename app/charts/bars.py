@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from app.charts.palette import BLUE, ORANGE, of_verdicts
+from app.charts.palette import BLUE, ORANGE, colours, of_verdicts
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -37,6 +37,28 @@ def named_bars(rows: Rows, name: str, value: str, title: str) -> alt.Chart:
             y=alt.Y(f"{name}:N", sort=order, title=None, axis=alt.Axis(labelLimit=220)),
             x=alt.X(f"{value}:Q", title=title),
             tooltip=[f"{name}:N", f"{value}:Q"],
+        )
+    )
+
+
+def grouped_bars(rows: Rows, name: str, value: str, by: str, title: str) -> alt.Chart:
+    """A group for each *name*, in it a bar for each *by*; *title* is the axis's, with its unit."""
+    groups = list(dict.fromkeys(str(row[name]) for row in rows))
+    kinds = list(dict.fromkeys(str(row[by]) for row in rows))
+    return (
+        alt.Chart(alt.Data(values=list(rows)))
+        .mark_bar()
+        .encode(
+            y=alt.Y(f"{name}:N", sort=groups, title=None, axis=alt.Axis(labelLimit=320)),
+            yOffset=alt.YOffset(f"{by}:N", sort=kinds),
+            x=alt.X(f"{value}:Q", title=title),
+            color=alt.Color(
+                f"{by}:N",
+                title=None,
+                scale=alt.Scale(domain=kinds, range=colours(len(kinds))),
+                legend=alt.Legend(orient="bottom", columns=2, labelLimit=320),
+            ),
+            tooltip=[f"{name}:N", f"{by}:N", f"{value}:Q"],
         )
     )
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import altair as alt
 
-from app.charts.palette import BLUE, GREY, SERIES
+from app.charts.palette import BLUE, GREY, colours
 
 Rows = Sequence[Mapping[str, Any]]
 Scale = Literal["linear", "log"]
@@ -30,11 +30,6 @@ def curves(
         strokeDash=alt.StrokeDash(f"{by}:N", legend=None),
         tooltip=[f"{by}:N", f"{x}:Q", f"{y}:Q"],
     )
-
-
-def colours(count: int) -> list[str]:
-    """So many colours; they come again after the sixth, told apart by their dashes."""
-    return [SERIES[i % len(SERIES)] for i in range(count)]
 
 
 def against(rows: Rows, title: str) -> alt.LayerChart:

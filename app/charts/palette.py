@@ -16,3 +16,8 @@ REFUTED = ORANGE
 def of_verdicts(names: Sequence[str]) -> list[str]:
     """A colour for each verdict of the audit: holds, unsupported, and all that is refuted."""
     return [VERDICTS.get(name, REFUTED) for name in names]
+
+
+def colours(count: int) -> list[str]:
+    """So many colours; they come again after the sixth, told apart by their dashes."""
+    return [SERIES[i % len(SERIES)] for i in range(count)]

@@ -49,6 +49,12 @@ def table(rows: Rows, name: str, *, height: int | None = None, **config: Any) ->
     _download(st, rows, name)
 
 
+def words(rows: Rows, name: str) -> None:
+    """A small table of texts, each in full, and its rows as CSV."""
+    st.table([dict(row) for row in rows])
+    _download(st, rows, name)
+
+
 def _download(where: Any, rows: Rows, name: str) -> None:
     where.download_button(
         "CSV",

@@ -13,7 +13,7 @@ from calibrate.bench import Bench
 from calibrate.fidelity.compare.document import FORMAT, VERSION, document
 from calibrate.fidelity.engine_time import take_engine_time
 from calibrate.fidelity.measure import Measuring, Open, Print, fake_bench, with_capacity
-from calibrate.fidelity.show import plots
+from calibrate.fidelity.show import plots, shipped
 from calibrate.fidelity.show.page import fill
 from calibrate.fidelity.store import Store, write_json
 from calibrate.fidelity.workload import Workload
@@ -53,6 +53,7 @@ class Places:
         """Those that the profile was fitted to."""
         self.store = Store(sample_folder(profile_id, out) / "fidelity")
         self.document = profile_file(profile_id, out).with_name("fidelity.json")
+        self.distributions = self.document.with_name("distributions.json")
         self.plots = PLOTS if out is None else out / profile_id / "img"
 
 
@@ -174,6 +175,7 @@ def _compare(profile: Profile, places: Places, options: Options, talk: Talk) -> 
 
     found, compared = document(profile, places.store, remade, places.samples, talk.say)
     write_json(places.document, found)
+    write_json(places.distributions, shipped.distributions(profile.id, compared))
     drawn = plots.write(compared, places.plots)
     return {
         "id": profile.id, "workloads": [one.workload.name for one in compared],

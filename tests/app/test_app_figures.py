@@ -13,6 +13,7 @@ from app.figures import audit, breaks, closed_form, incidents, scenarios, slider
 from app.figures.dialogue import mean_prompt
 from app.ui.export import csv_of
 from kaiju_sim.errors import UserError
+from kaiju_sim.planner.breakits.names import BREAK_ITS
 
 
 @pytest.mark.parametrize("name", scenarios.SHIPPED)
@@ -135,14 +136,27 @@ def test_every_incident_takes_its_delays_and_strikes_within_what_is_shown(name: 
 
 
 def test_the_audit_has_all_rows_with_and_without_filters() -> None:
-    assert len(audit.chosen([], "all", "")) == len(audit.rows())
-    both = [audit.chosen([], who, "") for who in ("case study", "published")]
+    claims = audit.with_simulated(None)
+    assert len(audit.chosen([], "all", "", False, claims)) == len(audit.rows())
+    both = [audit.chosen([], who, "", False, claims) for who in ("case study", "published")]
     assert sum(map(len, both)) == len(audit.rows())
+    behaviour = audit.chosen([], "all", "", True, claims)
+    assert {row["id"] for row in behaviour} == set(audit.studied())
 
 
-@pytest.mark.parametrize("name", breaks.SETS)
-def test_every_break_it_changes_the_scenario_that_it_is_held_against(name: str) -> None:
-    shipped = scenarios.loaded("baseline", breaks.WINDOW).scenario
-    broken = scenarios.loaded("baseline", [*breaks.WINDOW, *breaks.SETS[name]]).scenario
-    assert breaks.said(name)
-    assert shipped != broken
+def test_every_claim_that_can_be_simulated_has_a_documented_figure() -> None:
+    assert set(audit.documented()) == set(audit.studied())
+    first = audit.simulated_text(next(row for row in audit.rows() if row["id"] == "20"))
+    assert "cached tokens/prompt token, documented" in first
+
+
+@pytest.mark.parametrize("name", breaks.SCENARIOS)
+def test_every_break_it_changes_what_it_is_held_against(name: str) -> None:
+    source = {"scenario": name}
+    known = breaks.names(source)
+    assert len(known) == len(BREAK_ITS) + len(breaks.TRAINING)
+    for one in known:
+        base, broken = breaks.base_of(source, one), breaks.side(source, one)
+        loaded = [scenarios.of_source(side).scenario for side in (base, broken)]
+        assert breaks.said(one)
+        assert loaded[0] != loaded[1], one

@@ -1,6 +1,7 @@
 """Every page opens, and does what it is for, in Streamlit's own test frame (no browser)."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,13 @@ SHORT = [
     *("incidents[0].at=60s", "incidents[0].fault.replicas=1"),
 ]
 
+FEW: dict[str, Any] = {
+    "scenario": "baseline",
+    "sets": [
+        *("run.warm_up=0s", "run.horizon=20s", "run.drain=10s", "fleet.replicas=2"),
+        *("traffic.messages_per_s=10", "traffic.sessions.live=50"),
+    ],
+}
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(p.stem for p in (ROOT / "app" / "pages").glob("[a-z]*.py"))
 
@@ -83,3 +91,95 @@ def test_the_trust_page_says_which_figures_missed() -> None:
     table = next(f.value for f in test.dataframe if "kept" in f.value.columns)
     assert {"yes", "no"} >= set(table["kept"])
     assert len(table) > 10
+
+
+@pytest.mark.parametrize("view", ["Fewest GPUs", "Pareto front", "Compare two"])
+def test_each_view_of_planning_opens(view: str) -> None:
+    test = opened("plan", view=view)
+    assert not test.error
+    assert any("Press the button" in info.value for info in test.info)
+
+
+@pytest.mark.parametrize("view", ["Whole runs", "Steps", "Kernels", "Measured or assumed"])
+def test_each_view_of_trust_opens(view: str) -> None:
+    test = opened("trust", view=view)
+    assert not test.error
+    assert test.get("vega_lite_chart")
+    assert test.dataframe
+
+
+def test_a_link_to_one_kind_of_result_is_not_drawn_as_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAIJU_APP_DIR", str(tmp_path))
+    name = jobs.new({"kind": "audit", "only": ["20"], "replications": 2}, {})
+    folder = jobs.folder_of(name)
+    assert folder is not None
+    jobs.tell(folder, jobs.State("done", 1.0))
+    for page in ("answer", "plan", "break_it", "incidents", "traffic"):
+        assert any("another question" in info.value for info in opened(page, job=name).info), page
+
+
+def test_a_typed_scenario_with_a_mistake_is_told_at_its_line_and_stands_in_the_address() -> None:
+    test = opened("answer")
+    key = "scenario-text-baseline"
+    wrong = str(test.text_area(key=key).value).replace("fleet: {", "flet: {")
+    test.text_area(key=key).set_value(wrong).run()
+    assert not test.exception
+    line = next(n for n, text in enumerate(wrong.splitlines(), 1) if text.startswith("flet:"))
+    assert any(f"Line {line}:" in error.value and "fleet" in error.value for error in test.error)
+    assert ">" in test.code[0].value
+    link = test.query_params["scenario-yaml"]
+    again = opened("answer", **{"scenario-yaml": link[0] if isinstance(link, list) else link})
+    assert again.text_area(key=key).value == wrong
+
+
+def test_a_sweep_is_drawn_with_its_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = worked(
+        *("plan", tmp_path, monkeypatch),
+        {"kind": "sweep", **FEW, "grid": ["fleet.replicas=[1, 2]"]},
+        view="Pareto front",
+    )
+    assert any("keeps all objectives" in head.value for head in test.subheader)
+    assert any("fleet.replicas" in frame.value.columns for frame in test.dataframe)
+
+
+def test_two_sides_are_drawn_inputs_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = {"base": FEW, "run": {**FEW, "sets": [*FEW["sets"], "fleet.replicas=1"]}}
+    test = worked(
+        *("plan", tmp_path, monkeypatch),
+        {"kind": "run", "sides": sides, "replications": 2},
+        view="Compare two",
+    )
+    heads = [head.value for head in test.subheader]
+    assert heads.index("Inputs that differ") < heads.index("Figures")
+    assert list(test.dataframe[0].value["input"]) == ["fleet.replicas"]
+
+
+def test_a_break_it_of_training_prices_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = "economics.pretraining={gpus: 512"
+    sides = {
+        "base": {**FEW, "sets": [*FEW["sets"], f"{cluster}}}"]},
+        "run": {**FEW, "sets": [*FEW["sets"], f"{cluster}, forward: bf16}}"]},
+    }
+    test = worked(
+        *("break_it", tmp_path, monkeypatch),
+        {"kind": "break-it", **FEW, "sides": sides, "replications": 1, "only": None},
+    )
+    days = next(metric for metric in test.metric if metric.label.startswith("Days"))
+    before, after = (float(text) for text in days.value.split(" → "))
+    assert after > before
+
+
+def worked(
+    page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, task: dict[str, Any], **params: str
+) -> AppTest:
+    """The page with a link to the task's result."""
+    monkeypatch.setenv("KAIJU_APP_DIR", str(folder))
+    name = jobs.new(task, {})
+    made = jobs.folder_of(name)
+    assert made is not None
+    work(made)
+    return opened(page, job=name, **params)
