@@ -7,6 +7,11 @@ import pytest
 from conftest import ROOT, Page, opened, watch
 
 PAGES = sorted(file.stem for file in (ROOT / "app" / "pages").glob("[a-z]*.py"))
+VIEWS = (
+    *("plan?view=Pareto+front", "plan?view=Compare+two", "break_it?view=All+of+them"),
+    *("trust?view=Steps", "trust?view=Kernels", "trust?view=Measured+or+assumed"),
+)
+"""Views that a page does not open with."""
 OVERFLOW = """() => [document.documentElement, document.querySelector('[data-testid=stMain]')]
     .map(element => element.scrollWidth - innerWidth)"""
 
@@ -30,7 +35,7 @@ def violations(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, *VIEWS])
 def test_a_page_fits_its_window_and_has_no_serious_violation_on_light_and_dark(
     name: str, tab: Page
 ) -> None:
