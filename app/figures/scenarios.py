@@ -11,7 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 import kaiju_sim
 from kaiju_sim.errors import UserError
-from kaiju_sim.scenario.loader import Loaded, load_scenario, override_names
+from kaiju_sim.scenario.loader import Loaded, ScenarioFile, load_scenario
 
 Source = Mapping[str, Any]
 """Where a scenario comes from: `scenario` (a shipped one's name) or `text`; `with`, `sets`."""
@@ -71,23 +71,31 @@ def load(source: Source, folder: Path) -> Loaded:
 
 
 def of_source(source: Source, sets: Sequence[str] = ()) -> Loaded:
-    """The same with more settings, for a look at it: read only, for it is kept."""
-    key, value = ("text", source["text"]) if "text" in source else ("scenario", source["scenario"])
-    more = (*source.get(SETTINGS, ()), *sets)
-    return _looked_at(key, str(value), tuple(source.get(OVERRIDES, ())), more)
+    """The same with more settings, for a look at it; what was looked at last is remembered."""
+    overrides, own = (tuple(map(str, source.get(key, ()))) for key in (OVERRIDES, SETTINGS))
+    text, name = source.get("text"), source.get("scenario")
+    return _looked_at(text if isinstance(text, str) else None, name, overrides, (*own, *sets))
 
 
-@lru_cache(maxsize=200)
-def _looked_at(key: str, value: str, overrides: Sequence[str], sets: Sequence[str]) -> Loaded:
-    source = {key: value, OVERRIDES: overrides, SETTINGS: sets}
+@lru_cache(maxsize=64)
+def _looked_at(
+    text: str | None, name: object, overrides: Sequence[str], sets: Sequence[str]
+) -> Loaded:
+    return _read(text, name).load(overrides, sets)
+
+
+@lru_cache(maxsize=16)
+def _read(text: str | None, name: object) -> ScenarioFile:
+    """Reading is most of the time that loading takes, and a slider changes settings alone."""
     with tempfile.TemporaryDirectory() as folder:
-        return load(source, Path(folder))
+        source: Source = {"scenario": name} if text is None else {"text": text}
+        return ScenarioFile(file_of(source, Path(folder)))
 
 
 def overrides_of(source: Source) -> list[str]:
     """Names of the overrides that a scenario has."""
-    with tempfile.TemporaryDirectory() as folder:
-        return override_names(file_of(source, Path(folder)))
+    text = source.get("text")
+    return _read(text if isinstance(text, str) else None, source.get("scenario")).override_names()
 
 
 @cache

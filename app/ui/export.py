@@ -30,16 +30,19 @@ def _harmless(value: Any) -> Any:
 
 
 def chart(figure: Figure, rows: Rows, name: str, says: str) -> None:
-    """A chart with what it shows in words, its picture as PNG and SVG, and its rows."""
+    """A chart under what it shows in words, its picture as PNG and SVG, and its rows."""
     if not rows:
         st.info(f"{says}: nothing to show here.", icon=":material/info:")
         return
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+    ):
+        st.caption(says)
+        with st.container(horizontal=True, width="content", gap="small"):
+            _picture(figure, name, "PNG")
+            _picture(figure, name, "SVG")
+            _download(rows, name)
     st.altair_chart(figure, width="stretch", alt=says)
-    st.caption(says)
-    with st.container(horizontal=True):
-        _picture(figure, name, "PNG")
-        _picture(figure, name, "SVG")
-        _download(rows, name)
 
 
 def _picture(figure: Figure, name: str, kind: str) -> None:
