@@ -30,6 +30,8 @@ class Round:
     wall_s: float
     busy_s: float
     """Sum of what the tasks took by their own clocks."""
+    cpu_s: float
+    """Processor time of the tasks: less than `busy_s` where they had to share a core."""
 
     @property
     def overhead_s(self) -> float:
@@ -51,22 +53,24 @@ def sleeps(count: int, seconds: float) -> dict[int, Work]:
     return {i: Work(sleep_s=seconds) for i in range(count)}
 
 
-def do(work: Work) -> float:
-    """Do it; wall seconds that it took."""
-    begun = time.perf_counter()
+def do(work: Work) -> tuple[float, float]:
+    """Do it; wall seconds that it took, and processor time."""
+    begun, used = time.perf_counter(), time.process_time()
     if work.scenario is not None:
         from kaiju_sim.simulation import simulate
 
         simulate(work.scenario)
     time.sleep(work.sleep_s)
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, time.process_time() - used
 
 
 def timed(executor: Executor, work: Mapping[int, Work], slots: int) -> Round:
     """One round."""
     begun = time.perf_counter()
-    busy_s = sum(seconds for _, seconds in executor.map(do, work))
-    return Round(len(work), slots, time.perf_counter() - begun, busy_s)
+    took = [found for _, found in executor.map(do, work)]
+    wall_s = time.perf_counter() - begun
+    busy_s, cpu_s = (sum(each) for each in zip(*took, strict=True))
+    return Round(len(work), slots, wall_s, busy_s, cpu_s)
 
 
 def shown(found: Round) -> dict[str, Any]:
@@ -76,6 +80,7 @@ def shown(found: Round) -> dict[str, Any]:
         "slots": found.slots,
         "wall_s": found.wall_s,
         "busy_s": found.busy_s,
+        "cpu_s": found.cpu_s,
         "overhead_per_task_s": found.overhead_s,
         "overhead_of_wall_per_task_s": found.overhead_s / found.slots,
     }

@@ -2,8 +2,9 @@
 
 Figures and every sample go to benchmarks/results/. `--demo FOLDER` takes over what
 `python -m kernels.training.demo compare --out FOLDER` found. `--report` shows what must be reached
-and what is, from the files; `--plots FOLDER` draws the demo's curves; `--codes` prints the errors
-of gradient codes, without a GPU.
+and what is, from the files; `--plots FOLDER` draws the demo's curves; `--publish` takes the
+speeds over into the simulator's package data. `--codes` prints the errors of gradient codes,
+without a GPU.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from benchmarks.kernels.asked import gpu_of, say
 from benchmarks.kernels.store import RESULTS, read, read_json
 from benchmarks.training import aims, store
+from benchmarks.training.publish import publish
 
 
 def options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -27,6 +29,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--demo", type=Path, metavar="FOLDER", help="take over a comparison")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the demo's curves (SVG)")
     parser.add_argument("--codes", action="store_true", help="errors of gradient codes")
+    parser.add_argument("--publish", action="store_true", help="speeds to the simulator's data")
     parser.add_argument("--seconds", type=float, default=1.0, help="timing of a case (default 1)")
     parser.add_argument("--commit", help="the commit that runs, where git cannot tell")
     parser.add_argument("--gpu", help="of which there are files (default: the only one)")
@@ -38,7 +41,8 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def verdicts(gpu: str, folder: Path) -> list[aims.Verdict]:
     """All aims."""
     demo = read_json(store.path(gpu, ".json", folder, demo=True))
-    return [*aims.of_kernels(read(store.path(gpu, ".parquet", folder))), *aims.of_demo(demo)]
+    kernels = aims.of_kernels(read(store.path(gpu, ".parquet", folder)))
+    return [*kernels, *aims.of_demo(demo), *aims.of_ranks(store.of_ranks(folder))]
 
 
 def report(gpu: str, found: argparse.Namespace) -> None:
@@ -77,9 +81,11 @@ def codes() -> None:
 def measure(found: argparse.Namespace) -> int:
     """Measure, save, show; 1 if something failed."""
     from benchmarks.training.cases import every_case
+    from benchmarks.training.layers import layer_cases
     from benchmarks.training.measure import run
 
-    cases = [case for case in every_case() if re.search(found.only, case.name)]
+    known = [*every_case(), *layer_cases()]
+    cases = [case for case in known if re.search(found.only, case.name)]
     if found.list:
         sys.stdout.writelines(f"{case.name}\n" for case in cases)
         return 0
@@ -109,9 +115,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             codes()
         if found.demo:
             take_demo(found)
+        if found.publish:
+            publish(gpu_of(found.gpu, found.results, store.measured(found.results)), found.results)
         if found.report:
             report(gpu_of(found.gpu, found.results, store.measured(found.results)), found)
-        if found.codes or found.demo or found.report:
+        if found.codes or found.demo or found.report or found.publish:
             return 0
         return measure(found)
     except ValueError as error:

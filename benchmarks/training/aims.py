@@ -64,7 +64,13 @@ def of_demo(demo: Mapping[str, Any]) -> Iterator[Verdict]:
     agreed = [a["top_1"] for a in demo.get("agreement", []) if "top_1" in a]
     least = min(agreed) if agreed else None
     yield judged("demo: top-1 of inference kernels and training graph", 0.995, least)
-    yield _noise(arms)
+    yield _noise(arms, "two rehearsed ranks")
+
+
+def of_ranks(found: Mapping[str, Mapping[str, Any]]) -> Iterator[Verdict]:
+    """Aims about real ranks; `found` by GPU."""
+    for gpu, demo in found.items():
+        yield _noise(demo["arms"], f"{demo['run']['ranks']} real ranks, {gpu}")
 
 
 def _seeds(verdict: Verdict, arms: Mapping[str, Any], arm: str) -> Verdict:
@@ -72,10 +78,10 @@ def _seeds(verdict: Verdict, arms: Mapping[str, Any], arm: str) -> Verdict:
     return verdict._replace(what=f"{verdict.what}, {count} seeds")
 
 
-def _noise(arms: Mapping[str, Any]) -> Verdict:
+def _noise(arms: Mapping[str, Any], where: str) -> Verdict:
     """Squinch beside bf16 gradients, both on two ranks: the mean difference against the spread of
     either's seeds."""
-    what = "demo, Squinch: |mean loss - that of bf16 gradients| within the seeds' spread"
+    what = f"demo, Squinch: |mean loss - bf16 gradients'| within the seeds' spread, {where}"
     names = ("bf16, squinch", "bf16, bf16 gradients")
     if any(name not in arms or len(arms[name]["losses"]) < 3 for name in names):
         return Verdict(what, "<= spread", "-", UNKNOWN)

@@ -67,7 +67,8 @@ def _packing(dtype: Any, stochastic: bool, moved: float) -> Callable[[], Iterato
     def make() -> Iterator[Contender]:
         import torch
 
-        from kernels.training.squinch.codec import Noise, reference_pack
+        from kernels.training.squinch.codec import reference_pack
+        from kernels.training.squinch.noise import Noise
         from kernels.training.squinch.pack import squinch_pack
 
         x = (torch.randn(GRADIENTS, device="cuda") * 1e-4).to(dtype)
@@ -281,7 +282,7 @@ def _row_call(name: str) -> Callable[[], object]:
     from kernels.training import zreg
     from kernels.training.distill import subsample
     from kernels.training.qat import quantise
-    from kernels.training.squinch.codec import Noise
+    from kernels.training.squinch.noise import Noise
     from kernels.training.steps import ternary
 
     def normal(*shape: int) -> torch.Tensor:

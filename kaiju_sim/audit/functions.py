@@ -12,6 +12,7 @@ from typing import Any
 
 from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.catalog.models import Model, find_model, variant
+from kaiju_sim.economics.measured.training import training_speed
 from kaiju_sim.scenario.schema import Scenario
 from kaiju_sim.steptime.build import build_step_time
 from kaiju_sim.steptime.curves import Curves, decode_ns, fixed_ns, prefill_ns, step_ns
@@ -160,6 +161,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "kv_heads_of": catalog_kv_heads,
     "heads_of": catalog_heads,
     "gpu_ops": gpu_ops,
+    "training_speed": training_speed,
     "prefill_tokens_per_s": prefill_tokens_per_s,
     "decode_tokens_per_s": decode_tokens_per_s,
     "ceil": rounded_up,

@@ -11,10 +11,13 @@ nothing. Squinch's 6 bits are 2.67 times less than bf16, not 4: gradients on a q
 bandwidth still take 1.5 times as long, unless they hide.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from kaiju_sim.catalog.gpus import find_gpu
 from kaiju_sim.economics.cost.usage import GIB, Usage
+from kaiju_sim.economics.measured.training import BOTH, training_measured
 from kaiju_sim.economics.values import GPU_PRICE, Values
 from kaiju_sim.scenario.parts.pretraining import Pretraining
 
@@ -63,6 +66,8 @@ class Run:
     """Of a GPU, to other nodes."""
     overlap: float
     """Share of computing that hides transfers."""
+    coded_per_s: float = math.inf
+    """Gradients that a GPU packs and unpacks in a second."""
 
     @property
     def nodes(self) -> int:
@@ -103,7 +108,7 @@ class Priced:
 def run_of(usage: Usage, described: Pretraining, values: Values) -> Run:
     """The run that a scenario describes, for these values."""
     own = {name.removeprefix("pretraining."): v for name, v in values.items()}
-    return Run(
+    stated = Run(
         parameters=usage.training_flops_per_token / 6.0,
         tokens=values["training.tokens"],
         runs=values["training.runs"],
@@ -120,6 +125,20 @@ def run_of(usage: Usage, described: Pretraining, values: Values) -> Run:
         weight_bytes=WEIGHT_BYTES[described.forward],
         network_bytes_per_s=own["network_bytes_per_s"],
         overlap=own["overlap"],
+    )
+    return as_measured(stated) if described.step == "measured" else stated
+
+
+def as_measured(run: Run) -> Run:
+    """The run with the speeds that one layer reaches: its share of the measured GPU's peak, int8's
+    part in it, and what coding gradients takes."""
+    found = training_measured()
+    coding_s = 1.0 / found.pack_per_s + 1.0 / found.unpack_per_s
+    return replace(
+        run,
+        utilisation=found.layer.bf16_flops_per_s / find_gpu(found.gpu).bf16_ops_per_s,
+        speedup=found.layer.speedup(BOTH) if run.weight_bytes < WEIGHT_BYTES["bf16"] else 1.0,
+        coded_per_s=1.0 / coding_s,
     )
 
 
@@ -148,6 +167,13 @@ def sent_bytes(run: Run) -> tuple[float, float]:
     return each * run.gradient_bits / 8.0, each * run.weight_bytes * 2.0
 
 
+def coding_s(run: Run) -> float:
+    """Of a step: packing this GPU's gradients, and unpacking as many of all ranks."""
+    if run.gradient_bits >= GRADIENT_BITS["bf16"] or run.nodes == 1:
+        return 0.0
+    return run.parameters / run.node_gpus / run.coded_per_s
+
+
 def waiting_s(run: Run) -> float:
     """Of a step: what transfers take beyond the computing that hides them."""
     return max(0.0, sum(sent_bytes(run)) / run.network_bytes_per_s - run.overlap * compute_s(run))
@@ -155,7 +181,7 @@ def waiting_s(run: Run) -> float:
 
 def priced(run: Run, values: Values, messages_per_month: float) -> Priced:
     """The run in time and money; `values` of `pretraining.*` and of storage."""
-    step = compute_s(run) + waiting_s(run)
+    step = compute_s(run) + coding_s(run) + waiting_s(run)
     hours = run.tokens / run.batch_tokens * step / 3600.0
     hours *= 1.0 + pause_share(values)
     compute = hours * run.runs * run.gpus * run.usd_per_gpu_hour

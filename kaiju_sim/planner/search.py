@@ -18,7 +18,7 @@ the **grey zone**.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kaiju_sim.planner.sequential import (
     FAILS,
@@ -26,9 +26,10 @@ from kaiju_sim.planner.sequential import (
     PASSES,
     Rule,
     Tally,
-    is_over,
+    is_settled,
     lower_bound,
     needed,
+    settling,
     tally_of,
     upper_bound,
     verdict,
@@ -38,6 +39,10 @@ FRESH = 10_000
 """Number of the first replication with fresh seeds."""
 SECOND_LOOKS = range(1, 5)
 """Replications by which the largest fleet is asked again if it has failed once."""
+
+FEW = 4
+"""Replications of the first batch, and of one after a failure at least, where several run at once:
+then the next one may decide, or many more."""
 
 Probe = Callable[[int, Sequence[int]], Sequence[bool]]
 """Whether that count passes in each of these replications."""
@@ -170,29 +175,41 @@ class Search:
     def judge(self, count: int, fresh: bool = False) -> Judged:
         """The sequential test of a count, replications in batches until it is decided."""
         known = self.judged.get((count, fresh))
-        if known is not None:
+        return self.tested(count, fresh, self.rule) if known is None else known
+
+    def judge_longer(self, count: int, fresh: bool = False) -> Judged:
+        """The test of a count that was left undecided, with all replications that the rule allows:
+        what is said of it then rests on as many as what is said of a count that passes."""
+        known = self.judge(count, fresh)
+        if known.verdict != OPEN:
             return known
+        return self.tested(count, fresh, replace(self.rule, patience=self.rule.most))
+
+    def tested(self, count: int, fresh: bool, rule: Rule) -> Judged:
+        """The test by a rule, in place of what was known."""
         outcomes: list[bool] = []
-        said = OPEN
-        while said == OPEN and not is_over(tally_of(outcomes), self.rule):
-            first = len(outcomes) + (FRESH if fresh else 0)
-            more = min(self.batch_after(outcomes), self.rule.most - len(outcomes))
-            outcomes += self.probe(count, range(first, first + more))
-            said = verdict(outcomes, self.rule)
-            if said == OPEN:
+        while not is_settled(outcomes, rule):
+            if outcomes:
                 self.tell(count, f"{sum(outcomes)} of {len(outcomes)} so far")
-        tally = tally_of(outcomes)
-        bounds = lower_bound(tally, self.rule), upper_bound(tally, self.rule)
-        found = Judged(count, said, tally, *bounds, fresh)
+            first = len(outcomes) + (FRESH if fresh else 0)
+            more = min(self.batch_after(outcomes), rule.most - len(outcomes))
+            outcomes += self.probe(count, range(first, first + more))
+        # A batch may have gone on after the verdict. That must not count: what is said of a fleet
+        # would depend on how many processes there are.
+        outcomes = settling(outcomes, rule)
+        said, tally = verdict(outcomes, rule), tally_of(outcomes)
+        found = Judged(
+            count, said, tally, lower_bound(tally, rule), upper_bound(tally, rule), fresh
+        )
         self.judged[count, fresh] = found
         self.tell(count, f"{said}: {tally.passed} of {tally.trials}" + (" fresh" * fresh))
         return found
 
     def batch_after(self, outcomes: Sequence[bool]) -> int:
         """Replications to ask for next: few at first, which tell a hopeless count at once, and
-        never more than a verdict may need."""
-        most = min(self.batch, 4) if not outcomes else self.batch
-        return max(1, min(most, needed(tally_of(outcomes), self.rule)))
+        not many more than a verdict may need."""
+        wanted = needed(tally_of(outcomes), self.rule) if outcomes else FEW
+        return min(self.batch, wanted if all(outcomes) else max(FEW, wanted))
 
     def first_that_holds(self, count: int, fresh: bool = False) -> int | None:
         """The smallest count from there on that the rule lets pass, on the first seeds or on fresh

@@ -12,7 +12,7 @@ the first three. Quick rule of a table: target 0.5, decided by five alike in a r
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 PASSES, FAILS, OPEN = "passes", "fails", "open"
@@ -93,6 +93,19 @@ def is_over(tally: Tally, rule: Rule) -> bool:
     at_best = Tally(tally.passed + left, rule.most)
     hopeless = evidence(at_best, rule.good, rule.target) < math.log(1 / rule.risk)
     return left <= 0 or (hopeless and tally.trials >= rule.patience)
+
+
+def is_settled(outcomes: Sequence[bool], rule: Rule) -> bool:
+    """Whether these replications are all that is needed: a verdict, or none to be had."""
+    return verdict(outcomes, rule) != OPEN or is_over(tally_of(outcomes), rule)
+
+
+def settling(outcomes: Sequence[bool], rule: Rule) -> list[bool]:
+    """The first of these replications that settle it; all of them if they do not."""
+    for trials in range(len(outcomes)):
+        if is_settled(outcomes[:trials], rule):
+            return list(outcomes[:trials])
+    return list(outcomes)
 
 
 def plan_rule(target: float) -> Rule:

@@ -1,7 +1,7 @@
 """Replications of fleets of a given size: simulated in a pool, judged, kept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kaiju_sim.executor import run_tasks, sources
@@ -95,6 +95,8 @@ class Bench:
     """What runs the trials; none: as many processes as there are workers."""
     lost: int = 0
     """Replicas that are gone: a fleet is tried without them."""
+    known: dict[str, Figures] = field(default_factory=dict, compare=False, repr=False)
+    """Figures that it has seen, by name: none is simulated or read twice."""
 
     def left(self, replicas: int) -> int:
         """What is left of a fleet; at least a unit, so that there is something to simulate."""
@@ -113,16 +115,24 @@ class Bench:
         Tasks do not see the folder, so that they may run where it is not.
         """
         trials = [self.trial(replicas, i) for i in replications]
+        names = [trial.name for trial in trials]
         store = None if self.folder is None else Store(self.folder)
-        kept = {t.name: store.get(t.name) for t in trials} if store else {}
-        found = {name: figures for name, figures in kept.items() if figures is not None}
-        left = [trial for trial in trials if trial.name not in found]
-        done = run_tasks(run_trial, left, self.workers, self.executor)
-        for trial, figures in zip(left, done, strict=True):
-            found[trial.name] = figures
+        named = dict(zip(names, trials, strict=True))
+        left = {name: trial for name, trial in named.items() if not self._has(name, store)}
+        done = run_tasks(run_trial, list(left.values()), self.workers, self.executor)
+        for name, figures in zip(left, done, strict=True):
+            self.known[name] = figures
             if store is not None:
-                store.put(trial.name, figures)
-        return [found[trial.name] for trial in trials]
+                store.put(name, figures)
+        return [self.known[name] for name in names]
+
+    def _has(self, name: str, store: Store | None) -> bool:
+        """Whether figures are known, or were kept and are now."""
+        if name not in self.known and store is not None:
+            kept = store.get(name)
+            if kept is not None:
+                self.known[name] = kept
+        return name in self.known
 
     def ratios(self, replicas: int, replications: Sequence[int]) -> list[Ratios]:
         """Each objective over its limit, in these replications."""

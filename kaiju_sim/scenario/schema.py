@@ -292,6 +292,19 @@ class Scenario(Part):
         return self
 
     @model_validator(mode="after")
+    def _looked_at(self) -> "Scenario":
+        """`prefix_aware` sees caches as they are where an epoch begins. To look at a fleet cuts the
+        epoch in hand, so nobody may look inside one: what is measured would change the run."""
+        looks = {"results.tick": self.results.tick, "run.warm_up": self.run.measured_from}
+        for name, seconds in looks.items():
+            if self.router.policy == "prefix_aware" and not whole(seconds, self.run.epoch):
+                raise ValueError(
+                    f"{name} must be a whole number of epochs (run.epoch, {self.run.epoch:g} s)"
+                    " with router.policy prefix_aware"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _struck(self) -> "Scenario":
         for incident in self.incidents:
             check_incident(self, incident)
@@ -305,3 +318,8 @@ class Scenario(Part):
         if self.fleet.most_replicas // self.fleet.cells % self.kv.link_replicas:
             raise ValueError("kv.link_replicas must divide the replicas of a cell")
         return self
+
+
+def whole(seconds: float, epoch_s: float) -> bool:
+    """Whether a time is a whole number of epochs, in nanoseconds as the simulation has them."""
+    return round(seconds * 1e9) % max(1, round(epoch_s * 1e9)) == 0

@@ -162,3 +162,16 @@ def test_every_case_has_a_name_of_its_own() -> None:
     assert len(set(names)) == len(names)
     assert f"linear_step {LINEAR}" in names
     assert all(case.flops > 0 for case in every_case())
+
+
+def test_real_ranks_are_judged_beside_the_gpu_of_the_kernels(tmp_path: Path) -> None:
+    ranks = compared() | {"run": {"device": "NVIDIA H200", "ranks": 2}}
+    store.save_demo("ranks-h200", ranks, tmp_path)
+    assert store.measured(tmp_path) == []
+    store.save("h100", ROWS, [], {"run": "r"}, tmp_path)
+    assert store.measured(tmp_path) == ["h100"]
+    (verdict,) = aims.of_ranks(store.of_ranks(tmp_path))
+    assert verdict.verdict == aims.REACHED
+    assert verdict.what.endswith("2 real ranks, h200")
+    (worse,) = aims.of_ranks({"h200": compared(1.7) | {"run": {"ranks": 2}}})
+    assert worse.verdict == aims.MISSED

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from kaiju_sim import rng
-from kaiju_sim.planner.search import FRESH, Found, Grid, Probe, fewest
-from kaiju_sim.planner.sequential import FAILS, PASSES, PLAN, QUICK
+from kaiju_sim.planner.search import FRESH, Found, Grid, Judged, Probe, Search, fewest
+from kaiju_sim.planner.sequential import FAILS, OPEN, PASSES, PLAN, QUICK
 
 
 def fleet(chance: Callable[[int], float]) -> Probe:
@@ -144,3 +144,27 @@ def test_more_replications_only_add() -> None:
     failed = found.of(45)
     assert failed is not None
     assert failed.verdict == FAILS
+
+
+@pytest.mark.parametrize("count", range(97, 105))
+def test_how_many_run_at_once_changes_nothing(count: int) -> None:
+    """Replications beyond the verdict, which a larger batch simulates, are not counted."""
+
+    def judged(batch: int) -> Judged:
+        return Search(fleet(rising), Grid(), PLAN, batch, lambda count, what: None).judge(count)
+
+    found = [judged(batch) for batch in (1, 4, 16, 64)]
+    assert found == [found[0]] * 4
+
+
+def test_the_next_cheaper_is_tested_longer() -> None:
+    """99 passes nine times of ten: a verdict that passes is out of reach early, and after all
+    replications of the rule its share is known better."""
+    search = Search(fleet(rising), Grid(), PLAN, 8, lambda count, what: None)
+    first = search.judge(99)
+    assert first.verdict == OPEN
+    assert first.tally.trials < PLAN.most
+    again = search.judge_longer(99)
+    assert again.tally.trials == PLAN.most or again.verdict == FAILS
+    assert search.judge(99) == again
+    assert search.judge_longer(104) == search.judge(104)

@@ -132,6 +132,13 @@ VALUES = {
         "router.policy must be one of 'affinity', 'sticky', 'rendezvous', 'prefix_aware', "
         "'least_loaded', 'round_robin' or 'power_of_two', not 'stiky'; did you mean sticky?",
     ),
+    "a look inside an epoch": (
+        "fleet:",
+        "router: {policy: prefix_aware}\nresults: {tick: 250ms}\nfleet:",
+        14,
+        "results.tick must be a whole number of epochs (run.epoch, 0.1 s) with router.policy"
+        " prefix_aware",
+    ),
     "unknown kind": (
         "kind: lognormal",
         "kind: lognorml",

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kaiju_sim.cli.options import Seed, Set, With, settings
-from kaiju_sim.cli.simulating import scenario_file, tell_if_cold
+from kaiju_sim.cli.options import Address, Seed, Set, WhereOption, With, Workers, settings
+from kaiju_sim.cli.simulating import executing, scenario_file, tell_if_cold
 from kaiju_sim.cli.talk import Talk
 
 DEFAULT = Path("runs") / "break-its"
@@ -39,7 +39,9 @@ def break_it(
     format: Annotated[Format, typer.Option(help="Tables, rows for programs, or Markdown.")] = (
         Format.TEXT
     ),
-    workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes.")] = 2,
+    workers: Workers = 2,
+    executor: WhereOption = None,
+    address: Address = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder that keeps replications (runs/break-its)."),
@@ -61,7 +63,8 @@ def break_it(
     )
     tell_if_cold(talk)
     names = [word.strip() for word in only.split(",")] if only else []
-    rows = break_its(asked, only=names, workers=workers, tell=talk.say)
+    with executing(executor, workers, address) as where:
+        rows = break_its(asked, only=names, executor=where, tell=talk.say)
     _write(folder, scenario, rows)
     _print(scenario, rows, format)
     talk.say(f"replications are kept in {asked.folder}")

@@ -1,8 +1,9 @@
 """The table of break-its: the fewest GPUs of a scenario with each, beside those without.
 
 Every row is a search of its own (`fewest.size`) with the quick rule: the answer passes more often
-than not, with 95 % confidence, on seeds that the search has not seen. Rows are tasks of one pool;
-each replication is kept in the folder, so that a run that was stopped goes on where it was.
+than not, with 95 % confidence, on seeds that the search has not seen. Rows are tasks of one
+executor; each replication is kept in the folder, so that a run that was stopped goes on where it
+was. Where a task runs that cannot see the folder, its replications are kept when its row is done.
 """
 
 import math
@@ -13,6 +14,7 @@ from typing import Any
 
 from kaiju_sim.errors import UserError
 from kaiju_sim.executor import run_tasks
+from kaiju_sim.executor.seam import Executor
 from kaiju_sim.planner.breakits.names import BASELINE, BreakIt, chosen
 from kaiju_sim.planner.fewest import Sized, size
 from kaiju_sim.planner.objectives import KEEPS_UP, binding, passes
@@ -21,7 +23,7 @@ from kaiju_sim.planner.sequential import QUICK
 from kaiju_sim.planner.trial import Bench
 from kaiju_sim.scenario.loader import Loaded, load_scenario, override_names
 from kaiju_sim.simulation import warm_up
-from kaiju_sim.store import Store
+from kaiju_sim.store import Figures, Store
 
 WINDOW = Window(warm_up_s=120.0, length_s=180.0, drain_s=60.0)
 """Times of each replication: two minutes of warm-up, three that are measured."""
@@ -55,14 +57,32 @@ class Asked:
 class RowTask:
     """One row, as it is sent to a process."""
 
-    asked: Asked
+    loaded: Loaded
     row: BreakIt
+    window: Window
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A row, and the figures of its replications by their names."""
+
+    row: Row
+    known: dict[str, Figures]
 
 
 def break_its(
-    asked: Asked, *, only: Sequence[str] = (), workers: int = 1, tell: Tell = lambda line: None
+    asked: Asked,
+    *,
+    only: Sequence[str] = (),
+    workers: int = 1,
+    executor: Executor | None = None,
+    tell: Tell = lambda line: None,
 ) -> list[Row]:
-    """The rows of the table, references first; UserError for an unknown name in *only*."""
+    """The rows of the table, references first; UserError for an unknown name in *only*.
+
+    Rows are tasks of the executor, or of so many processes here.
+    """
     names = override_names(asked.file)
     rows = chosen(names, only)
     known = [row.name for row in rows]
@@ -71,28 +91,42 @@ def break_its(
             raise UserError(f"--only: {name[:40]!r} is no break-it of {asked.file}")
     if len(known) == 1:
         raise UserError(f"{asked.file} has no break-its among its overrides")
-    if asked.folder is not None:
-        Store(asked.folder)
+    store = None if asked.folder is None else Store(asked.folder.absolute())
+    folder = None if store is None else store.folder
+    tasks = [RowTask(asked.load(row.name), row, asked.window, folder) for row in rows]
     warm_up()
-    done: list[Row] = []
-    for row in run_tasks(run_row, [RowTask(asked, row) for row in rows], workers):
-        done.append(row)
-        tell(f"{row['name']}: {row['gpus'] or 'no number of'} GPUs ({len(done)} of {len(rows)})")
-    by_name = {row["name"]: row for row in done}
-    return [row | compared(row, by_name[row["against"]]) for row in done]
+    found: list[Row] = []
+    for done in run_tasks(run_row, tasks, workers, executor):
+        keep(done, store)
+        found.append(done.row)
+        tell(told(found[-1], len(found), len(rows)))
+    by_name = {row["name"]: row for row in found}
+    return [row | compared(row, by_name[row["against"]]) for row in found]
 
 
-def run_row(task: RowTask) -> Row:
+def told(row: Row, done: int, rows: int) -> str:
+    """A row that is done, in a line."""
+    return f"{row['name']}: {row['gpus'] or 'no number of'} GPUs ({done} of {rows})"
+
+
+def keep(done: Done, store: Store | None) -> None:
+    """Keep what a row's replications found, unless its task has done so itself."""
+    for name, figures in done.known.items():
+        if store is not None and store.get(name) is None:
+            store.put(name, figures)
+
+
+def run_row(task: RowTask) -> Done:
     """Search the fewest GPUs of one row."""
-    asked, row = task.asked, task.row
-    loaded = asked.load(row.name)
-    bench = Bench(loaded.scenario, loaded.base_dir, asked.window, asked.folder)
+    loaded, seen = task.loaded, task.folder is not None and task.folder.is_dir()
+    folder = task.folder if seen else None
+    bench = Bench(loaded.scenario, loaded.base_dir, task.window, folder)
     try:
         found = size(bench, QUICK, resolution=RESOLUTION)
     except UserError as error:
         raise loaded.located(error) from error
     described = row_of(task, found, bench)
-    return described | {"as_shipped": on_fleet_as_shipped(bench)}
+    return Done(described | {"as_shipped": on_fleet_as_shipped(bench)}, bench.known)
 
 
 def row_of(task: RowTask, sized: Sized, bench: Bench) -> Row:

@@ -231,6 +231,9 @@ def verify(asked: Asked, candidate: Candidate) -> list[Candidate]:
         if search.judge(smaller, fresh=True).verdict != PASSES:
             break
         count = smaller
+    refused = [n for n, _ in search.judged if count is None or n < count]
+    if refused:  # the next cheaper one, or the largest where none holds
+        search.judge_longer(max(refused), fresh=True)
     return [described(bench, candidate.choice, judged) for judged in search.judged.values()]
 
 

@@ -27,6 +27,10 @@ class Pretraining(Part):
     """Weights of the forward pass: what is computed with, and what is gathered."""
     gradients: Literal["squinch", "bf16"] = "squinch"
     """How gradients travel between nodes."""
+    step: Literal["stated", "measured"] = "stated"
+    """Where the time of a step comes from. `stated`: `economics.training.flops_utilisation` and
+    `int8_speedup`. `measured`: one layer of the 13B on an H100 (docs/training.md), its share of
+    that GPU's peak, with the time of coding gradients; its norms and sums are not fused."""
     int8_speedup: Assumed = assumed(*(1.25, 1.0, 1.3, f"20-30 % faster ({_KAIJU}); low: none", "P"))
     """Speed of an int8 step / speed of a bf16 step, without waiting for the network."""
     batch_tokens: Assumed = assumed(

@@ -141,7 +141,14 @@ def _problem(path: Path, group: list[ErrorDetails], tree: Node, root: Parts) -> 
     field = find_field(root, [step for step in path if isinstance(step, str)])
     if group[0]["type"] == "extra_forbidden":
         return Problem(node.origin, _extra(path, tree, root))
-    return Problem(node.origin, _wrong_value(path, group, node, field))
+    message = _wrong_value(path, group, node, field)
+    return Problem((node if path else _named(message, tree)).origin, message)
+
+
+def _named(message: str, tree: Node) -> Node:
+    """The value that a message about the whole scenario begins with, if it is stated; else all."""
+    words = message.split(maxsplit=1)[:1]
+    return tree.at(tuple(words[0].split("."))) or tree if words else tree
 
 
 def _extra(path: Path, tree: Node, root: Parts) -> str:
@@ -163,7 +170,8 @@ def _wrong_value(path: Path, group: list[ErrorDetails], node: Node, field: Field
         place = dotted(path)
         literal = " or ".join(repr(choice) for choice in choices_of(field))
         clause = clauses[0] + (f", or {literal}" if literal and quantity_of(field) else "")
-        return clause if clause.startswith(f"{place}.") else f"{place}: {clause}"
+        stated = not place or clause.startswith(f"{place}.")
+        return clause if stated else f"{place}: {clause}"
     wanted = list(dict.fromkeys(_expectation(e, field) for e in group))
     shown = "empty" if node.value is None else _shown(node)
     hint = nearest(node.value, _choices(group[0], field)) if isinstance(node.value, str) else ""

@@ -13,7 +13,8 @@ results are the same bits on every run.
 import triton
 import triton.language as tl
 
-from kernels.training.attention.forward import product, scores, visible
+from kernels.training.attention.forward import scores
+from kernels.training.attention.pages import product, visible
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -41,8 +42,7 @@ def _of_scores(
     MASKED: tl.constexpr, KEYS: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """Probabilities and the gradient of the scores, `[queries, keys]`."""
-    units = tl.zeros_like(lse) + unit
-    p = tl.exp2(scores(q, k, units, UPCAST, False) - lse[:, None] * LOG2E)
+    p = tl.exp2(scores(q, k, unit, UPCAST) - lse[:, None] * LOG2E)
     if MASKED:
         p = tl.where(visible(query, key, start, limit, key_limit_ptr, tokens, KEYS), p, 0.0)
     if UPCAST:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 
 from kernels.common import checks
+from kernels.common.layout import PAGE
 from kernels.common.visibility import Visibility
 
 FAR = 1 << 30
@@ -67,6 +68,8 @@ class Blocks(NamedTuple):
     key_tile: int
     of_queries: Lists
     of_keys: Lists
+    of_pages: Lists
+    """Of each tile of queries, pages of 128 keys: what the int8 forward pass goes through."""
 
     @property
     def share(self) -> torch.Tensor:
@@ -79,7 +82,9 @@ class Blocks(NamedTuple):
 def make_blocks(seen: Seen, query_tile: int = 128, key_tile: int = 64) -> Blocks:
     """The lists, for tiles of so many queries and keys. Raises ValueError for a bad visibility
     (shapes and types; limits must not exceed the tokens, which is not checked, as it would wait
-    for the device)."""
+    for the device), and for key tiles that do not fill a page."""
+    if key_tile < 1 or PAGE % key_tile:
+        raise ValueError(f"key_tile: is {key_tile}, must divide {PAGE}")
     checks.tensor("start", seen.start, (None, None), torch.int32)
     checks.tensor("limit", seen.limit, seen.start.shape, torch.int32, seen.start.device)
     if seen.key_limit is not None:
@@ -88,7 +93,15 @@ def make_blocks(seen: Seen, query_tile: int = 128, key_tile: int = 64) -> Blocks
     some, every = _touched(seen, query_tile, key_tile)
     of_queries = _lists(some, every)
     of_keys = _lists(some.transpose(1, 2), every.transpose(1, 2))
-    return Blocks(seen, query_tile, key_tile, of_queries, of_keys)
+    tiles = PAGE // key_tile
+    of_pages = _lists(_paged(some, tiles).any(3), _paged(every, tiles).all(3))
+    return Blocks(seen, query_tile, key_tile, of_queries, of_keys, of_pages)
+
+
+def _paged(touched: torch.Tensor, tiles: int) -> torch.Tensor:
+    """`[batch, query tiles, pages, tiles of a page]`; where there is no tile, nothing is seen."""
+    room = -touched.shape[2] % tiles
+    return torch.nn.functional.pad(touched, (0, room)).unflatten(2, (-1, tiles))
 
 
 def _tiled(values: torch.Tensor, tile: int, fill: int) -> torch.Tensor:
@@ -118,10 +131,8 @@ def _touched(seen: Seen, query_tile: int, key_tile: int) -> tuple[torch.Tensor, 
 
 
 def _lists(some: torch.Tensor, every: torch.Tensor) -> Lists:
-    part = some & ~every
-
-    def listed(chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        order = (~chosen).to(torch.uint8).argsort(dim=2, stable=True)
-        return order.int().contiguous(), chosen.sum(2).int().contiguous()
-
-    return Lists(*listed(every & some), *listed(part))
+    """Both kinds at once: the steps of a small model are bounded by their launches."""
+    chosen = torch.stack((every & some, some & ~every))
+    order = (~chosen).to(torch.uint8).argsort(dim=3, stable=True).int().contiguous()
+    count = chosen.sum(3, dtype=torch.int32)
+    return Lists(order[0], count[0], order[1], count[1])

@@ -12,16 +12,21 @@ With `torchrun --nproc-per-node 2 -m kernels.training.demo train ...` each proce
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from kernels.training.demo import compare, plots
+from kernels.training.demo import plots
+from kernels.training.demo.comparison import results
+from kernels.training.demo.comparison.run import compare
+from kernels.training.demo.comparison.units import Setting
 from kernels.training.demo.export import Served, agreement, export, read
 from kernels.training.demo.options import SIZES, Options, Tricks
 from kernels.training.demo.teacher import teach
@@ -46,9 +51,16 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("training-demo"), help="folder of the run")
     parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of compare: the first of its seeds")
     parser.add_argument("--seeds", type=int, default=3, help="of compare: how many")
     parser.add_argument("--arms", help="of compare: names of a few, with ; between them")
+    parser.add_argument(
+        "--jobs", type=int, default=1,
+        help="of compare: runs at a time, each in a process; with more than 1 no speed is told",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fresh", action="store_true", help="of compare: do again what its folder has already"
+    )
     parser.add_argument("--corpus", default="pydoc", help="pydoc, stdlib or a file of text")
     parser.add_argument("--targets", default="", help="of train: folder of a teacher's targets")
     parser.add_argument("--k", type=int, default=16, help="of teach: tokens of each distribution")
@@ -115,19 +127,18 @@ def _draw(folder: Path, content: dict[str, list[dict[str, Any]]]) -> None:
             (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
 
 
-def run_compare(arguments: argparse.Namespace) -> None:
-    """All arms; the table on stdout."""
-    arms = arguments.arms.split(";") if arguments.arms else None
-    found = compare.compare(
-        chosen(arguments), range(arguments.seeds), arguments.out, arguments.device, say,
-        arms=arms, k=arguments.k,
-    )  # fmt: skip
-    written = json.loads((arguments.out / compare.RESULTS).read_text(encoding="utf-8"))
-    for name, drawing in plots.drawings(written["outcomes"]).items():
+def run_compare(arguments: argparse.Namespace) -> int:
+    """All arms; the table on stdout. 1 if a run failed."""
+    setting = Setting(
+        chosen(arguments), arguments.out, arguments.device, arguments.k, jobs=arguments.jobs
+    )
+    seeds = range(arguments.seed, arguments.seed + arguments.seeds)
+    arms = [a.strip() for a in arguments.arms.split(";")] if arguments.arms else None
+    found, failed = compare(setting, seeds, say, arms=arms, fresh=arguments.fresh)
+    for name, drawing in plots.drawings(found["outcomes"]).items():
         (arguments.out / f"{name}.svg").write_text(drawing, encoding="utf-8")
-    for arm, row in found.items():
-        gap = f"{100 * row['loss_gap']:+6.2f} %  {row['speed']:.2f} x" if "loss_gap" in row else ""
-        sys.stdout.write(f"{arm:30s} {row['mean']:.4f}  {gap}\n")
+    sys.stdout.write(results.table(found["arms"]))
+    return 1 if failed else 0
 
 
 def run_export(arguments: argparse.Namespace) -> None:
@@ -166,19 +177,27 @@ def run_teach(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what was asked for; 2 if that cannot be done."""
+    """Do what was asked for; 1 if a run of a comparison failed, 2 if it cannot be done, 130 if it
+    was interrupted."""
     found = options(arguments)
-    verbs = {
+    verbs: dict[str, Callable[[argparse.Namespace], int | None]] = {
         "train": train, "compare": run_compare, "teach": run_teach, "export": run_export,
         "generate": generate,
     }  # fmt: skip
     try:
-        verbs[found.verb](found)
+        return verbs[found.verb](found) or 0
     except ValueError as error:
         say(f"error: {error}")
         return 2
-    return 0
+    except KeyboardInterrupt:
+        say("interrupted: what was written stays")
+        return 130
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupted)  # so that it ends the workers, too
     sys.exit(main())

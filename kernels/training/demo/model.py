@@ -44,7 +44,7 @@ class Trainee(nn.Module):
 
     def forward(self, tokens: torch.Tensor, packed: Packed) -> torch.Tensor:
         """Logits, bf16 `[batch, context, vocab]`."""
-        x = (self._embedded(tokens) * self.config.embedding_scale).bfloat16()
+        x = self._embedded(tokens).bfloat16()
         turns = self.table[packed.positions]
         kept: dict[int, KV] = {}
         for layer in self.layers:
@@ -57,13 +57,13 @@ class Trainee(nn.Module):
         return z_reg(logits, weight) if weight else logits
 
     def _embedded(self, tokens: torch.Tensor) -> torch.Tensor:
-        rows = self.embedding[tokens]
+        rows = self.embedding[tokens] * self.config.embedding_scale
         if self.tricks.forward == "bf16":
             return rows
         with torch.no_grad():
             w8, scale = quantise_rows(self.embedding)
-            rounded = (w8 * scale[:, None])[tokens]
-        return rows + (rounded - rows).detach()
+            served = w8[tokens] * (scale * self.config.embedding_scale)[tokens][..., None]
+        return rows + (served - rows).detach() if self.training else served
 
 
 class Layer(nn.Module):
@@ -111,10 +111,13 @@ class Layer(nn.Module):
             kept[self.index] = turned(k, turns), v
         k, v = kept[config.kv_owner[self.index]]
         blocks = packed.blocks["global" if config.is_global(self.index) else "local"]
-        q, k, v = (part.bfloat16().contiguous() for part in (q, k, v))
         weight = tricks.z_weight / (x.shape[0] * x.shape[1] * config.heads)
         int8 = tricks.forward == "int8" and tricks.clamping != "none"
-        options = visible.Options(weight, int8, config.limit)
+        # Serving rounds them once, to int8, and so the result, which a training step keeps in bf16.
+        kind = torch.float32 if int8 else torch.bfloat16
+        q, k, v = (part.to(kind).contiguous() for part in (q, k, v))
+        served = int8 and not self.training
+        options = visible.Options(weight, int8, config.limit, served=served)
         out = visible_attention(q, k, v, blocks, options).flatten(-2)
         return self.o(out, limit_of(out, self.o.limit, tricks))
 

@@ -80,8 +80,8 @@ class _Int8Linear(torch.autograd.Function):
     ) -> torch.Tensor:  # fmt: skip
         x8 = quantise_static(x.contiguous(), limit, by_torch=options.by_torch)
         w8, scale = quantise_rows(weight, by_torch=options.by_torch)
-        unit = scalar * (limit / 127)
-        y = product(x8, w8, None, scale * unit, options.by_torch, dtype)
+        # Multiplied in this order, as serving has the scalar in the weights' scales.
+        y = product(x8, w8, None, scale * scalar * (limit / 127), options.by_torch, dtype)
         ctx.save_for_backward(x8, w8, scale, limit, scalar)
         ctx.options, ctx.kind = options, x.dtype
         return y

@@ -45,24 +45,25 @@ def reference_static(x: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
 
 @triton.jit
 def _rows(
-    x_ptr, factor_ptr, out_ptr, scale_ptr, width, seed, BLOCK: tl.constexpr,
-    HAS_FACTOR: tl.constexpr, STOCHASTIC: tl.constexpr,
+    x_ptr, factor_ptr, out_ptr, scale_ptr, rows, width, seed, BLOCK: tl.constexpr,
+    HAS_FACTOR: tl.constexpr, STOCHASTIC: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """One row a program, whole."""
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    inside = column < width
-    x = tl.load(x_ptr + row * width + column, mask=inside, other=0.0).to(tl.float32)
+    """Whole rows: one a program, or several short ones."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.arange(0, BLOCK)[None, :]
+    inside = (column < width) & (row < rows)[:, None]
+    at = row[:, None] * width + column
+    x = tl.load(x_ptr + at, mask=inside, other=0.0).to(tl.float32)
     if HAS_FACTOR:
-        x *= tl.load(factor_ptr + column, mask=inside, other=0.0)
-    largest = tl.max(tl.abs(x), 0)
+        x *= tl.load(factor_ptr + column, mask=column < width, other=0.0)
+    largest = tl.max(tl.abs(x), 1)
     scale = tl.where(largest > 0, largest / 127.0, 1.0)
-    units = x * (127.0 / (scale * 127.0))
+    units = x * (127.0 / (scale * 127.0))[:, None]
     if STOCHASTIC:
         # Rounding to nearest of a number moved by up to a half each way is unbiased.
-        units += tl.rand(seed, (row * BLOCK + column).to(tl.int32)) - 0.5
-    tl.store(out_ptr + row * width + column, to_int8(units), mask=inside)
-    tl.store(scale_ptr + row, scale)
+        units += tl.rand(seed, (row[:, None] * BLOCK + column).to(tl.int32)) - 0.5
+    tl.store(out_ptr + at, to_int8(units), mask=inside)
+    tl.store(scale_ptr + row, scale, mask=row < rows)
 
 
 @triton.jit
@@ -108,9 +109,11 @@ def quantise_rows(
     scale = torch.empty(rows, dtype=torch.float32, device=x.device)
     block = triton.next_power_of_2(width)
     if rows:
-        _rows[(rows,)](
-            x, factor, out, scale, width, seed or 0, BLOCK=block, HAS_FACTOR=factor is not None,
-            STOCHASTIC=seed is not None, num_warps=min(16, max(1, block // 1024)),
+        many = max(1, BLOCK // block)
+        _rows[(triton.cdiv(rows, many),)](
+            x, factor, out, scale, rows, width, seed or 0, BLOCK=block, ROWS=many,
+            HAS_FACTOR=factor is not None, STOCHASTIC=seed is not None,
+            num_warps=min(16, max(1, many * block // 1024)),
         )  # fmt: skip
     return Rows(out, scale)
 
@@ -152,13 +155,16 @@ def transposed(x: torch.Tensor, *, by_torch: bool | None = None) -> torch.Tensor
 
 
 @triton.jit
-def _real(x_ptr, scale_ptr, out_ptr, width, scale_stride, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    x = tl.load(x_ptr + row * width + column, mask=column < width, other=0).to(tl.float32)
-    x *= tl.load(scale_ptr + row * scale_stride)
-    at = out_ptr + row * width + column
-    tl.store(at, x.to(tl.bfloat16), mask=column < width)
+def _real(
+    x_ptr, scale_ptr, out_ptr, rows, width, scale_stride, BLOCK: tl.constexpr, ROWS: tl.constexpr
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    inside = (column < width) & (row < rows)[:, None]
+    at = row[:, None] * width + column
+    x = tl.load(x_ptr + at, mask=inside, other=0).to(tl.float32)
+    x *= tl.load(scale_ptr + row * scale_stride, mask=row < rows, other=0.0)[:, None]
+    tl.store(out_ptr + at, x.to(tl.bfloat16), mask=inside)
 
 
 def real(x: torch.Tensor, scale: torch.Tensor, *, by_torch: bool | None = None) -> torch.Tensor:
@@ -170,8 +176,10 @@ def real(x: torch.Tensor, scale: torch.Tensor, *, by_torch: bool | None = None) 
         return (x.float() * scale[:, None]).bfloat16()
     out = torch.empty(x.shape, dtype=torch.bfloat16, device=x.device)
     if x.numel():
-        grid = (rows, triton.cdiv(width, BLOCK))
-        _real[grid](x, scale, out, width, 0 if len(scale) == 1 else 1, BLOCK=BLOCK)
+        block = min(BLOCK, triton.next_power_of_2(width))
+        grid = (triton.cdiv(rows, BLOCK // block), triton.cdiv(width, block))
+        stride = 0 if len(scale) == 1 else 1
+        _real[grid](x, scale, out, rows, width, stride, BLOCK=block, ROWS=BLOCK // block)
     return out
 
 

@@ -27,6 +27,8 @@ from typing import NamedTuple
 
 import torch
 
+from kernels.training.squinch.noise import Noise, noise_numbers
+
 BLOCK = 8
 BLOCKS = 512
 """Of a tile."""
@@ -35,12 +37,11 @@ TILE_BYTES = 6 * BLOCKS
 STEPS = 16
 """Codes of an element."""
 ZERO, POISON = 0, 255
-NOISE_ROUNDS = 7
-"""Of Philox: the fewest that pass all tests; a third of what stochastic rounding costs."""
 TOP = ((STEPS - 0.5) / STEPS) ** 2
 """The largest decoded magnitude, in units of maxabs."""
-
-_WORD = 0xFFFFFFFF
+ROOM = (1 + 2**-15) / TOP
+"""Stochastic rounding needs so much between the largest magnitude and maxabs, with a little for a
+rounded exponential."""
 
 
 class Format(NamedTuple):
@@ -53,15 +54,6 @@ class Format(NamedTuple):
 
 
 FORMAT = Format()
-
-
-class Noise(NamedTuple):
-    """Stochastic rounding: random bits are a function of these, and of an element's place."""
-
-    seed: int
-    """Any 63 bits; ranks should have different ones, so that their errors average out."""
-    step: int = 0
-    """Counts the packings of one seed."""
 
 
 def tiles_of(count: int) -> int:
@@ -86,7 +78,9 @@ def reference_pack(
         negative = torch.signbit(blocks)
         code = (STEPS * ratio.abs().sqrt()).floor()
     else:
-        code, negative = _dithered(ratio, uniform_halves(noise, len(blocks), x.device))
+        # The upper end of its interval: a bias of 2^-17 of a step, and never a code above the last.
+        uniform = (noise_numbers(noise, len(blocks), x.device).float() + 1) / 65536
+        code, negative = _dithered(ratio, uniform)
     empty = ((exponent == ZERO) | (exponent == POISON))[:, None]
     code = torch.where(empty, torch.zeros_like(code), code).clamp(0, STEPS - 1).long()
     return _laid_out(exponent, negative & ~empty, code)
@@ -111,7 +105,7 @@ def reference_unpack(
 
 def _exponents(magnitude: torch.Tensor, form: Format, *, stochastic: bool) -> torch.Tensor:
     largest = magnitude.amax(1)
-    room = -math.log(TOP) if stochastic else 0.0
+    room = math.log(ROOM) if stochastic else 0.0
     code = (form.steps * (largest.log() + room) + (form.bias + 1)).floor()
     code = code.nan_to_num(0.0, float(POISON), 0.0).clamp(ZERO, POISON - 1)
     finite = magnitude.isfinite().all(1)
@@ -136,26 +130,3 @@ def _laid_out(exponent: torch.Tensor, negative: torch.Tensor, code: torch.Tensor
     head = (exponent.long() | signs << 8).to(torch.int16).view(-1, BLOCKS)
     codes = (code << 4 * shift).sum(1).to(torch.int32).view(-1, BLOCKS)
     return torch.cat((head.view(torch.uint8), codes.view(torch.uint8)), 1).flatten()
-
-
-def _product(a: torch.Tensor, b: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """High and low words of the product of unsigned 32-bit numbers; int64 may wrap on the way."""
-    wide = a * b
-    return wide >> 32 & _WORD, wide & _WORD
-
-
-def uniform_halves(noise: Noise, blocks: int, device: torch.device) -> torch.Tensor:
-    """16 random bits for each element, as the middle of their interval of (0, 1): one
-    Philox4x32-7 a block (Salmon et al., SC11: seven rounds pass BigCrush), its counter
-    (block, step, 0, 0)."""
-    c0 = torch.arange(blocks, device=device)
-    c1 = torch.full_like(c0, noise.step & _WORD)
-    c2, c3 = torch.zeros_like(c0), torch.zeros_like(c0)
-    k0, k1 = noise.seed & _WORD, noise.seed >> 32 & _WORD
-    for _ in range(NOISE_ROUNDS):
-        high_2, low_2 = _product(c2, 0xCD9E8D57)
-        high_0, low_0 = _product(c0, 0xD2511F53)
-        c0, c1, c2, c3 = high_2 ^ c1 ^ k0, low_2, high_0 ^ c3 ^ k1, low_0
-        k0, k1 = k0 + 0x9E3779B9 & _WORD, k1 + 0xBB67AE85 & _WORD
-    words = torch.stack((c0, c0 >> 16, c1, c1 >> 16, c2, c2 >> 16, c3, c3 >> 16), 1)
-    return ((words & 0xFFFF).float() + 0.5) / 65536

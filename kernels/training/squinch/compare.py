@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from kernels.training.squinch.codec import Noise, reference_pack, reference_unpack
+from kernels.training.squinch.codec import reference_pack, reference_unpack
+from kernels.training.squinch.noise import Noise
 
 FP8_MOST = 448.0
 INT8_GROUP = 128

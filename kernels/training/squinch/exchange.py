@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
-from kernels.training.squinch.codec import FORMAT, TILE, TILE_BYTES, Format, Noise, tiles_of
+from kernels.training.squinch.codec import FORMAT, TILE, TILE_BYTES, Format, tiles_of
+from kernels.training.squinch.noise import Noise
 from kernels.training.squinch.pack import squinch_pack, squinch_unpack
 
 

@@ -8,30 +8,31 @@ from typing import Literal
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import libdevice
 
 from kernels.common import checks
-from kernels.common.device import Work
+from kernels.common.device import Work, is_interpreted
 from kernels.training.squinch.codec import (
     BLOCKS,
     FORMAT,
-    NOISE_ROUNDS,
+    ROOM,
+    STEPS,
     TILE,
     TILE_BYTES,
-    TOP,
     Format,
-    Noise,
     packed_bytes,
     reference_pack,
     reference_unpack,
     tiles_of,
 )
+from kernels.training.squinch.noise import Noise, noise_float, noise_words, words_of
 
 Backend = Literal["auto", "triton", "torch"]
 FLOATS = (torch.float32, torch.bfloat16)
 MOST_TILES = 1 << 22
 """Blocks are counted in 32 bits."""
-ROUNDS = tl.constexpr(NOISE_ROUNDS)
-TOP_ROOM = tl.constexpr(1.0 / TOP)
+TOP_ROOM = tl.constexpr(ROOM)
+RANGE = tl.constexpr(1.0 / STEPS**2)
 
 
 @triton.jit
@@ -55,43 +56,41 @@ def _store(ptr, at, value, count, is_whole):
 
 
 @triton.jit
-def _exponent(largest, STEPS_E: tl.constexpr, BIAS: tl.constexpr, ROOM: tl.constexpr):
+def _exponent(
+    largest, STEPS_E: tl.constexpr, BIAS: tl.constexpr, ROOM: tl.constexpr, PLAIN: tl.constexpr
+):  # fmt: skip
     """q_max of finite blocks; 0 where all is zero. The bounds only spare the logarithm a zero."""
-    wide = tl.log(tl.clamp(largest, 1e-37, 1e37) * ROOM) * STEPS_E + (BIAS + 1.0)
+    bounded = tl.clamp(largest, 1e-37, 1e37) * ROOM
+    # The exact logarithm takes an eighth of the whole kernel.
+    log = tl.log(bounded) if PLAIN else libdevice.fast_logf(bounded)
+    wide = log * STEPS_E + (BIAS + 1.0)
     return tl.floor(tl.minimum(tl.maximum(wide, 0.0), 254.0))
 
 
 @triton.jit
-def _random(block, seed, step):
-    """16 random bits of each element, as the middle of their interval of (0, 1): `[blocks, 8]`."""
-    a, b, c, d = tl.philox(seed, block, step, 0, 0, n_rounds=ROUNDS)
-    i = tl.arange(0, 8)[None, :]
-    word = tl.where(i < 2, a[:, None], tl.where(i < 4, b[:, None], c[:, None]))
-    word = tl.where(i < 6, word, d[:, None]).to(tl.uint32, bitcast=True)
-    # As the upper mantissa of a number from 1 to 2: no conversion, which is slow.
-    bits = tl.where(i % 2 == 0, word << 7, word >> 9) & 0x7FFF80
-    return (bits | 0x3F800000).to(tl.float32, bitcast=True) - (1.0 - 0.5 / 65536)
-
-
-@triton.jit
-def _dithered(ratio, block, seed, step):
-    """Codes, and -1 where the sign turns: the expectation is `ratio`, in units of maxabs / 256.
+def _dithered(x, inverse, block, key, step, PLAIN: tl.constexpr):
+    """Codes, and less than 0 (its sign bit) where the sign turns: the expectation is the ratio,
+    |x| inverse, in units of maxabs / 256.
 
     Between (c + 1/2)^2 and (c + 3/2)^2 the upper one is chosen where ratio > (c + 1/2)^2 + u (2c +
     2), which is sqrt(ratio - u (1 - u)) > c + 1/2 + u: one formula for all c. Below 1/4 there is
-    only the sign, which turns where u > 2 ratio + 1/2.
+    only the sign, which turns where u > 2 ratio + 1/2. All in h = 1/2 - u.
     """
-    u = _random(block, seed, step)
-    root = tl.sqrt(tl.maximum(ratio - (u - u * u), 0.0))
-    code = tl.minimum(root + (0.5 - u), 15.5).to(tl.int32)  # cut off: down to -1/2 is 0
-    return code, (2.0 * ratio + 0.5 - u).to(tl.int32, bitcast=True) >> 31
+    a, b = noise_words(block, key, step)
+    number = noise_float(a[:, None], b[:, None], tl.arange(0, 8)[None, :], PLAIN)
+    h = (128.5 - 1.0 / 65536) - 128.0 * number
+    size = tl.abs(x)
+    # What is below zero has code 0, as its absolute value has: sqrt(1/4 - h^2) + h < 1.
+    root = tl.sqrt(tl.abs(h * h + (size * inverse - 0.25)))
+    code = tl.minimum(root + h, 15.5).to(tl.int32)  # cut off: down to -1/2 is 0
+    return code, size * (2.0 * inverse) + h
 
 
 @triton.jit
 def _pack(
-    x_ptr, residual_ptr, out_ptr, count, stride, seed, step,
+    x_ptr, residual_ptr, out_ptr, count, stride, key, step,
     BLOCKS: tl.constexpr, TILE_BYTES: tl.constexpr, STEPS_E: tl.constexpr, BIAS: tl.constexpr,
-    STOCHASTIC: tl.constexpr, FEEDBACK: tl.constexpr,
+    STOCHASTIC: tl.constexpr, FEEDBACK: tl.constexpr, PLAIN: tl.constexpr,
 ):  # fmt: skip
     """`residual`: what earlier packings left over, added before and replaced."""
     tile = tl.program_id(0).to(tl.int64)
@@ -113,17 +112,17 @@ def _pack(
     finite = largest < 0x7F800000
     exponent = _exponent(
         tl.where(finite, largest, 0).to(tl.float32, bitcast=True),
-        STEPS_E, BIAS, TOP_ROOM if STOCHASTIC else 1.0,
+        STEPS_E, BIAS, TOP_ROOM if STOCHASTIC else 1.0, PLAIN,
     )  # fmt: skip
     empty = exponent == 0.0
     inverse = tl.where(empty, 0.0, 256.0 * tl.exp((BIAS - exponent) / STEPS_E))
-    ratio = tl.abs(x) * inverse[:, None]
-    negative = bits >> 31  # every bit is the sign
     if STOCHASTIC:
-        code, turned = _dithered(ratio, (of_all * BLOCKS + block).to(tl.int32), seed, step)
-        negative = negative ^ turned
+        number = (of_all * BLOCKS + block).to(tl.int32)
+        code, turned = _dithered(x, inverse[:, None], number, key, step, PLAIN)
+        negative = (bits ^ turned.to(tl.int32, bitcast=True)) >> 31
     else:
-        code = tl.minimum(tl.sqrt(ratio), 15.5).to(tl.int32)
+        code = tl.minimum(tl.sqrt(tl.abs(x) * inverse[:, None]), 15.5).to(tl.int32)
+        negative = bits >> 31  # every bit is the sign
     # Different bits: their sum is their union.
     signs = tl.sum(negative & (1 << i), 1)
     codes = tl.where(empty, 0, tl.sum(code << (4 * i), 1))
@@ -140,28 +139,62 @@ def _pack(
 
 
 @triton.jit
+def _value(head, codes, unit, PLACE: tl.constexpr, PLAIN: tl.constexpr):
+    """Gradient PLACE of each block; `unit` is the bits of maxabs / 256.
+
+    A code is not shifted: under the exponent of 2^23 it is UNIT times itself, which a product takes
+    away. (a & mask) | exponent is one instruction; the compiler would take two.
+    """
+    UNIT: tl.constexpr = 16 ** (PLACE if PLACE < 5 else PLACE - 3)
+    word = codes if PLACE < 5 else codes >> 12
+    if PLAIN:
+        word = word & (15 * UNIT) | 0x4B000000
+    else:
+        word = tl.inline_asm_elementwise(
+            "lop3.b32 $0, $1, $2, 0x4B000000, 0xEA;", "=r,r,r", [word, 15 * UNIT],
+            tl.int32, True, 1,
+        )  # fmt: skip
+    root = word.to(tl.float32, bitcast=True) * (1.0 / UNIT) - (8388608.0 / UNIT - 0.5)
+    signed = unit ^ ((head << (23 - PLACE)) & -0x80000000)
+    return root * root * signed.to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def _unpack(
     payload_ptr, out_ptr, count, stride, factor,
     RANKS: tl.constexpr, BLOCKS: tl.constexpr, TILE_BYTES: tl.constexpr, STEPS_E: tl.constexpr,
-    BIAS: tl.constexpr,
+    BIAS: tl.constexpr, PLAIN: tl.constexpr,
 ):  # fmt: skip
-    """factor times the sum of RANKS payloads, `stride` bytes apart, in the order of ranks."""
+    """factor times the sum of RANKS payloads, `stride` bytes apart, in the order of ranks.
+
+    A thread has whole blocks: its eight sums come together only at the end, not in each rank.
+    """
     tile = tl.program_id(0).to(tl.int64)
     block = tl.arange(0, BLOCKS)
-    i = tl.arange(0, 8)[None, :]
-    total = tl.zeros((BLOCKS, 8), tl.float32)
+    zero = tl.zeros((BLOCKS,), tl.float32)
+    s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
     for rank in tl.static_range(RANKS):
         base = payload_ptr + rank * stride + tile * TILE_BYTES
         head = tl.load(base.to(tl.pointer_type(tl.int16)) + block).to(tl.int32)
         codes = tl.load((base + 2 * BLOCKS).to(tl.pointer_type(tl.int32)) + block)
         exponent = head & 0xFF
-        unit = tl.exp((exponent.to(tl.float32) - BIAS) / STEPS_E)
-        unit = tl.where(exponent == 0, 0.0, tl.where(exponent == 255, float("nan"), unit))
-        root = (((codes[:, None] >> (4 * i)) & 0xF).to(tl.float32) + 0.5) * 0.0625
-        negative = (head[:, None] >> (8 + i)) & 1
-        total += root * root * tl.where(negative != 0, -unit[:, None], unit[:, None])
-    at = tile * (BLOCKS * 8) + block[:, None] * 8 + i
-    _store(out_ptr, at, total * factor, count, (tile + 1) * (BLOCKS * 8) <= count)
+        unit = tl.exp2((exponent.to(tl.float32) - BIAS) * (1.4426950408889634 / STEPS_E))
+        unit = tl.where(exponent == 0, 0.0, tl.where(exponent == 255, float("nan"), unit * RANGE))
+        unit = unit.to(tl.int32, bitcast=True)
+        s0 += _value(head, codes, unit, 0, PLAIN)
+        s1 += _value(head, codes, unit, 1, PLAIN)
+        s2 += _value(head, codes, unit, 2, PLAIN)
+        s3 += _value(head, codes, unit, 3, PLAIN)
+        s4 += _value(head, codes, unit, 4, PLAIN)
+        s5 += _value(head, codes, unit, 5, PLAIN)
+        s6 += _value(head, codes, unit, 6, PLAIN)
+        s7 += _value(head, codes, unit, 7, PLAIN)
+    # The last join is the lowest bit of an element's number.
+    even = tl.join(tl.join(s0, s4), tl.join(s2, s6))
+    odd = tl.join(tl.join(s1, s5), tl.join(s3, s7))
+    total = tl.reshape(tl.join(even, odd), (BLOCKS * 8,)) * factor
+    at = tile * (BLOCKS * 8) + tl.arange(0, BLOCKS * 8)
+    _store(out_ptr, at, total, count, (tile + 1) * (BLOCKS * 8) <= count)
 
 
 def _by_torch(backend: Backend, device: torch.device) -> bool:
@@ -196,11 +229,11 @@ def squinch_pack(
         return out
     if _by_torch(backend, x.device):
         return _pack_by_torch(x, noise, residual, form, out)
-    seed, step = (0, 0) if noise is None else noise
+    key, step = words_of(noise)
     _pack[(tiles_of(count), rows)](
-        x, residual, out, count, count, seed, step, BLOCKS=BLOCKS, TILE_BYTES=TILE_BYTES,
+        x, residual, out, count, count, key, step, BLOCKS=BLOCKS, TILE_BYTES=TILE_BYTES,
         STEPS_E=float(form.steps), BIAS=float(form.bias), STOCHASTIC=noise is not None,
-        FEEDBACK=residual is not None, num_warps=4,
+        FEEDBACK=residual is not None, PLAIN=is_interpreted(), num_warps=4,
     )  # fmt: skip
     return out
 
@@ -247,7 +280,8 @@ def squinch_unpack(
         return out.copy_(total * factor)
     _unpack[(tiles_of(count),)](
         payloads, out, count, payloads.stride(0), factor, RANKS=len(payloads), BLOCKS=BLOCKS,
-        TILE_BYTES=TILE_BYTES, STEPS_E=float(form.steps), BIAS=float(form.bias), num_warps=4,
+        TILE_BYTES=TILE_BYTES, STEPS_E=float(form.steps), BIAS=float(form.bias),
+        PLAIN=is_interpreted(), num_warps=4,
     )  # fmt: skip
     return out
 

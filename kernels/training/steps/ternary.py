@@ -17,14 +17,13 @@ import triton.language as tl
 
 from kernels.common import checks
 from kernels.common.device import Work
-from kernels.training.squinch.codec import NOISE_ROUNDS, Noise, uniform_halves
+from kernels.training.squinch.noise import Noise, noise_at, noise_numbers, noise_words, words_of
 
 TRITS = 5
 TILE_BYTES = 1024
 TILE = TRITS * TILE_BYTES
 FLOATS = (torch.float32, torch.bfloat16)
 MOST = 127
-ROUNDS = tl.constexpr(NOISE_ROUNDS)
 
 
 def packed_bytes(count: int) -> int:
@@ -55,13 +54,12 @@ def reference_unpack(packed: torch.Tensor, count: int) -> torch.Tensor:
 
 @triton.jit
 def _pack(
-    wish_ptr, out_ptr, count, seed, step, TILE_BYTES: tl.constexpr, STOCHASTIC: tl.constexpr
+    wish_ptr, out_ptr, count, key, step, TILE_BYTES: tl.constexpr, STOCHASTIC: tl.constexpr
 ):  # fmt: skip
     tile = tl.program_id(0).to(tl.int64)
     byte = tl.arange(0, TILE_BYTES)
-    a, b, c, d = tl.philox(
-        seed, (tile * TILE_BYTES + byte).to(tl.int32), step, 0, 0, n_rounds=ROUNDS
-    )
+    if STOCHASTIC:
+        a, b = noise_words((tile * TILE_BYTES + byte).to(tl.int32), key, step)
     code = tl.zeros((TILE_BYTES,), tl.int32)
     power = 1
     for i in tl.static_range(5):
@@ -69,9 +67,7 @@ def _pack(
         wish = tl.load(wish_ptr + at, mask=at < count, other=0.0).to(tl.float32)
         number = 0.5
         if STOCHASTIC:
-            word = a if i < 2 else (b if i < 4 else c)
-            half = (word.to(tl.uint32, bitcast=True) >> (16 * (i % 2))) & 0xFFFF
-            number = (half.to(tl.float32) + 0.5) * (1.0 / 65536)
+            number = (noise_at(a, b, i).to(tl.float32) + 0.5) * (1.0 / 65536)
         moves = (number < tl.abs(wish)).to(tl.int32)
         code += power * (1 + tl.where(wish < 0, -moves, moves))
         power = power * 3
@@ -94,7 +90,7 @@ def _apply(weights_ptr, packed_ptr, count, TILE_BYTES: tl.constexpr):
 
 def _uniform(noise: Noise, count: int, device: torch.device) -> torch.Tensor:
     """The kernel's numbers, float32 `[count]`."""
-    halves = uniform_halves(noise, packed_bytes(count), device)[:, :TRITS]
+    halves = (noise_numbers(noise, packed_bytes(count), device)[:, :TRITS].float() + 0.5) / 65536
     return halves.view(-1, TILE_BYTES, TRITS).transpose(1, 2).flatten()[:count]
 
 
@@ -114,10 +110,10 @@ def ternary_pack(
         number = half if noise is None else _uniform(noise, count, wish.device)
         return reference_pack(reference_trits(wish, number))
     out = torch.empty(packed_bytes(count), dtype=torch.uint8, device=wish.device)
-    seed, step = (0, 0) if noise is None else noise
+    key, step = words_of(noise)
     if count:
         _pack[(len(out) // TILE_BYTES,)](
-            wish, out, count, seed, step, TILE_BYTES=TILE_BYTES, STOCHASTIC=noise is not None
+            wish, out, count, key, step, TILE_BYTES=TILE_BYTES, STOCHASTIC=noise is not None
         )
     return out
 

@@ -23,14 +23,21 @@ def build(module: str, kernel: str, types: dict[str, str], **constants: object) 
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("keys", "int8"), [(False, False), (True, True)])
-def test_forward(keys: bool, int8: bool) -> None:
+@pytest.mark.parametrize(
+    ("keys", "int8", "pairs"), [(False, False, False), (True, True, False), (False, True, True)]
+)
+def test_forward(keys: bool, int8: bool, pairs: bool) -> None:
     operand = "*i8" if int8 else "*bf16"
     types = {
         "q_ptr": operand, "k_ptr": operand, "v_ptr": operand, "q_scale_ptr": "*fp32",
-        "out_ptr": "*bf16", "lse_ptr": "*fp32", "v_scale": "fp32",
+        "out_ptr": "*fp32" if pairs else "*bf16", "lse_ptr": "*fp32", "v_scale": "fp32",
     }  # fmt: skip
-    code = build("forward", "forward_kernel", types, KEYS=keys, INT8=int8)
+    tile = 128 if int8 else 64
+    code = build(
+        "forward", "forward_kernel", types, KEYS=keys, INT8=int8, HALVES=int8, PAIRS=pairs,
+        SERVED=pairs,
+        KEY_TILE=tile,
+    )  # fmt: skip
     assert (code.spills, code.local_bytes) == (0, 0)
     assert code.count("HGMMA")
     assert bool(code.count("IGMMA")) == int8

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from kernels.training.squinch.codec import Noise, reference_pack, reference_unpack
+from kernels.training.squinch.codec import reference_pack, reference_unpack
+from kernels.training.squinch.noise import Noise
 from kernels.training.squinch.pack import squinch_pack, squinch_unpack
 
 pytestmark = pytest.mark.gpu

@@ -11,11 +11,11 @@ from kernels.training.squinch.codec import (
     TILE,
     TILE_BYTES,
     Format,
-    Noise,
     packed_bytes,
     reference_pack,
     reference_unpack,
 )
+from kernels.training.squinch.noise import Noise, noise_numbers
 from kernels.training.squinch.pack import flops_and_bytes, squinch_pack, squinch_unpack
 
 
@@ -193,3 +193,20 @@ BAD = {
 def test_bad_arguments_are_named(message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BAD[message]()
+
+
+def test_noise_is_uniform_and_depends_on_everything() -> None:
+    blocks, cpu = 1 << 14, torch.device("cpu")
+    numbers = noise_numbers(Noise(3, 1), blocks, cpu)
+    assert int(numbers.min()) >= 0
+    assert int(numbers.max()) < 1 << 16
+    for column in numbers.T:
+        counts = torch.bincount(column >> 8, minlength=256).double()
+        expected = blocks / 256
+        chi2 = float(((counts - expected) ** 2 / expected).sum())
+        assert chi2 < 255 + 6 * (2 * 255) ** 0.5, "six standard deviations"
+    for other in (Noise(4, 1), Noise(3, 2), Noise(3 | 1 << 40, 1)):
+        same = (noise_numbers(other, blocks, cpu) == numbers).double().mean()
+        assert same < 1e-3
+    correlation = torch.corrcoef(numbers.T.double()) - torch.eye(8)
+    assert correlation.abs().max() < 0.05

@@ -3,13 +3,18 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import triton.language as tl
+from triton.runtime import interpreter
 
 from kernels.training.demo import __main__ as command
-from kernels.training.demo import compare, corpus, plots
+from kernels.training.demo import corpus
+from kernels.training.demo.comparison.arms import ARMS
+from kernels.training.demo.comparison.arms import PLAIN as NO_TRICKS
 from kernels.training.demo.export import Served, agreement, export, read, state_of
 from kernels.training.demo.options import Options, Tricks, model_config
 from kernels.training.demo.teacher import teach
@@ -38,7 +43,7 @@ def test_it_learns(trained: Run) -> None:
     assert trained.rows[0]["batch"] < trained.rows[-1]["batch"]
 
 
-@pytest.mark.parametrize("tricks", [Tricks(), compare.PLAIN], ids=["all", "none"])
+@pytest.mark.parametrize("tricks", [Tricks(), NO_TRICKS], ids=["all", "none"])
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, tricks: Tricks) -> None:
     options = replace(PLAIN, tricks=tricks)
     whole = Run(options)
@@ -59,12 +64,26 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, tricks: Tricks) ->
 def test_every_arm_runs_and_the_first_loss_is_about_the_same() -> None:
     """Before anything is learnt tricks change little: no graph is wrong by a factor."""
     losses = {}
-    for arm, tricks in compare.ARMS.items():
+    for arm, tricks in ARMS.items():
         run = Run(replace(PLAIN, steps=1, tricks=tricks))
         losses[arm] = run._one()["loss"]
     assert max(losses.values()) < 1.03 * min(losses.values()), losses
 
 
+@pytest.fixture
+def rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From float32 to bf16 the interpreter cuts off; a GPU rounds, and so it does here."""
+    convert = interpreter._convert_float
+
+    def rounded(data: Any, source: Any, target: Any, mode: Any) -> Any:
+        if (source, target) != (tl.float32, tl.bfloat16):
+            return convert(data, source, target, mode)
+        return torch.from_numpy(data.copy()).bfloat16().view(torch.uint16).numpy()
+
+    monkeypatch.setattr(interpreter, "_convert_float", rounded)
+
+
+@pytest.mark.usefixtures("rounding")
 def test_training_and_serving_agree(trained: Run, tmp_path: Path) -> None:
     path = export(trained.model, tmp_path)
     config, state = read(path)
@@ -78,8 +97,8 @@ def test_training_and_serving_agree(trained: Run, tmp_path: Path) -> None:
     windows = trained.corpus.batch(trained.corpus.held_out[:1])[:, :-1]
     found = agreement(trained.model, Served(config, state), windows)
     assert found.positions == 64
-    assert found.top_1 >= 0.98
-    assert found.distance < 0.02
+    assert found.top_1 == 1.0
+    assert found.distance < 1e-4, "all but a few logits have the same bits"
 
 
 def test_the_served_model_generates(trained: Run) -> None:
@@ -143,22 +162,3 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert command.main(["train", *common, "--clamping", "never"]) == 2
     assert "clamping: is 'never'" in capsys.readouterr().err
     assert command.main(["export", "--out", str(tmp_path / "none"), "--device", "cpu"]) == 2
-
-
-def test_compare_writes_what_it_found(
-    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = trained.corpus._replace(text=trained.corpus.text[: 64 * 24 + 1])
-    monkeypatch.setattr(corpus, "load", lambda name, context: small)
-    arms = ["distillation", "bf16, squinch"]
-    base = replace(PLAIN, steps=4, evaluate_every=2)
-    found = compare.compare(base, [0], tmp_path, "cpu", lambda line: None, arms=arms, k=4)
-    assert list(found) == ["bf16", compare.SCRATCH, compare.STUDENT, "bf16, squinch"]
-    assert abs(found["bf16, squinch"]["loss_gap"]) < 0.05
-    written = json.loads((tmp_path / compare.RESULTS).read_text())
-    assert len(written["outcomes"]) == 4
-    assert set(plots.drawings(written["outcomes"])) == {"distillation"}
-    again = compare.compare(base, [0], tmp_path, "cpu", lambda line: None, arms=arms, k=4)
-    assert again["bf16"]["losses"] == found["bf16"]["losses"], "in the same folder, with one result"
-    with pytest.raises(ValueError, match="arms: "):
-        compare.compare(base, [0], tmp_path, "cpu", lambda line: None, arms=["int4"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kernels.training.squinch.codec import Noise
+from kernels.training.squinch.noise import Noise
 from kernels.training.steps.schedule import batch_warmup, learning_rate
 from kernels.training.steps.ternary import (
     TILE,

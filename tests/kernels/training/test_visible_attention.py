@@ -83,6 +83,27 @@ def test_output_and_gradients(device: torch.device, kind: str, options: Options)
         assert distance(got, wanted) < 0.015
 
 
+@pytest.mark.parametrize("window", [None, 150])
+def test_int8_goes_by_pages_as_serving_does(device: torch.device, window: int | None) -> None:
+    """Every value is the same whole number, over three pages, whole ones and cut ones."""
+    tokens, at = 300, torch.arange(300, dtype=torch.int32, device=device)[None]
+    start = torch.zeros_like(at) if window is None else (at - window + 1).clamp(min=0)
+    seen = Seen(start, at + 1)
+    generator = torch.Generator().manual_seed(3)
+    parts = [torch.randn(1, tokens, n, 32, generator=generator).to(device) for n in (2, 1, 1)]
+    parts = [(1.5 * x).clamp(-4, 4) for x in parts]
+    options = Options(int8=True, served=True)
+    got = visible_attention(*parts, make_blocks(seen), options._replace(by_torch=False))
+    want = reference(*parts, seen, options)
+    assert got.dtype == torch.float32
+    codes, whole = got * 127 / 4, (got * 127 / 4).round()
+    assert (codes - whole).abs().max() < 1e-3
+    # On Hopper P is rounded to float16 before, and by pairs of pages.
+    assert distance(got, want) <= (0.03 if torch.cuda.is_available() else 1e-3)
+    plain = reference(*parts, seen)
+    assert 1e-4 < distance(got, plain) < 0.1, "and it is not what exact P would give"
+
+
 def test_several_kv_heads(device: torch.device) -> None:
     parts, seen = operands(device, 4, 2), on(device, windows())
     out = visible_attention(*parts, make_blocks(seen, 32, 16), Options(by_torch=False))

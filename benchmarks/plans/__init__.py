@@ -1,0 +1,1 @@
+"""Plans: how long they take, and whether their answers hold on seeds that they have not seen."""
