@@ -4,9 +4,9 @@ Streamlit's document looks for its server below the page's own address first, so
 page puts two 404 into the browser's console. Ours says where the server is.
 """
 
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlunsplit
 
@@ -17,6 +17,7 @@ from starlette.routing import Route
 from streamlit import file_util
 from streamlit.runtime.pages_manager import PagesManager
 
+from app.charts.bars import named_bars
 from app.figures import audit, closed_form, scenarios
 from kaiju_sim.errors import UserError
 
@@ -35,6 +36,9 @@ HEAD = """
 """A slider's figure and a chosen segment have the text's colour: no primary colour is readable on
 dark ground and carries white text as well."""
 
+LOADED = ("pandas", "app.ui.export", "app.ui.job_view", "app.ui.scenario")
+"""Modules that pages import, half a second's worth."""
+
 
 def serve(options: Sequence[str]) -> None:
     """Serve until Ctrl-C.
@@ -43,15 +47,18 @@ def serve(options: Sequence[str]) -> None:
     once, so that a link to a page that is the server's first visit would show that one.
     """
     PagesManager.uses_pages_directory = False
-    threading.Thread(target=_prepare, daemon=True).start()
+    _prepare()
     st.App(ENTRY, routes=routes()).run(config=config_of(options))
 
 
 def _prepare() -> None:
-    """Load what the first page needs while its visitor is still on his way."""
+    """Load what the first page needs, so that the first visitor waits no longer than the second."""
+    for module in LOADED:
+        import_module(module)
     with suppress(UserError):
-        closed_form.answer_of(scenarios.of_source({"scenario": scenarios.SHIPPED[0]}))
-        audit.rows()
+        closed = closed_form.answer_of(scenarios.of_source({"scenario": scenarios.SHIPPED[0]}))
+        named_bars(closed_form.rows_of(closed), "part", "gpus", "GPUs (count)").to_dict()
+    audit.rows()
 
 
 def config_of(options: Sequence[str]) -> dict[str, str | int | bool]:
