@@ -3,6 +3,7 @@
 #   make test    run the tests            make lint    style, types, import contracts
 #   make app     the dashboard at http://127.0.0.1:8501
 #   make bench   measure the speed        make setup   the environment only, with the tests' tools
+#   make browser Debian's chromium, for the dashboard's tests that skip without one (needs root)
 # PYTHON=python3.12 picks the interpreter, TESTS="-k router" is passed to pytest.
 
 VENV := .venv
@@ -17,7 +18,7 @@ TESTS ?=
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: run app setup test lint bench clean
+.PHONY: run app browser setup test lint bench clean
 .DEFAULT_GOAL := run
 
 run: $(SIMULATOR)
@@ -33,6 +34,9 @@ $(APP): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Setting up $(VENV) with the dashboard: once, about half a minute" >&2
 	@$(PIP) -e '.[app]'
 	@touch $(SIMULATOR) $@
+
+browser:
+	@scripts/install_browser
 
 setup: $(ALL)
 

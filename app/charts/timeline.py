@@ -10,6 +10,8 @@ from app.charts.palette import BLUE, GREY, ORANGE, SERIES
 Rows = Sequence[Mapping[str, Any]]
 HEIGHT = 250
 """Pixels, axis and legend included."""
+ROOM = 44
+"""Pixels for the figures of an axis, so that the times of charts below each other are in line."""
 
 
 def panel(rows: Rows, marks: Rows, title: str, names: Sequence[str]) -> alt.LayerChart:
@@ -20,7 +22,7 @@ def panel(rows: Rows, marks: Rows, title: str, names: Sequence[str]) -> alt.Laye
         .mark_line(color=BLUE)
         .encode(
             x=time,
-            y=alt.Y("value:Q", title=title),
+            y=alt.Y("value:Q", title=title, axis=alt.Axis(minExtent=ROOM)),
             color=alt.Color(
                 "series:N",
                 title=None,

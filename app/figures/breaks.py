@@ -25,7 +25,9 @@ TRAINING: Mapping[str, tuple[str, str]] = {
     NO_INT8: ("the model is trained in bf16, not in int8", "forward: bf16"),
 }
 """Break-its of training: what they do, and the setting; they change what a message bears of it."""
-CLUSTER = "economics.pretraining={{gpus: 512{more}}}"
+CLUSTER = "economics.pretraining={{gpus: {gpus}{more}}}"
+CLUSTERS = (512, 1024, 2048, 4096)
+"""GPUs that a model is trained on, to choose from."""
 WINDOW = ("run.warm_up=1min", "run.horizon=4min", "run.drain=1min")
 REPLICATIONS = 2
 SHOWN = (
@@ -64,17 +66,17 @@ def against(name: str) -> str:
     return next((one.against for one in BREAK_ITS if one.name == name), BASELINE)
 
 
-def side(source: Source, name: str) -> dict[str, Any]:
+def side(source: Source, name: str, cluster: int = CLUSTERS[0]) -> dict[str, Any]:
     """The scenario with a break-it (or what one is held against), to be simulated."""
     if name in TRAINING:
-        return _side(source, (), (CLUSTER.format(more=f", {TRAINING[name][1]}"),))
+        return _side(source, (), (CLUSTER.format(gpus=cluster, more=f", {TRAINING[name][1]}"),))
     return _side(source, () if name == BASELINE else (name,), ())
 
 
-def base_of(source: Source, name: str) -> dict[str, Any]:
+def base_of(source: Source, name: str, cluster: int = CLUSTERS[0]) -> dict[str, Any]:
     """What a break-it is held against, to be simulated."""
     if name in TRAINING:
-        return _side(source, (), (CLUSTER.format(more=""),))
+        return _side(source, (), (CLUSTER.format(gpus=cluster, more=""),))
     return side(source, against(name))
 
 
@@ -222,7 +224,7 @@ TRAINED: Mapping[str, tuple[str, Any]] = {
 
 
 def trained(base: Path, other: Path) -> Rows:
-    """What training costs on both sides, on 512 GPUs."""
+    """What training costs on both sides."""
     a, b = (_priced(path) for path in (base, other))
     return [
         {"figure": words, "as shipped": shown(a[key]), "broken": shown(b[key])}
@@ -239,11 +241,11 @@ def _priced(path: Path) -> Mapping[str, Any]:
 
 def training_chain(rows: Rows) -> list[str]:
     """The chain in words, from the priced runs."""
-    return [
-        f"{row['figure']}: {row['as shipped']} → {row['broken']}."
-        for row in rows
-        if row["as shipped"] != row["broken"]
-    ] + ["Serving is as it was: the fleet, its latency and its hit rate do not know of training."]
+    moved = [row for row in rows if row["as shipped"] != row["broken"]]
+    told = [f"{row['figure']}: {row['as shipped']} → {row['broken']}." for row in moved]
+    if all("USD" not in row["figure"] for row in moved):
+        told.append("All of it hides under computing on this cluster, so it costs nothing.")
+    return [*told, "Serving is as it was: the fleet, its latency and its hit rate."]
 
 
 def searched(rows: Sequence[Row]) -> str:

@@ -51,11 +51,6 @@ def names() -> list[str]:
     return [name.removeprefix(FOLDER) for name in INCIDENTS]
 
 
-def scenario_of(name: str) -> str:
-    """The scenario of an incident."""
-    return f"{FOLDER}{name}"
-
-
 def settings(late_min: int, mttr_min: int) -> list[str]:
     """An alarm that rings so much later, and a remedy that takes so long (median)."""
     return [

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 import kaiju_sim
 from kaiju_sim.errors import UserError
-from kaiju_sim.scenario.loader import Loaded, load_scenario, override_names
+from kaiju_sim.scenario.loader import Loaded, ScenarioFile, load_scenario
 
 Source = Mapping[str, Any]
 """Where a scenario comes from: `scenario` (a shipped one's name) or `text`; `with`, `sets`."""
@@ -71,16 +71,31 @@ def load(source: Source, folder: Path) -> Loaded:
 
 
 def of_source(source: Source, sets: Sequence[str] = ()) -> Loaded:
-    """The same with more settings, for a look at it: nothing is kept."""
+    """The same with more settings, for a look at it; what was looked at last is remembered."""
+    overrides, own = (tuple(map(str, source.get(key, ()))) for key in (OVERRIDES, SETTINGS))
+    text, name = source.get("text"), source.get("scenario")
+    return _looked_at(text if isinstance(text, str) else None, name, overrides, (*own, *sets))
+
+
+@lru_cache(maxsize=64)
+def _looked_at(
+    text: str | None, name: object, overrides: Sequence[str], sets: Sequence[str]
+) -> Loaded:
+    return _read(text, name).load(overrides, sets)
+
+
+@lru_cache(maxsize=16)
+def _read(text: str | None, name: object) -> ScenarioFile:
+    """Reading is most of the time that loading takes, and a slider changes settings alone."""
     with tempfile.TemporaryDirectory() as folder:
-        more = [*source.get(SETTINGS, ()), *sets]
-        return load({**source, SETTINGS: more}, Path(folder))
+        source: Source = {"scenario": name} if text is None else {"text": text}
+        return ScenarioFile(file_of(source, Path(folder)))
 
 
 def overrides_of(source: Source) -> list[str]:
     """Names of the overrides that a scenario has."""
-    with tempfile.TemporaryDirectory() as folder:
-        return override_names(file_of(source, Path(folder)))
+    text = source.get("text")
+    return _read(text if isinstance(text, str) else None, source.get("scenario")).override_names()
 
 
 @cache

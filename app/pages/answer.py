@@ -99,8 +99,11 @@ def simulated(source: Source, sets: list[str], closed: closed_form.Answer) -> No
         "replications": sliders.REPLICATIONS,
     }
     says = "The sliders have moved since: this is the answer to an earlier question."
-    hint = "Press Simulate: two minutes of this fleet, three times, in some seconds."
-    folder = job_view.asked(task, says, "Simulate", hint)
+    hint = (
+        "Press Simulate: two minutes of this fleet, three times, in some seconds. From then on it"
+        " follows the sliders."
+    )
+    folder = job_view.asked(task, says, "Simulate", hint, follows=True)
     if folder is None:
         return
     run = read_run(folder / RUN)

@@ -21,7 +21,8 @@ def draw() -> None:
     found = filtered(claims)
     counts = audit.counted(found)
     export.chart(verdict_bars(counts), counts, "verdicts", f"{len(found)} claims by verdict")
-    export.table(audit.table(found), "claims", height=360)
+    narrow = st.column_config.TextColumn(width="medium")
+    export.table(audit.table(found), "claims", height=360, claim=narrow, verdict=narrow)
     st.caption(
         "Simulated: what claims about behaviour come to in shipped scenarios, mean and 95 %"
         " interval; `documented`: as in docs/audit.md, else made here."

@@ -27,8 +27,16 @@ def draw() -> None:
             "Take back", (ONE, ALL), default=ONE, key="view", bind="query-params", required=True
         )
         name = None if view == ALL else which(source)
+        gpus = cluster() if name in breaks.TRAINING else breaks.CLUSTERS[0]
     with right:
-        one(source, name) if name else everything(source)
+        one(source, name, gpus) if name else everything(source)
+
+
+def cluster() -> int:
+    """GPUs that the model is trained on."""
+    label = "GPUs that the model is trained on"
+    found = st.select_slider(label, breaks.CLUSTERS, key="cluster", bind="query-params")
+    return int(found)
 
 
 def which(source: Source) -> str:
@@ -40,12 +48,15 @@ def which(source: Source) -> str:
     return name
 
 
-def one(source: Source, name: str) -> None:
+def one(source: Source, name: str, gpus: int) -> None:
     """A break-it: the same fleet with it and without, then the fewest GPUs of both."""
     task = {
         "kind": "break-it",
         **source,
-        "sides": {BASE: breaks.base_of(source, name), RUN: breaks.side(source, name)},
+        "sides": {
+            BASE: breaks.base_of(source, name, gpus),
+            RUN: breaks.side(source, name, gpus),
+        },
         "replications": breaks.REPLICATIONS,
         "only": None if name in breaks.TRAINING else [name],
     }

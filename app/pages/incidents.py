@@ -3,11 +3,13 @@
 import streamlit as st
 
 from app.charts.timeline import panel
-from app.figures import incidents, scenarios
+from app.figures import incidents
 from app.figures.incidents import Rows
+from app.figures.scenarios import Source
 from app.jobs.folder import RUN
 from app.ui import export, job_view
 from app.ui.frame import heading, page
+from app.ui.scenario import chosen
 from app.ui.sliders import whole
 from kaiju_sim.report.rundir import RunDirectory, read_run
 
@@ -15,21 +17,18 @@ from kaiju_sim.report.rundir import RunDirectory, read_run
 def draw() -> None:
     """The incident and its delays; then its run."""
     heading("Incidents", "What breaks when, who notices, and what does it cost until it is mended?")
-    names = incidents.names()
-    chosen = st.selectbox("Incident", names, key="incident", bind="query-params") or names[0]
-    name = incidents.scenario_of(chosen)
-    st.caption(scenarios.shipped(name).scenario.description)
+    source = chosen(incidents.names(), "incident", "Incident", incidents.FOLDER)
     left, right = st.columns(2)
     with left:
         late = whole("The alarm reaches people later by (min)", (0, 20), 0, 1, "late")
     with right:
         mttr = whole("From the alarm to the remedy, median (min)", (1, 30), 15, 1, "mttr")
-    play(name, incidents.settings(late, mttr))
+    play(source, incidents.settings(late, mttr))
 
 
-def play(name: str, sets: list[str]) -> None:
+def play(source: Source, sets: list[str]) -> None:
     """Simulate it, with the same run without it beside; show it."""
-    task = {"scenario": name, "sets": sets, "replications": 1}
+    task = {**source, "sets": sets, "replications": 1}
     says = "This is another incident, or other delays: press Play for these."
     hint = "Press Play: fifty minutes of the peak with the incident, and without it."
     folder = job_view.asked(task, says, "Play", hint)

@@ -14,6 +14,8 @@ from kaiju_sim.report.rundir import RunDirectory, read_run
 
 KEY = "job"
 """The parameter of the address that has the job's name."""
+FOLLOWED = "followed"
+"""Where a session has the name of the job that goes with what its widgets ask for."""
 
 
 def start(task: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
@@ -35,13 +37,21 @@ def task() -> dict[str, Any] | None:
     return None if folder is None else task_of(folder)
 
 
-def asked(now: Mapping[str, Any], says: str, button: str, hint: str) -> Path | None:
+def asked(
+    now: Mapping[str, Any], says: str, button: str, hint: str, *, follows: bool = False
+) -> Path | None:
     """A button that starts the task *now*; the folder of what there is of the address's job.
 
     *says* warns where that is the answer to another question; *hint* stands where there is none.
+    *follows*: once the button was pressed, another question is a task of its own at once.
     """
     if st.button(button, type="primary", icon=":material/play_arrow:"):
         start(now)
+        st.session_state[FOLLOWED] = current()
+    elif follows and _is_followed() and task() != dict(now):
+        desk().cancel(str(current()))
+        start(now)
+        st.session_state[FOLLOWED] = current()
     folder = followed(str(now.get("kind", RUN)))
     if folder is None:
         if current() is None:
@@ -50,6 +60,11 @@ def asked(now: Mapping[str, Any], says: str, button: str, hint: str) -> Path | N
     if task() != dict(now):
         st.warning(says)
     return folder
+
+
+def _is_followed() -> bool:
+    """Whether the address's job is one that this session has started."""
+    return current() is not None and st.session_state.get(FOLLOWED) == current()
 
 
 def followed(kind: str) -> Path | None:

@@ -10,9 +10,14 @@ from app.ui.links import packed, short, unpacked
 from kaiju_sim.errors import UserError
 
 
-def chosen(names: Sequence[str], key: str = "scenario", label: str = "Scenario") -> Source:
-    """A shipped scenario, or the text that it was edited to; the page stops at a mistake in it."""
-    name = st.selectbox(label, names, key=key, bind="query-params") or names[0]
+def chosen(
+    names: Sequence[str], key: str = "scenario", label: str = "Scenario", folder: str = ""
+) -> Source:
+    """A shipped scenario, or the text that it was edited to; the page stops at a mistake in it.
+
+    *folder* is that of the names, which stand without it.
+    """
+    name = folder + (st.selectbox(label, names, key=key, bind="query-params") or names[0])
     text = _edited(name, key)
     source: Source = {"scenario": name} if text is None else {"text": text}
     st.caption(scenarios.of_source(source).scenario.description)

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.jobs import folder as jobs
 from app.jobs.worker import work
+from app.ui.frame import desk
 
 SHORT = [
     *("run.warm_up=0s", "run.horizon=8min", "run.drain=1s", "fleet.replicas=2"),
@@ -183,3 +184,35 @@ def worked(
     assert made is not None
     work(made)
     return opened(page, job=name, **params)
+
+
+def test_a_simulated_answer_follows_the_sliders_once_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAIJU_APP_DIR", str(tmp_path))
+    test = opened("answer")
+    test.slider(key="ttft-baseline").set_value(2.0).run()
+    assert not list(tmp_path.glob("*/task.json"))  # nobody has asked yet
+    next(b for b in test.button if b.label == "Simulate").click().run()
+    try:
+        first = job_of(test)
+        test.slider(key="ttft-baseline").set_value(3.0).run()
+        second = job_of(test)
+        assert first != second
+        assert state_of(first) == "cancelled"
+        assert "slo.ttft=3s" in jobs.task_of(tmp_path / second)["sets"]
+    finally:
+        desk().close()
+
+
+def job_of(test: AppTest) -> str:
+    """The job that the page's address names."""
+    found = test.query_params["job"]
+    return str(found[0] if isinstance(found, list) else found)
+
+
+def state_of(name: str) -> str:
+    """What became of a job."""
+    folder = jobs.folder_of(name)
+    assert folder is not None
+    return jobs.state_of(folder).state

@@ -1,6 +1,7 @@
 """Figures of Plan and compare and of Trust; texts and settings that are typed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,10 +9,13 @@ pytest.importorskip(
     "streamlit", reason="the dashboard's extra is not installed: pip install .[app]"
 )
 
+from app.charts.planning import changes, passed
+from app.charts.planning import pareto as drawn
 from app.figures import scenarios
 from app.figures.measured import distributions, grades, kernels, steps
 from app.figures.planning import asked, compare, pareto
 from app.figures.planning.asked import Wishes
+from app.ui.export import picture
 from app.ui.links import MOST_LINK, packed, unpacked
 from kaiju_sim.errors import UserError
 from kaiju_sim.report.rundir import write_run
@@ -135,7 +139,7 @@ def test_a_text_comes_back_from_its_link_and_a_forged_one_does_not() -> None:
     assert unpacked("A" * (MOST_LINK + 1), 100) is None
 
 
-@pytest.mark.parametrize("name", scenarios.SHIPPED)
+@pytest.mark.parametrize("name", [*scenarios.SHIPPED, *scenarios.INCIDENTS])
 def test_a_shipped_text_can_be_edited(name: str) -> None:
     text = scenarios.text_of(name)
     assert scenarios.of_source({"text": text}).scenario == scenarios.shipped(name).scenario
@@ -183,3 +187,21 @@ def test_every_value_has_a_grade_that_has_words(name: str) -> None:
     rows = grades.rows(name)
     assert {row["how sure"] for row in rows} <= set(grades.GRADES.values())
     assert sum(row["values"] for row in grades.counted(rows)) == len(rows)
+
+
+CHANGE = {"figure": "ttft_s.p99", "change": 12.0, "low": 8.0, "high": 16.0, "verdict": "higher"}
+PASS = {"fleet": "48 H100", "passed": 100.0, "low": 95.0, "high": 100.0, "verdict": "passes"}
+
+
+@pytest.mark.parametrize(
+    ("figure", "words"),
+    [
+        (changes([CHANGE]), "% of A"),
+        (passed([PASS], 95.0), "windows passed (%)"),
+        (drawn(POINTS, pareto.front(POINTS), pareto.KINDS, 2.5), "USD per 1,000 messages"),
+    ],
+)
+def test_a_chart_is_saved_as_a_picture_with_its_units(figure: Any, words: str) -> None:
+    pytest.importorskip("vl_convert", reason="pip install .[app]")
+    assert words in picture(figure, "SVG").decode()
+    assert picture(figure, "PNG").startswith(b"\x89PNG")

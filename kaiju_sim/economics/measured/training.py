@@ -59,8 +59,8 @@ def training_measured() -> Training:
     """From package data."""
     text = files("kaiju_sim.economics.measured").joinpath("training.json").read_text("utf-8")
     found = json.loads(text)
-    steps = {name: Step(**found.pop(name)) for name in ("linear", "layer")}
-    return Training(**found, **steps)
+    linear, layer = (Step(**found.pop(name)) for name in ("linear", "layer"))
+    return Training(**found, linear=linear, layer=layer)
 
 
 def training_speed(part: str, way: str) -> float:

@@ -1,0 +1,153 @@
+"""A dashboard that is served, and visitors with a real headless Chromium who find it faultless.
+
+Skipped with a word where there is no browser; with KAIJU_REQUIRE_BROWSER=1 that is a failure.
+"""
+
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.dashboard import served
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDED = ("streamlit", "altair", "playwright", "axe_playwright_python")
+LOADED_MS, SIMULATED_MS = 30_000, 240_000
+SMALL = """\
+schema_version: 1
+name: small
+description: A small fleet, for tests.
+run: {warm_up: 30s, horizon: 3min, drain: 10s}
+traffic:
+  kind: sessions
+  messages_per_s: 48
+  turn_cycle: 55s
+  sessions:
+    live: 2640
+    turns: {kind: geometric, mean: 40}
+    think: {kind: exponential, mean: 47.5s}
+characters: {count: 500, zipf: 0.9}
+fleet: {replicas: 3}
+slo: {ttft: 2.5s, tpot: 50ms}
+overrides:
+  no-affinity: {router: {policy: round_robin}}
+"""
+"""A scenario that is searched in seconds."""
+Page = Any
+"""A tab: playwright's Page."""
+
+
+def browser_path() -> str:
+    """Debian's Chromium; skips (or, where it is asked for, fails) without it or its driver."""
+    path = served.chromium_path()
+    lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if path is not None and not lacking:
+        return path
+    what = ", ".join([*lacking, *([] if path else ["chromium"])])
+    missing = f"no browser tests: {what} not there (make browser, make setup)"
+    if os.environ.get("KAIJU_REQUIRE_BROWSER") == "1":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a dashboard that is served, as `make app` does, and ended."""
+    browser_path()
+    with served.dashboard(tmp_path_factory.mktemp("jobs")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser for which no host has an address but this machine."""
+    with served.chromium(browser_path()) as browser:
+        yield browser
+
+
+@pytest.fixture
+def faults() -> list[str]:
+    """What visitors met that they must not: errors in the console, requests to anybody else."""
+    return []
+
+
+@pytest.fixture
+def visitor(chromium: Any, dashboard: str, faults: list[str]) -> Iterator[Callable[..., Page]]:
+    """Gives a tab of a visitor of his own; at the end none of them met a fault."""
+    contexts = []
+
+    def arrives(**settings: Any) -> Page:
+        size = settings.pop("viewport", {"width": 1280, "height": 1600})
+        contexts.append(chromium.new_context(base_url=dashboard, viewport=size, **settings))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(LOADED_MS)
+        watch(page, dashboard, faults)
+        return page
+
+    yield arrives
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def tab(visitor: Callable[..., Page]) -> Page:
+    """The tab of one visitor."""
+    return visitor()
+
+
+def watch(page: Page, address: str, faults: list[str]) -> None:
+    """Note errors in the console, faults of the page, and requests to anybody but the dashboard."""
+    own = (address, address.replace("http", "ws"), "data:", "blob:", "file:")
+    page.on("console", lambda m: m.type == "error" and faults.append(f"console: {m.text}"))
+    page.on("pageerror", lambda error: faults.append(f"page: {error}"))
+    for event in ("request", "websocket"):
+        page.on(event, lambda asked: asked.url.startswith(own) or faults.append(asked.url))
+
+
+def opened(page: Page, link: str) -> Page:
+    """The page once the link's view is drawn."""
+    page.goto(link)
+    drawn(page)
+    return page
+
+
+def drawn(page: Page) -> None:
+    """Wait until Streamlit has drawn all of the page."""
+    page.wait_for_function(served.DRAWN)
+
+
+def simulated(page: Page) -> None:
+    """Wait for a run that was asked for, and its page."""
+    page.get_by_role("button", name="report.html").wait_for(timeout=SIMULATED_MS)
+    drawn(page)
+
+
+def move(page: Page, label: str, key: str, times: int = 1) -> None:
+    """Press a key on a slider, its last thumb where it has two."""
+    thumb = page.get_by_test_id("stSlider").filter(has_text=label).locator("input").last
+    thumb.focus()
+    for _ in range(times):
+        thumb.press(key)
+
+
+def pressed(page: Page, name: str) -> None:
+    """Press the button of that name."""
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def taken(page: Page, button: Any) -> bytes:
+    """What a download button gives."""
+    with page.expect_download() as download:
+        button.click()
+    return Path(download.value.path()).read_bytes()
+
+
+def csv_of(page: Page, name: str) -> str:
+    """The rows of the chart or table of that name."""
+    key = re.sub(r"[^\w-]", "-", f"csv-{name}", flags=re.ASCII)
+    return taken(page, page.locator(f".st-key-{key} button")).decode()
