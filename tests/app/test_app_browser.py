@@ -61,8 +61,18 @@ def test_a_planner_moves_sliders_simulates_and_takes_the_run_along(
         io.BytesIO(taken(page, page.get_by_role("button", name="Run directory (zip)")))
     )
     assert {"run/summary.json", "run/scenario.yaml", "run/report.html"} <= set(archive.namelist())
+    follows(page)
     page.goto(report.as_uri())
     page.get_by_role("heading").first.wait_for()
+
+
+def follows(page: Page) -> None:
+    """Another load is another run, without the button."""
+    was = page.url.partition("job=")[2]
+    move(page, "Load (messages/s)", "ArrowLeft")
+    page.wait_for_function("was => !location.href.includes(was)", arg=was)
+    pressed(page, "Cancel")
+    page.get_by_text("The run was cancelled").wait_for()
 
 
 def test_a_planner_changes_the_scenario_as_text_and_is_told_the_line_of_a_mistake(
