@@ -120,13 +120,15 @@ class KaijuModel:
         out = torch.empty((len(rows), self.config.hidden), dtype=torch.bfloat16, device=self.device)
         return self._norm(stream, rows=rows, out=out)
 
-    def logits(self, stream: Stream, rows: torch.Tensor) -> torch.Tensor:
-        """Logits of those rows, bf16 `[len(rows), vocab]`."""
+    def logits(
+        self, stream: Stream, rows: torch.Tensor, dtype: torch.dtype = torch.bfloat16
+    ) -> torch.Tensor:
+        """Logits of those rows, bf16 or float32 `[len(rows), vocab]`."""
         out = torch.empty((len(rows), self.config.hidden), dtype=torch.int8, device=self.device)
         last = self._norm(stream, rows=rows, out=out)
         return matmul(
             last, self.table, None, self.head_scale, x_scale=self.config.activation_scale,
-            chained=True,
+            dtype=dtype, chained=True,
         )  # fmt: skip
 
     def _norm(

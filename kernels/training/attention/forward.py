@@ -90,8 +90,10 @@ def forward_kernel(
     whole_ptr += lists * most
     part_ptr += lists * most
     if INT8:
-        # Rounded in this order, as in serving.
-        units = tl.load(q_scale_ptr + row * heads + head, mask=live, other=1.0) * v_scale * unit
+        units = tl.load(q_scale_ptr + row * heads + head, mask=live, other=1.0)
+        if not SERVED:  # there q has the scale of k in it
+            units *= v_scale
+        units *= unit
         units = tl.maximum(units, 1e-30)  # zero times minus infinity is no number
         mass = tl.zeros((QUERY_TILE,), tl.float32)
         top, total, mass, acc = attend_pages(

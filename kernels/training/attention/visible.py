@@ -41,9 +41,10 @@ class Options(NamedTuple):
     by_torch: bool | None = None
     """By the dense specification, in float32; None: on a CPU."""
     served: bool = False
-    """In int8: the result, too, is rounded to int8 as serving rounds it: float32 multiples of
-    limit / 127. (Quotients of whole numbers often lie midway between two: whoever rounds them in
-    another way gets others.)"""
+    """In int8: q comes multiplied by limit / 127, the scale of k, as serving has it; and the
+    result, too, is rounded to int8 as serving rounds it: float32 multiples of limit / 127.
+    (Quotients of whole numbers often lie midway between two: whoever rounds them in another way
+    gets others.)"""
 
 
 OPTIONS = Options()
@@ -87,6 +88,7 @@ def reference(
     if options.int8:
         parts = reference_quantised(q.detach(), k.detach(), v.detach(), options.limit)
         q = _passed(q, parts.q * parts.q_scale[..., None])
+        q = q / parts.unit if options.served else q
         k, v = _passed(k, parts.k * parts.unit), _passed(v, parts.v * parts.unit)
     share = q.shape[2] // k.shape[2]
     k, v = (x.repeat_interleave(share, 2) for x in (k, v))
@@ -110,7 +112,8 @@ def by_pages(parts: Quantised, mask: torch.Tensor, served: bool = False) -> torc
     queries, keys]`. All products are of whole numbers, and exact."""
     share = parts.q.shape[2] // parts.k.shape[2]
     k, v = (x.repeat_interleave(share, 2).to(parts.q_scale) for x in (parts.k, parts.v))
-    units = (parts.q_scale * parts.unit).transpose(1, 2)[..., None] * (k.shape[-1] ** -0.5 * LOG2E)
+    q_scale = parts.q_scale if served else parts.q_scale * parts.unit
+    units = q_scale.transpose(1, 2)[..., None] * (k.shape[-1] ** -0.5 * LOG2E)
     raw = torch.einsum("bqhd,bkhd->bhqk", parts.q.to(k), k).masked_fill(~mask, float("-inf"))
     top = torch.full_like(raw[..., :1], -1e30)
     total, acc = torch.zeros_like(top), torch.zeros_like(parts.q, dtype=k.dtype).transpose(1, 2)

@@ -33,6 +33,20 @@ from kernels.training.demo.teacher import teach
 from kernels.training.demo.train import CURVE, Run
 
 SAVE_EVERY = 100
+TRICKS = {
+    "forward": "linear layers and attention: int8 or bf16",
+    "input_gradient": "of linear layers: bf16 or int8",
+    "clamping": "where the feed-forward's limit comes from: values, weights, constant or none",
+    "scalars": "a virtual scalar for each linear layer: yes or no",
+    "z_weight": "Z-Reg, of attention and of the head's logits; 0: none",
+    "gradients": "how they are exchanged between ranks: squinch, bf16 or fp32",
+    "ranks": "how many are rehearsed in one process; with torchrun it is ignored",
+    "stochastic": "Squinch rounds stochastically: yes or no",
+    "feedback": "Squinch feeds errors back: yes or no",
+    "updates": "of linear layers: adam, or ternary, which moves int8 weights by -1, 0 or +1",
+    "ternary_rate": "share of the weights that a ternary step moves at the peak of the rate",
+}
+"""What `--help` says of each."""
 
 
 def say(line: str) -> None:
@@ -70,12 +84,18 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--prompt", default="The ", help="of generate")
     parser.add_argument("--bytes", type=int, default=200, help="of generate: how many")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--warm-batches", type=_flag, default=True,
+        help="yes (default): begin with a quarter of the batch, for a tenth of the tokens",
+    )  # fmt: skip
+    tricks = parser.add_argument_group("tricks (of train; compare has its own)")
     for field in fields(Tricks):
-        kind: Any = _flag if isinstance(field.default, bool) else type(field.default)
+        is_flag = isinstance(field.default, bool)
+        kind: Any = _flag if is_flag else type(field.default)
+        shown = ("yes" if field.default else "no") if is_flag else field.default
         flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(
-            flag, type=kind, default=field.default, help=f"(default {field.default})"
-        )
+        about = f"{TRICKS[field.name]} (default {shown})"
+        tricks.add_argument(flag, type=kind, default=field.default, help=about)
     return parser.parse_args(arguments)
 
 
@@ -91,7 +111,7 @@ def chosen(arguments: argparse.Namespace) -> Options:
     tricks = Tricks(**{f.name: getattr(arguments, f.name) for f in fields(Tricks)})
     return Options(
         arguments.size, arguments.steps, arguments.seed, arguments.corpus, tricks,
-        arguments.targets, evaluate_every=arguments.evaluate_every,
+        arguments.targets, arguments.warm_batches, arguments.evaluate_every,
     )  # fmt: skip
 
 

@@ -24,7 +24,6 @@ from kernels.model.steps.step import Draws
 from kernels.training.demo.corpus import pack
 from kernels.training.demo.model import Layer, Trainee
 from kernels.training.qat.clamping import folded
-from kernels.training.qat.quantise import quantise_rows
 
 FILE = "model.safetensors"
 CACHE_BYTES = 2_000_000_000
@@ -37,7 +36,7 @@ def state_of(model: Trainee) -> State:
     that was trained without clamps, or in bf16."""
     if model.tricks.clamping == "none" or model.tricks.forward != "int8":
         raise ValueError("export: the model must be trained in int8, with clamping")
-    rows = quantise_rows(model.embedding)
+    rows = model.rows()
     state: State = {"embedding.weight": rows.values, "embedding.scale": rows.scale}
     for layer in model.layers:
         assert isinstance(layer, Layer)
@@ -98,11 +97,12 @@ class Served:
         self.runner, self.store = Runner(self.model, cache, ROWS), SequenceStore(cache)
 
     def logits(self, tokens: np.ndarray) -> torch.Tensor:
-        """At every position of one sequence of at most 512 tokens, float32 `[tokens, vocab]`."""
+        """At every position of one sequence of at most 512 tokens, float32 `[tokens, vocab]`: not
+        rounded to bf16, in which two likeliest tokens are often the same number."""
         kv = self.store.new()
         self.runner.run(step_of(self.config, [], [(kv, tokens.astype(np.int32), True)]))
         index = torch.arange(len(tokens), dtype=torch.int32, device=self.model.device)
-        found = self.model.logits(self.runner.work, index).float()
+        found = self.model.logits(self.runner.work, index, torch.float32)
         kv.free()
         return found
 
@@ -132,7 +132,11 @@ class Agreement(NamedTuple):
     """Of the served model's logits with those of the training graph."""
 
     top_1: float
-    """Share of positions at which both name the same likeliest token."""
+    """Share of positions at which both name the same likeliest token, by float32 logits."""
+    top_1_bf16: float
+    """The same of logits rounded to bf16, as they are sampled from; of equals the lowest."""
+    same_bits: float
+    """Share of the float32 logits that are equal to the bit."""
     distance: float
     """Norm of the difference over norm of the logits."""
     positions: int
@@ -142,13 +146,22 @@ class Agreement(NamedTuple):
 def agreement(model: Trainee, served: Served, windows: torch.Tensor) -> Agreement:
     """On windows of tokens, int64 `[windows, tokens]`, each one document for both."""
     model.eval()
-    same, gaps, sizes = [], 0.0, 0.0
-    for row in windows.where(windows > 0, torch.ones_like(windows)):
-        tokens = row[None].to(model.embedding.device)
-        mine = model(tokens, pack(tokens, model.config))[0].float()
-        theirs = served.logits(row.cpu().numpy()).to(mine.device)
-        same.append((mine.argmax(1) == theirs.argmax(1)).float())
-        gaps += float((mine - theirs).square().sum())
-        sizes += float(mine.square().sum())
-    found = torch.cat(same)
-    return Agreement(float(found.mean()), (gaps / sizes) ** 0.5, len(found))
+    found = [_compared(model, served, row) for row in windows.where(windows > 0, 1)]
+    top, top_bf16, bits, gaps, sizes = (sum(column) for column in zip(*found, strict=True))
+    count = windows.numel()
+    each = top / count, top_bf16 / count, bits / count / model.config.vocab
+    return Agreement(*each, (gaps / sizes) ** 0.5, count)
+
+
+def _compared(model: Trainee, served: Served, row: torch.Tensor) -> tuple[float, ...]:
+    """Sums over a window: the same likeliest token, the same in bf16, the same bits, squares of
+    differences and of logits."""
+    tokens = row[None].to(model.embedding.device)
+    mine = model(tokens, pack(tokens, model.config), torch.float32)[0].float()
+    theirs = served.logits(row.cpu().numpy()).to(mine.device)
+    sums = (
+        mine.argmax(1) == theirs.argmax(1),
+        mine.bfloat16().argmax(1) == theirs.bfloat16().argmax(1),
+        mine == theirs, (mine - theirs).double().square(), mine.double().square(),
+    )  # fmt: skip
+    return tuple(float(x.sum()) for x in sums)

@@ -5,8 +5,6 @@ KV head shared by layers, windows, squared ReLU, residual scales, tied embedding
 value that serving quantises is quantised here in the same way.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -15,10 +13,11 @@ from kernels.training.attention import visible
 from kernels.training.attention.visible import visible_attention
 from kernels.training.demo.corpus import Packed
 from kernels.training.demo.options import Tricks
+from kernels.training.demo.updates import Pinned
 from kernels.training.qat import linear
 from kernels.training.qat.clamping import Limit, squared_relu
-from kernels.training.qat.linear import Int8Linear, int8_linear
-from kernels.training.qat.quantise import quantise_rows
+from kernels.training.qat.linear import Int8Linear, Kept, int8_linear
+from kernels.training.qat.quantise import Rows
 from kernels.training.zreg import z_reg
 
 KV = tuple[torch.Tensor, torch.Tensor]
@@ -39,11 +38,14 @@ class Trainee(nn.Module):
         )
         self.layers = nn.ModuleList(Layer(config, tricks, options, i) for i in range(config.layers))
         self.head = options
+        self._kept = Kept()
         self.register_buffer("four", torch.full((1,), config.limit), persistent=False)
         self.register_buffer("table", rotary(config), persistent=False)
 
-    def forward(self, tokens: torch.Tensor, packed: Packed) -> torch.Tensor:
-        """Logits, bf16 `[batch, context, vocab]`."""
+    def forward(
+        self, tokens: torch.Tensor, packed: Packed, dtype: torch.dtype = torch.bfloat16
+    ) -> torch.Tensor:
+        """Logits `[batch, context, vocab]`, as `dtype` if they are an int8 product, else bf16."""
         x = self._embedded(tokens).bfloat16()
         turns = self.table[packed.positions]
         kept: dict[int, KV] = {}
@@ -51,17 +53,24 @@ class Trainee(nn.Module):
             x = layer(x, turns, packed, kept)
         hidden = norm(x, self.config, self.tricks)
         limit = limit_of(hidden, self.four, self.tricks)
-        logits = int8_linear(hidden, self.embedding, limit, options=self.head)
+        rows = self.rows() if self.tricks.forward == "int8" else None
+        logits = int8_linear(
+            hidden, self.embedding, limit, options=self.head, rows=rows, dtype=dtype
+        )
         logits = logits * self.config.logits_scale
         weight = self.tricks.z_weight / tokens.numel()
         return z_reg(logits, weight) if weight else logits
+
+    def rows(self) -> Rows:
+        """The embedding in int8."""
+        return self._kept(self.embedding)
 
     def _embedded(self, tokens: torch.Tensor) -> torch.Tensor:
         rows = self.embedding[tokens] * self.config.embedding_scale
         if self.tricks.forward == "bf16":
             return rows
         with torch.no_grad():
-            w8, scale = quantise_rows(self.embedding)
+            w8, scale = self.rows()
             served = w8[tokens] * (scale * self.config.embedding_scale)[tokens][..., None]
         return rows + (served - rows).detach() if self.training else served
 
@@ -76,9 +85,11 @@ class Layer(nn.Module):
         self.config, self.tricks, self.index = config, tricks, index
         hidden, small = config.hidden, (2 * config.layers) ** -0.5
 
+        kind = Pinned if tricks.updates == "ternary" else Int8Linear
+
         def make(inputs: int, outputs: int, gain: float = 1.0, *, fused: bool = True) -> Int8Linear:
             std = gain * inputs**-0.5
-            return Int8Linear(
+            return kind(
                 inputs, outputs, limit=config.limit, std=std, has_scalar=tricks.scalars,
                 is_fused=fused, options=options,
             )  # fmt: skip
@@ -95,20 +106,37 @@ class Layer(nn.Module):
         self, x: torch.Tensor, turns: torch.Tensor, packed: Packed, kept: dict[int, KV]
     ) -> torch.Tensor:
         """The stream after this layer, bf16."""
-        x = added(x, self.attention_scale, self._attention(x, turns, packed, kept))
-        return added(x, self.ffn_scale, self._ffn(x))
+        x = self._sum(self.o, self._attention(x, turns, packed, kept), x, self.attention_scale)
+        return self._sum(self.down, self._ffn(x), x, self.ffn_scale)
+
+    @property
+    def _is_served(self) -> bool:
+        """Whether this is to round as serving does: in evaluation, where serving is possible."""
+        is_int8 = self.tricks.forward == "int8" and self.tricks.clamping != "none"
+        return is_int8 and not self.training
+
+    def _sum(
+        self, linear: Int8Linear, given: tuple[torch.Tensor, torch.Tensor], x: torch.Tensor,
+        scale: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        """The stream after a product of (input, its limit)."""
+        if self._is_served and x.is_cuda:
+            return linear.summed(*given, x, scale)
+        return added(x, scale, linear(*given))
 
     def _attention(
         self, x: torch.Tensor, turns: torch.Tensor, packed: Packed, kept: dict[int, KV]
-    ) -> torch.Tensor:
-        config, tricks = self.config, self.tricks
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the last product takes, and its limit."""
+        config, tricks, served = self.config, self.tricks, self._is_served
+        turn = turned_exactly if served else turned
         normed = norm(x, config, tricks)
         qkv = self.qkv(normed, limit_of(normed, self.qkv.limit, tricks))
         qkv = clamped(qkv.float().unflatten(-1, (-1, HEAD_DIM)), config.limit, tricks)
-        q = turned(qkv[..., : config.heads, :], turns)
+        q = turn(qkv[..., : config.heads, :], turns * config.activation_scale if served else turns)
         if config.owns(self.index):
             k, v = qkv[..., config.heads :, :].chunk(2, -2)
-            kept[self.index] = turned(k, turns), v
+            kept[self.index] = turn(k, turns), v
         k, v = kept[config.kv_owner[self.index]]
         blocks = packed.blocks["global" if config.is_global(self.index) else "local"]
         weight = tricks.z_weight / (x.shape[0] * x.shape[1] * config.heads)
@@ -116,12 +144,12 @@ class Layer(nn.Module):
         # Serving rounds them once, to int8, and so the result, which a training step keeps in bf16.
         kind = torch.float32 if int8 else torch.bfloat16
         q, k, v = (part.to(kind).contiguous() for part in (q, k, v))
-        served = int8 and not self.training
         options = visible.Options(weight, int8, config.limit, served=served)
         out = visible_attention(q, k, v, blocks, options).flatten(-2)
-        return self.o(out, limit_of(out, self.o.limit, tricks))
+        return out, limit_of(out, self.o.limit, tricks)
 
-    def _ffn(self, x: torch.Tensor) -> torch.Tensor:
+    def _ffn(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same of the feed-forward."""
         tricks = self.tricks
         normed = norm(x, self.config, tricks)
         u = self.up(normed, limit_of(normed, self.up.limit, tricks))
@@ -131,7 +159,7 @@ class Layer(nn.Module):
             limit = self.limit(u, self.up.weight)
             if self.up.scalar is not None and tricks.clamping == "weights":
                 limit = limit * self.up.scalar.detach().abs()
-        return self.down(squared_relu(u, limit), limit.square())
+        return squared_relu(u, limit), limit.square()
 
 
 def norm(x: torch.Tensor, config: ModelConfig, tricks: Tricks) -> torch.Tensor:
@@ -173,16 +201,16 @@ def turned(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     return torch.cat((low * cos - high * sin, high * cos + low * sin), -1)
 
 
+def turned_exactly(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """The same with the rounding of serving's kernel (`kernels.common.page_write.rotated`): the
+    second product is rounded, the first and the sum are one multiply-add. Float64 has no rounding
+    of its own here: a product of two float32 has 48 bits."""
+    cos, sin = turns[..., 0, :][..., None, :], turns[..., 1, :][..., None, :]
+    low, high = x.chunk(2, -1)
+    first = torch.cat((low.double() * cos.double(), high.double() * cos.double()), -1)
+    return (first + torch.cat((high * -sin, low * sin), -1).double()).float()
+
+
 def parameters(model: nn.Module) -> int:
     """How many there are."""
     return sum(p.numel() for p in model.parameters())
-
-
-def groups(model: nn.Module, rate: float) -> list[dict[str, Any]]:
-    """For Adam: matrices decay, vectors do not."""
-    many = [p for p in model.parameters() if p.dim() > 1]
-    few = [p for p in model.parameters() if p.dim() <= 1]
-    return [
-        {"params": many, "weight_decay": 0.1, "lr": rate},
-        {"params": few, "weight_decay": 0.0, "lr": rate},
-    ]

@@ -58,18 +58,26 @@ class Tricks:
     """Squinch rounds stochastically."""
     feedback: bool = False
     """Squinch feeds errors back."""
+    updates: Literal["adam", "ternary"] = "adam"
+    """Of the linear layers. "ternary": int8 weights, each moved by -1, 0 or +1 in a step."""
+    ternary_rate: float = 0.5
+    """Share of the weights that a ternary step moves, about, where the rate is at its peak."""
 
     def __post_init__(self) -> None:
         allowed = {
             "forward": ("int8", "bf16"), "input_gradient": ("int8", "bf16"),
             "clamping": ("values", "weights", "constant", "none"),
-            "gradients": ("fp32", "bf16", "squinch"),
+            "gradients": ("fp32", "bf16", "squinch"), "updates": ("adam", "ternary"),
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name}: is {getattr(self, name)!r}, must be one of {values}")
         if self.ranks < 1 or self.z_weight < 0:
             raise ValueError(f"ranks: {self.ranks}, z_weight: {self.z_weight}: must be 1 and 0 up")
+        if self.updates == "ternary" and self.forward != "int8":
+            raise ValueError("updates: ternary ones are of int8 weights, so forward must be int8")
+        if self.ternary_rate <= 0:
+            raise ValueError(f"ternary_rate: is {self.ternary_rate}, must be above 0")
 
 
 @dataclass(frozen=True)

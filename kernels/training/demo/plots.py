@@ -11,6 +11,7 @@ PAIRS: Mapping[str, tuple[str, ...]] = {
     "int8": ("bf16", "int8", "int8, input gradient too", "int8, virtual scalars"),
     "clamping": ("int8", "int8, limit of the weights", "int8, constant limits",
                  "int8, no clamping"),
+    "updates": ("int8", "int8, ternary updates"),
     "z-reg": ("bf16", "bf16, z-reg"),
     "squinch": ("bf16, bf16 gradients", "bf16, squinch", "bf16, squinch stochastic",
                 "bf16, squinch with feedback"),

@@ -20,8 +20,9 @@ import torch
 from kernels.model.state.files import renamed
 from kernels.training.demo import corpus as text
 from kernels.training.demo.gradients import Exchange, flat, put
-from kernels.training.demo.model import Trainee, groups, parameters
+from kernels.training.demo.model import Trainee, parameters
 from kernels.training.demo.options import Options, model_config
+from kernels.training.demo.updates import Updates
 from kernels.training.distill.loss import distillation_loss
 from kernels.training.distill.store import Reader
 from kernels.training.distill.subsample import Targets
@@ -46,10 +47,8 @@ class Run:
         self.corpus = text.load(options.corpus, size.context)
         torch.manual_seed(options.seed)
         self.model = Trainee(self.config, options.tricks).to(self.device)
-        self.optimiser = torch.optim.AdamW(
-            groups(self.model, size.rate), betas=(0.9, 0.95), eps=1e-10
-        )
         self.exchange = Exchange(options.tricks)
+        self.updates = Updates(self.model, options.tricks, self.exchange, size.rate, options.seed)
         self.targets = Reader(options.targets) if options.targets else None
         self.step, self.sequences = 0, 0
         self.rows: list[Row] = []
@@ -82,10 +81,7 @@ class Run:
         rate = self._rate(seen)
         if math.isfinite(size_of):  # a step with NaN or infinity is left out, on every rank
             put(self.model, gradients / max(1.0, size_of))
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            self.optimiser.step()
-            self.optimiser.zero_grad()
+            self.updates.step(rate)
         self.step, self.sequences = self.step + 1, self.sequences + count
         return {
             "step": self.step, "sequences": self.sequences, "batch": count, "rate": rate,
@@ -153,6 +149,7 @@ class Run:
         return {
             "options": self.options.as_dict(), "corpus_sha256": self.corpus.sha256,
             "parameters": count, "gradient_bytes_a_step": self.exchange.bytes_a_step(count),
+            "update_bytes_a_step": self.updates.bytes_a_step,
             "ranks": self.exchange.ranks, "real_ranks": self.exchange.is_real,
             "device": device_name(self.device), "torch": str(torch.__version__),
         }  # fmt: skip
@@ -167,13 +164,16 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
-        if self.folder is None or self.exchange.rank:
+        """Write the checkpoint, whole or not at all. Every rank must call this."""
+        if self.folder is None:
+            return
+        updates = self.updates.state()
+        if self.exchange.rank:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "options": self.options.as_dict(), "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "step": self.step,
+            "updates": updates, "step": self.step,
             "sequences": self.sequences, "rows": self.rows, "about": self.about(),
         }  # fmt: skip
         with renamed(self.folder / CHECKPOINT) as temporary:
@@ -188,7 +188,7 @@ class Run:
         if run.corpus.sha256 != found["about"]["corpus_sha256"]:
             raise ValueError(f"{folder}: was trained on another text (another Python?)")
         run.model.load_state_dict(found["model"])
-        run.optimiser.load_state_dict(found["optimiser"])
+        run.updates.load(found["updates"])
         run.step, run.sequences, run.rows = found["step"], found["sequences"], found["rows"]
         with renamed(folder / CURVE) as temporary:
             temporary.write_text("".join(json.dumps(r) + "\n" for r in run.rows), encoding="utf-8")

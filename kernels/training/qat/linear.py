@@ -5,8 +5,9 @@
     weight gradient  scalar * g^T @ (x8 * x_scale)                    bf16
 
 Master weights are float32; int8 weights have a scale for each output, its largest magnitude / 127,
-made anew in each forward pass. Rounding has the gradient of the identity (straight-through); a
-value beyond its limit saturates, and it is the model's clamp before that says its gradient is zero.
+made anew when the weight has changed. Rounding has the gradient of the identity (straight-through);
+a value beyond its limit saturates, and it is the model's clamp before that says its gradient is
+zero.
 
 What is kept for the backward pass is int8, half of what bf16 takes, and gradients are those of the
 product that was computed. The transposed int8 weights serve the input gradient in int8: their scale
@@ -25,6 +26,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from kernels.matmul import matmul
+from kernels.product import Residual
 from kernels.training.qat.quantise import (
     Rows,
     is_by_torch,
@@ -76,10 +78,10 @@ class _Int8Linear(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, limit: torch.Tensor, scalar: torch.Tensor,
-        options: Options, dtype: torch.dtype,
+        options: Options, dtype: torch.dtype, rows: Rows | None,
     ) -> torch.Tensor:  # fmt: skip
         x8 = quantise_static(x.contiguous(), limit, by_torch=options.by_torch)
-        w8, scale = quantise_rows(weight, by_torch=options.by_torch)
+        w8, scale = rows or quantise_rows(weight, by_torch=options.by_torch)
         # Multiplied in this order, as serving has the scalar in the weights' scales.
         y = product(x8, w8, None, scale * scalar * (limit / 127), options.by_torch, dtype)
         ctx.save_for_backward(x8, w8, scale, limit, scalar)
@@ -104,7 +106,7 @@ class _Int8Linear(torch.autograd.Function):
         if to_input is not None:
             gain = options.gradient_gain
             to_input = (to_input if gain == 1 else to_input * gain).to(ctx.kind)
-        return to_input, to_weight, None, to_scalar, None, None
+        return to_input, to_weight, None, to_scalar, None, None, None
 
 
 def _input_gradient(g: torch.Tensor, weight: Rows, options: Options) -> torch.Tensor:
@@ -120,21 +122,22 @@ def _input_gradient(g: torch.Tensor, weight: Rows, options: Options) -> torch.Te
 def int8_linear(
     x: torch.Tensor, weight: torch.Tensor, limit: torch.Tensor, *,
     scalar: torch.Tensor | None = None, options: Options = OPTIONS,
-    dtype: torch.dtype = torch.bfloat16,
+    dtype: torch.dtype = torch.bfloat16, rows: Rows | None = None,
 ) -> torch.Tensor:  # fmt: skip
     """x @ weight^T in int8, `dtype` `[..., outputs]` (bf16 or float32), differentiable in x, weight
     and scalar.
 
     `x` bf16 or float32 `[..., inputs]`, `weight` float32 `[outputs, inputs]`, both sizes multiples
     of 16; `limit` float32 `[1]`: x is quantised with limit / 127. `scalar` float32 `[1]`. With
-    `options.forward` "bf16" all of it is computed in bf16, without a limit.
+    `options.forward` "bf16" all of it is computed in bf16, without a limit. `rows`: the weight in
+    int8, where it is known already.
     """
     if options.forward == "bf16":
         scaled = weight if scalar is None else weight * scalar
         return torch.nn.functional.linear(x.bfloat16(), scaled.bfloat16())
     scalar = torch.ones(1, device=x.device) if scalar is None else scalar
     flat = x.reshape(-1, x.shape[-1])
-    y = _Int8Linear.apply(flat, weight, limit, scalar, options, dtype)
+    y = _Int8Linear.apply(flat, weight, limit, scalar, options, dtype, rows)
     return y.view(*x.shape[:-1], -1)
 
 
@@ -146,6 +149,23 @@ def reference(
     scale = weight.double().abs().amax(1) / 127
     w8 = (weight.double() / scale[:, None]).round()
     return (x8 @ w8.T) * (limit / 127 * scalar) * scale
+
+
+class Kept:
+    """A weight in int8, made anew only once the weight has changed: batches whose gradients are
+    accumulated share it."""
+
+    def __init__(self) -> None:
+        self._of: tuple[object, ...] | None = None
+        self._rows: Rows | None = None
+
+    def __call__(self, weight: torch.Tensor, by_torch: bool | None = None) -> Rows:
+        """Of a weight as it is now. (Whoever writes it in place raises its version.)"""
+        now = (weight.device, weight.data_ptr(), weight._version)
+        if self._rows is None or self._of != now:
+            with torch.no_grad():
+                self._of, self._rows = now, quantise_rows(weight, by_torch=by_torch)
+        return self._rows
 
 
 class Int8Linear(torch.nn.Module):
@@ -167,6 +187,11 @@ class Int8Linear(torch.nn.Module):
         self.scalar = torch.nn.Parameter(torch.ones(1)) if has_scalar else None
         self.register_buffer("limit", torch.full((1,), float(limit)))
         self.options = options
+        self._kept = Kept()
+
+    def rows(self) -> Rows:
+        """The weight in int8, without the virtual scalar."""
+        return self._kept(self.weight, self.options.by_torch)
 
     def forward(self, x: torch.Tensor, limit: torch.Tensor | None = None) -> torch.Tensor:
         """The product; `limit`: of this input, instead of the layer's own."""
@@ -175,13 +200,26 @@ class Int8Linear(torch.nn.Module):
         return int8_linear(
             x, self.weight, mine, scalar=self.scalar, options=self.options,
             dtype=torch.float32 if exact else torch.bfloat16,
+            rows=self.rows() if self.options.forward == "int8" else None,
         )  # fmt: skip
+
+    @torch.no_grad()
+    def summed(
+        self, x: torch.Tensor, limit: torch.Tensor, residual: torch.Tensor, scale: torch.Tensor
+    ) -> torch.Tensor:
+        """residual * scale + the product, bf16, in one launch as serving has it. On a GPU."""
+        x8 = quantise_static(x.reshape(-1, x.shape[-1]).contiguous(), limit)
+        w8, rows = self.quantised()
+        flat = residual.reshape(-1, residual.shape[-1])
+        columns, epilogue = rows * (limit / 127), Residual(flat, scale)
+        y = matmul(x8, w8, None, columns, x_scale=1.0, epilogue=epilogue, dtype=torch.bfloat16)
+        return y.view(residual.shape)
 
     @torch.no_grad()
     def quantised(self) -> Rows:
         """int8 weights and their scales, the virtual scalar folded in: what is served. (A scalar
         below zero turns the integers' signs.)"""
-        rows = quantise_rows(self.weight, by_torch=self.options.by_torch)
+        rows = self.rows()
         if self.scalar is None:
             return rows
         values = rows.values * self.scalar.sign().to(torch.int8)

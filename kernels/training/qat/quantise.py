@@ -34,8 +34,8 @@ def reference_rows(x: torch.Tensor, factor: torch.Tensor | None = None) -> Rows:
     """The specification of `quantise_rows` without noise."""
     wide = x.float() if factor is None else x.float() * factor
     largest = wide.abs().amax(1)
-    scale = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
-    return Rows((wide * (127 / (scale * 127))[:, None]).round().clamp(-127, 127).char(), scale)
+    largest = torch.where(largest > 0, largest, torch.full_like(largest, 127.0))
+    return Rows((wide * (127 / largest)[:, None]).round().clamp(-127, 127).char(), largest / 127)
 
 
 def reference_static(x: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
@@ -56,9 +56,11 @@ def _rows(
     x = tl.load(x_ptr + at, mask=inside, other=0.0).to(tl.float32)
     if HAS_FACTOR:
         x *= tl.load(factor_ptr + column, mask=column < width, other=0.0)
+    # As `kernels.rotary_write` has it, to the bit.
     largest = tl.max(tl.abs(x), 1)
-    scale = tl.where(largest > 0, largest / 127.0, 1.0)
-    units = x * (127.0 / (scale * 127.0))[:, None]
+    largest = tl.where(largest > 0, largest, 127.0)
+    scale = largest / 127.0
+    units = x * (127.0 / largest)[:, None]
     if STOCHASTIC:
         # Rounding to nearest of a number moved by up to a half each way is unbiased.
         units += tl.rand(seed, (row[:, None] * BLOCK + column).to(tl.int32)) - 0.5

@@ -210,3 +210,18 @@ BAD = {
 def test_bad_arguments_are_named(message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BAD[message]()
+
+
+def test_a_weight_is_quantised_once_until_it_changes(device: torch.device) -> None:
+    layer = Int8Linear(32, 16).to(device)
+    x = values(8, 32, device=device)
+    layer(x).sum().backward()
+    first = layer.rows()
+    layer(x).sum().backward()
+    assert layer.rows() is first, "several batches of a step share it"
+    torch.optim.AdamW(layer.parameters(), lr=0.1).step()
+    changed = layer.rows()
+    assert changed is not first
+    assert torch.equal(changed.values, quantise_rows(layer.weight.detach()).values)
+    layer.load_state_dict(Int8Linear(32, 16).state_dict())
+    assert torch.equal(layer.rows().scale, quantise_rows(layer.weight.detach()).scale)

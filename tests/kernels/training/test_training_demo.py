@@ -3,23 +3,22 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import triton.language as tl
-from triton.runtime import interpreter
 
 from kernels.training.demo import __main__ as command
 from kernels.training.demo import corpus
 from kernels.training.demo.comparison.arms import ARMS
 from kernels.training.demo.comparison.arms import PLAIN as NO_TRICKS
 from kernels.training.demo.export import Served, agreement, export, read, state_of
+from kernels.training.demo.model import Layer
 from kernels.training.demo.options import Options, Tricks, model_config
 from kernels.training.demo.teacher import teach
 from kernels.training.demo.train import Run
 from kernels.training.distill.store import Reader
+from kernels.training.qat.quantise import quantise_rows
 
 PLAIN = Options(steps=6, evaluate_every=3)
 
@@ -41,9 +40,12 @@ def test_it_learns(trained: Run) -> None:
     assert losses[-1] < 0.75 * losses[0]
     assert trained.rows[-1]["held_out"] < 4.5
     assert trained.rows[0]["batch"] < trained.rows[-1]["batch"]
+    assert Run(replace(PLAIN, warm_batches=False)).batches.at(0) == trained.rows[-1]["batch"]
 
 
-@pytest.mark.parametrize("tricks", [Tricks(), NO_TRICKS], ids=["all", "none"])
+@pytest.mark.parametrize(
+    "tricks", [Tricks(), NO_TRICKS, Tricks(updates="ternary")], ids=["all", "none", "ternary"]
+)
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, tricks: Tricks) -> None:
     options = replace(PLAIN, tricks=tricks)
     whole = Run(options)
@@ -68,19 +70,6 @@ def test_every_arm_runs_and_the_first_loss_is_about_the_same() -> None:
         run = Run(replace(PLAIN, steps=1, tricks=tricks))
         losses[arm] = run._one()["loss"]
     assert max(losses.values()) < 1.03 * min(losses.values()), losses
-
-
-@pytest.fixture
-def rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From float32 to bf16 the interpreter cuts off; a GPU rounds, and so it does here."""
-    convert = interpreter._convert_float
-
-    def rounded(data: Any, source: Any, target: Any, mode: Any) -> Any:
-        if (source, target) != (tl.float32, tl.bfloat16):
-            return convert(data, source, target, mode)
-        return torch.from_numpy(data.copy()).bfloat16().view(torch.uint16).numpy()
-
-    monkeypatch.setattr(interpreter, "_convert_float", rounded)
 
 
 @pytest.mark.usefixtures("rounding")
@@ -108,7 +97,7 @@ def test_the_served_model_generates(trained: Run) -> None:
     first, second = served.generate(b"The ", 2, temperature=0.0)
     prompt = np.frombuffer(b"The " + bytes([first]), np.uint8)
     logits = served.logits(prompt)
-    assert [first, second] == logits[-2:].argmax(1).tolist()
+    assert [first, second] == logits[-2:].bfloat16().argmax(1).tolist()
 
 
 def test_a_model_without_clamps_is_not_exported() -> None:
@@ -150,6 +139,36 @@ def test_documents_in_a_window_do_not_see_each_other() -> None:
     assert packed.positions.tolist() == [[0, 1, 2, 0, 1, 2]]
     mask = packed.blocks["global"].seen.dense()[0]
     assert mask.sum(1).tolist() == [1, 2, 3, 1, 2, 3]
+
+
+def test_a_step_makes_the_int8_weights_anew() -> None:
+    run = Run(replace(PLAIN, steps=1))
+    layer = run.model.layers[0]
+    assert isinstance(layer, Layer)
+    before = run.model.rows(), layer.up.rows()
+    assert layer.up.rows() is before[1]
+    run.train()
+    for old, new, weight in zip(
+        before, (run.model.rows(), layer.up.rows()), (run.model.embedding, layer.up.weight),
+        strict=True,
+    ):  # fmt: skip
+        assert not torch.equal(old.scale, new.scale)
+        assert torch.equal(new.values, quantise_rows(weight.detach()).values)
+
+
+def test_every_option_of_a_run_can_be_asked_for() -> None:
+    words = ["train", "--size", "small", "--steps", "7", "--seed", "3", "--corpus", "stdlib",
+             "--targets", "t", "--warm-batches", "no", "--evaluate-every", "2", "--forward", "int8",
+             "--input-gradient", "int8", "--clamping", "weights", "--scalars", "no", "--z-weight",
+             "0.5", "--gradients", "bf16", "--ranks", "4", "--stochastic", "yes", "--feedback",
+             "yes", "--updates", "ternary", "--ternary-rate", "0.25"]  # fmt: skip
+    found = command.chosen(command.options(words))
+    tricks = Tricks(
+        "int8", "int8", "weights", False, 0.5, "bf16", 4, True, True, "ternary", 0.25
+    )  # fmt: skip
+    assert found == Options("small", 7, 3, "stdlib", tricks, "t", False, 2)
+    assert Options.of(found.as_dict()) == found
+    assert command.chosen(command.options(["train"])) == Options()
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

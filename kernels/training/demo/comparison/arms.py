@@ -17,6 +17,7 @@ ARMS: dict[str, Tricks] = {
     "int8, limit of the weights": replace(QAT, clamping="weights"),
     "int8, constant limits": replace(QAT, clamping="constant"),
     "int8, no clamping": replace(QAT, clamping="none"),
+    "int8, ternary updates": replace(QAT, updates="ternary"),
     "bf16, z-reg": replace(PLAIN, z_weight=1e-4),
     "bf16, bf16 gradients": replace(PLAIN, gradients="bf16"),
     "bf16, squinch": replace(PLAIN, gradients="squinch"),
@@ -25,7 +26,7 @@ ARMS: dict[str, Tricks] = {
     "all": Tricks(),
 }
 """Distillation is beside these: its teacher is the bf16 run."""
-SERVED = ("int8", "all")
+SERVED = ("int8", "int8, ternary updates", "all")
 """Arms whose served logits are compared with those of the training graph."""
 DISTILLATION = "distillation"
 SCRATCH, STUDENT = "short run", "short run, distilled"

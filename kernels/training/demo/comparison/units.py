@@ -26,7 +26,7 @@ class Setting(NamedTuple):
     device: str
     k: int = 16
     """Tokens of each distribution that a teacher writes."""
-    checked: int = 4
+    checked: int = 16
     """Windows on which served logits are compared."""
     jobs: int = 1
     """Units that run at a time."""
