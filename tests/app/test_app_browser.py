@@ -129,6 +129,8 @@ def test_a_finance_person_changes_the_price_and_reads_the_audit(tab: Page) -> No
     assert usd(changed(tab, "USD per 1,000 messages", cost)) > usd(cost)
     assert usd(changed(tab, "Margin", margin)) < usd(margin)
     assert rows(csv_of(tab, "closed-form"))
+    assert taken(tab, tab.locator(".st-key-PNG-closed-form button")).startswith(b"\x89PNG")
+    assert taken(tab, tab.locator(".st-key-SVG-closed-form button")).startswith(b"<svg")
     tab.get_by_role("link", name="Audit").click()
     tab.get_by_role("heading", name="Audit").wait_for()
     drawn(tab)
