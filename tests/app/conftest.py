@@ -152,3 +152,17 @@ def csv_of(page: Page, name: str) -> str:
     """The rows of the chart or table of that name."""
     key = re.sub(r"[^\w-]", "-", f"csv-{name}", flags=re.ASCII)
     return taken(page, page.locator(f".st-key-{key} button")).decode()
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds serious or critical: rule and element."""
+    from axe_playwright_python.base import AXE_FILE_PATH
+
+    page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:200]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import SMALL, Page, csv_of, drawn, move, opened, pressed, simulated, taken
+from conftest import SMALL, Page, csv_of, drawn, move, opened, pressed, simulated, taken, violations
 
 from app.ui.links import packed
 
@@ -51,6 +51,7 @@ def test_a_planner_moves_sliders_simulates_and_takes_the_run_along(
     pressed(page, "Simulate")
     page.get_by_role("progressbar").first.wait_for()
     simulated(page)
+    assert violations(page) == []
     beside = rows(csv_of(page, "beside"))
     assert {"closed form", "simulated"} <= set(beside[0])
     p99 = page.get_by_test_id("stMetric").filter(has_text="TTFT p99")
@@ -103,6 +104,7 @@ def test_an_engineer_plays_an_incident_scrubs_and_sees_what_a_later_alarm_costs(
     opened(tab, "/incidents?incident=replica_loss")
     pressed(tab, "Play")
     simulated(tab)
+    assert violations(tab) == []
     first = csv_of(tab, "ledger")
     whole = [float(row["minutes"]) for row in rows(csv_of(tab, "timeline-waiting (messages)"))]
     move(tab, "Minutes shown", "ArrowLeft", 20)
@@ -147,6 +149,7 @@ def test_a_learner_breaks_the_routing_and_reads_why(tab: Page) -> None:
     opened(tab, f"/break_it?break=no-affinity&scenario-yaml={packed(SMALL)}")
     pressed(tab, "Break it")
     simulated(tab)
+    assert violations(tab) == []
     why = tab.get_by_role("listitem").all_inner_texts()
     assert any("found in caches" in words for words in why)
     assert any("TTFT" in words for words in why)
