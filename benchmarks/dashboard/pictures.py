@@ -2,9 +2,11 @@
 
 Each page as a visitor sees it after pressing its button, 1280 pixels wide; one on dark ground, one
 as on a phone. Figures in them are of this machine's runs; look at every picture before it is kept.
+With KAIJU_APP_DIR what was searched before is not searched again.
 """
 
 import io
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -55,7 +57,7 @@ def main(names: Sequence[str]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        dashboard(Path(folder)) as address,
+        dashboard(Path(os.environ.get("KAIJU_APP_DIR", folder))) as address,
         chromium() as browser,
     ):
         for name in names or PICTURES:

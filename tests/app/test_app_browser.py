@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import SMALL, Page, csv_of, drawn, move, opened, pressed, simulated, taken
+from conftest import SMALL, Page, csv_of, drawn, move, opened, pressed, simulated, taken, violations
 
 from app.ui.links import packed
 
@@ -51,6 +51,7 @@ def test_a_planner_moves_sliders_simulates_and_takes_the_run_along(
     pressed(page, "Simulate")
     page.get_by_role("progressbar").first.wait_for()
     simulated(page)
+    assert violations(page) == []
     beside = rows(csv_of(page, "beside"))
     assert {"closed form", "simulated"} <= set(beside[0])
     p99 = page.get_by_test_id("stMetric").filter(has_text="TTFT p99")
@@ -61,8 +62,18 @@ def test_a_planner_moves_sliders_simulates_and_takes_the_run_along(
         io.BytesIO(taken(page, page.get_by_role("button", name="Run directory (zip)")))
     )
     assert {"run/summary.json", "run/scenario.yaml", "run/report.html"} <= set(archive.namelist())
+    follows(page)
     page.goto(report.as_uri())
     page.get_by_role("heading").first.wait_for()
+
+
+def follows(page: Page) -> None:
+    """Another load is another run, without the button."""
+    was = page.url.partition("job=")[2]
+    move(page, "Load (messages/s)", "ArrowLeft")
+    page.wait_for_function("was => !location.href.includes(was)", arg=was)
+    pressed(page, "Cancel")
+    page.get_by_text("The run was cancelled").wait_for()
 
 
 def test_a_planner_changes_the_scenario_as_text_and_is_told_the_line_of_a_mistake(
@@ -93,6 +104,7 @@ def test_an_engineer_plays_an_incident_scrubs_and_sees_what_a_later_alarm_costs(
     opened(tab, "/incidents?incident=replica_loss")
     pressed(tab, "Play")
     simulated(tab)
+    assert violations(tab) == []
     first = csv_of(tab, "ledger")
     whole = [float(row["minutes"]) for row in rows(csv_of(tab, "timeline-waiting (messages)"))]
     move(tab, "Minutes shown", "ArrowLeft", 20)
@@ -119,6 +131,8 @@ def test_a_finance_person_changes_the_price_and_reads_the_audit(tab: Page) -> No
     assert usd(changed(tab, "USD per 1,000 messages", cost)) > usd(cost)
     assert usd(changed(tab, "Margin", margin)) < usd(margin)
     assert rows(csv_of(tab, "closed-form"))
+    assert taken(tab, tab.locator(".st-key-PNG-closed-form button")).startswith(b"\x89PNG")
+    assert taken(tab, tab.locator(".st-key-SVG-closed-form button")).startswith(b"<svg")
     tab.get_by_role("link", name="Audit").click()
     tab.get_by_role("heading", name="Audit").wait_for()
     drawn(tab)
@@ -135,6 +149,7 @@ def test_a_learner_breaks_the_routing_and_reads_why(tab: Page) -> None:
     opened(tab, f"/break_it?break=no-affinity&scenario-yaml={packed(SMALL)}")
     pressed(tab, "Break it")
     simulated(tab)
+    assert violations(tab) == []
     why = tab.get_by_role("listitem").all_inner_texts()
     assert any("found in caches" in words for words in why)
     assert any("TTFT" in words for words in why)

@@ -1,10 +1,9 @@
 """Every page in a real Chromium: no console error, nobody else asked, room, accessibility."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Page, opened, watch
+from conftest import ROOT, Page, opened, violations, watch
 
 PAGES = sorted(file.stem for file in (ROOT / "app" / "pages").glob("[a-z]*.py"))
 VIEWS = (
@@ -19,20 +18,6 @@ OPEN_ALL = """() => {
     for (const each of document.querySelectorAll('details:not([open]) > summary')) each.click();
 }"""
 GROUND = "() => getComputedStyle(document.querySelector('.stApp')).backgroundColor"
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds serious or critical: rule and element."""
-    from axe_playwright_python.base import AXE_FILE_PATH
-
-    page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
-    return [
-        f"{rule['id']}: {node['html'][:200]}"
-        for rule in found
-        if rule["impact"] in ("serious", "critical")
-        for node in rule["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("name", [*PAGES, *VIEWS])

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from conftest import SMALL, Page, csv_of, drawn, opened, pressed, simulated
+from conftest import SMALL, Page, csv_of, opened, pressed, simulated, violations
 
 from app.ui.links import packed, short
 
@@ -18,6 +18,7 @@ def test_the_fewest_gpus_are_searched_and_the_fleets_looked_at_taken_along(tab: 
     pressed(tab, "Find the fewest GPUs")
     tab.get_by_role("progressbar").first.wait_for()
     simulated(tab)
+    assert violations(tab) == []
     fleets = rows(csv_of(tab, "candidates"))
     assert fleets[0]["verdict"] == "passes"
     link = tab.url
@@ -30,6 +31,7 @@ def test_the_front_of_a_grid_is_drawn(tab: Page) -> None:
     opened(tab, f"/plan?view=Pareto+front&scenario-yaml={packed(SMALL)}")
     pressed(tab, "Simulate the grid")
     simulated(tab)
+    assert violations(tab) == []
     assert len(rows(csv_of(tab, "points"))) >= 2
     assert tab.get_by_test_id("stVegaLiteChart").count() == 1
 
@@ -39,9 +41,9 @@ def test_two_fleets_side_by_side_begin_with_the_inputs_that_differ(tab: Page) ->
     opened(tab, f"/plan?view=Compare+two&a-yaml={text}&b-yaml={text}&b-set=fleet.replicas%3D4")
     pressed(tab, "Compare")
     simulated(tab)
+    assert violations(tab) == []
     headings = tab.get_by_role("heading").all_inner_texts()
     assert headings.index("Inputs that differ") < headings.index("Figures")
     inputs = rows(csv_of(tab, "inputs"))
     assert [row["input"] for row in inputs] == ["fleet.replicas"]
     assert rows(csv_of(tab, "figures"))
-    drawn(tab)
