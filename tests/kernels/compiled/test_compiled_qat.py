@@ -11,9 +11,11 @@ MODULE = "kernels.training.qat."
 def test_rows_are_read_once_16_bytes_at_a_time(dtype: str, size: int, width: int) -> None:
     block = 1 << (width - 1).bit_length()
     types = {
-        "x_ptr": f"*{dtype}", "out_ptr": "*i8", "scale_ptr": "*fp32", "width": "i32", "seed": "i64",
+        "x_ptr": f"*{dtype}", "out_ptr": "*i8", "scale_ptr": "*fp32", "rows": "i32", "width": "i32",
+        "seed": "i64",
     }  # fmt: skip
-    fixed = {"BLOCK": block, "HAS_FACTOR": False, "STOCHASTIC": False, "factor_ptr": None}
+    fixed = {"BLOCK": block, "ROWS": 1, "HAS_FACTOR": False, "STOCHASTIC": False}
+    fixed["factor_ptr"] = None
     aligned = ["x_ptr", "out_ptr", "scale_ptr", "width"]
     warps = min(16, block // 1024)
     code = sm90.compile(MODULE + "quantise", "_rows", types, fixed, aligned, num_warps=warps)

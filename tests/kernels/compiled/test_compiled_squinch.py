@@ -5,7 +5,7 @@ import sm90
 
 from kernels.training.squinch.codec import BLOCKS, TILE, TILE_BYTES
 
-FORM = {"BLOCKS": BLOCKS, "TILE_BYTES": TILE_BYTES, "STEPS_E": 6.0, "BIAS": 128.0}
+FORM = {"BLOCKS": BLOCKS, "TILE_BYTES": TILE_BYTES, "STEPS_E": 6.0, "BIAS": 128.0, "PLAIN": False}
 
 SIZE = {"bf16": 2, "fp32": 4}
 THREADS = 128
@@ -21,7 +21,7 @@ def build(kernel: str, types: dict[str, str], constants: dict[str, object]) -> s
 @pytest.mark.parametrize("stochastic", [False, True])
 def test_packing_loads_16_bytes_at_a_time_and_spills_nothing(dtype: str, stochastic: bool) -> None:
     types = {
-        "x_ptr": f"*{dtype}", "out_ptr": "*u8", "count": "i32", "stride": "i32", "seed": "i64",
+        "x_ptr": f"*{dtype}", "out_ptr": "*u8", "count": "i32", "stride": "i32", "key": "i32",
         "step": "i32",
     }  # fmt: skip
     code = build(

@@ -34,7 +34,7 @@ CASES: dict[str, tuple[str, str, dict[str, str], dict[str, Any], int]] = {
     ),
     "ternary": (
         "steps.ternary", "_pack",
-        {"wish_ptr": "*bf16", "out_ptr": "*u8", "count": "i32", "seed": "i64", "step": "i32"},
+        {"wish_ptr": "*bf16", "out_ptr": "*u8", "count": "i32", "key": "i32", "step": "i32"},
         {"TILE_BYTES": 1024, "STOCHASTIC": True}, 4,
     ),
     "ternary's application": (
@@ -52,9 +52,9 @@ CASES: dict[str, tuple[str, str, dict[str, str], dict[str, Any], int]] = {
     ),
     "real values": (
         "qat.quantise", "_real",
-        {"x_ptr": "*i8", "scale_ptr": "*fp32", "out_ptr": "*bf16", "width": "i32",
+        {"x_ptr": "*i8", "scale_ptr": "*fp32", "out_ptr": "*bf16", "rows": "i32", "width": "i32",
          "scale_stride": "i32"},
-        {"BLOCK": 2048}, 4,
+        {"BLOCK": 2048, "ROWS": 1}, 4,
     ),
     "squared ReLU's gradient": (
         "qat.clamping", "_backward",
