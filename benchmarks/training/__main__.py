@@ -27,6 +27,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="names of the cases, and no more")
     parser.add_argument("--report", action="store_true", help="show the files, measure nothing")
     parser.add_argument("--demo", type=Path, metavar="FOLDER", help="take over a comparison")
+    parser.add_argument("--long", action="store_true", help="of --demo: a longer one beside it")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the demo's curves (SVG)")
     parser.add_argument("--codes", action="store_true", help="errors of gradient codes")
     parser.add_argument("--publish", action="store_true", help="speeds to the simulator's data")
@@ -42,7 +43,10 @@ def verdicts(gpu: str, folder: Path) -> list[aims.Verdict]:
     """All aims."""
     demo = read_json(store.path(gpu, ".json", folder, demo=True))
     kernels = aims.of_kernels(read(store.path(gpu, ".parquet", folder)))
-    return [*kernels, *aims.of_demo(demo), *aims.of_ranks(store.of_ranks(folder))]
+    long = store.others(store.LONG, folder).get(gpu)
+    longer = aims.of_demo(long) if long else []
+    ranks = aims.of_ranks(store.others(store.RANKS, folder))
+    return [*kernels, *aims.of_demo(demo), *longer, *ranks]
 
 
 def report(gpu: str, found: argparse.Namespace) -> None:
@@ -103,8 +107,9 @@ def take_demo(found: argparse.Namespace) -> None:
 
     compared = store.read_compared(found.demo / "compare.json")
     gpu = slug(compared["run"]["device"])
-    store.save_demo(gpu, compared, found.results)
-    say(f"wrote {store.path(gpu, '.parquet', found.results, demo=True)}")
+    name = f"{store.LONG if found.long else ''}{gpu}"
+    store.save_demo(name, compared, found.results)
+    say(f"wrote {store.path(name, '.parquet', found.results, demo=True)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -60,11 +60,17 @@ def of_demo(demo: Mapping[str, Any]) -> Iterator[Verdict]:
     """Aims about losses."""
     arms = demo.get("arms", {})
     gap = abs(arms["int8"]["loss_gap"]) if "int8" in arms and "bf16" in arms else None
-    yield _seeds(judged("demo, int8 QAT: |loss gap| to bf16", 0.01, gap, "<="), arms, "int8")
+    steps = f", {demo['options']['steps']} steps" if "options" in demo else ""
+    what = f"demo{steps}, int8 QAT: |loss gap| to bf16"
+    yield _seeds(judged(what, 0.01, gap, "<="), arms, "int8")
     agreed = [a["top_1"] for a in demo.get("agreement", []) if "top_1" in a]
     least = min(agreed) if agreed else None
-    yield judged("demo: top-1 of inference kernels and training graph", 0.995, least)
-    yield _noise(arms, "two rehearsed ranks")
+    what = (
+        f"demo{steps}: top-1 of inference kernels and training graph, worst of {len(agreed)} runs"
+    )
+    yield judged(what, 0.995, least)
+    if not arms or "bf16, squinch" in arms:
+        yield _noise(arms, "two rehearsed ranks")
 
 
 def of_ranks(found: Mapping[str, Mapping[str, Any]]) -> Iterator[Verdict]:

@@ -13,8 +13,8 @@ import pyarrow as pa
 from benchmarks.kernels import store as tables
 from benchmarks.kernels.store import RESULTS, Row
 
-RANKS = "ranks-"
-"""Before the GPU's name, in files of the demo on several real ranks."""
+RANKS, LONG = "ranks-", "long-"
+"""Before the GPU's name, in files of the demo on several real ranks, and of a longer comparison."""
 CURVES = [
     pa.field("arm", pa.string()),
     pa.field("seed", pa.int32()),
@@ -75,12 +75,14 @@ def outcomes(gpu: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
 def measured(folder: Path = RESULTS) -> list[str]:
     """Which GPUs there are results of."""
     names = (f.name.removeprefix("training-").removeprefix("demo-") for f in _files(folder))
-    return sorted({name.removesuffix(".json") for name in names if not name.startswith(RANKS)})
+    return sorted(
+        {name.removesuffix(".json") for name in names if not name.startswith((RANKS, LONG))}
+    )
 
 
-def of_ranks(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
-    """The demo on real ranks, by GPU."""
-    first = f"training-demo-{RANKS}"
+def others(kind: str, folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
+    """The demo on real ranks (`RANKS`) or a longer one (`LONG`), by GPU."""
+    first = f"training-demo-{kind}"
     found = sorted(folder.glob(f"{first}*.json"))
     return {f.stem.removeprefix(first): tables.read_json(f) for f in found}
 

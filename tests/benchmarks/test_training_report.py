@@ -170,7 +170,7 @@ def test_real_ranks_are_judged_beside_the_gpu_of_the_kernels(tmp_path: Path) -> 
     assert store.measured(tmp_path) == []
     store.save("h100", ROWS, [], {"run": "r"}, tmp_path)
     assert store.measured(tmp_path) == ["h100"]
-    (verdict,) = aims.of_ranks(store.of_ranks(tmp_path))
+    (verdict,) = aims.of_ranks(store.others(store.RANKS, tmp_path))
     assert verdict.verdict == aims.REACHED
     assert verdict.what.endswith("2 real ranks, h200")
     (worse,) = aims.of_ranks({"h200": compared(1.7) | {"run": {"ranks": 2}}})

@@ -9,6 +9,7 @@ from economics_runs import SUMMARY, scenario, values
 from kaiju_sim.economics import training
 from kaiju_sim.economics.cost.bill import training_usd
 from kaiju_sim.economics.cost.usage import usage_of
+from kaiju_sim.economics.measured.training import BOTH, training_measured
 from kaiju_sim.economics.sheet import sheet_of
 from kaiju_sim.economics.training import NO_INT8, NO_SQUINCH, STATED, Run
 from kaiju_sim.report.money.words import tables_of
@@ -109,3 +110,31 @@ def test_break_its_are_overrides_of_a_shipped_scenario(name: str, left: int) -> 
     whole = sheet_of(load_scenario(file, overrides=["training"]).scenario, SUMMARY, indices=False)
     if name != "training":
         assert found[STATED] == pytest.approx(whole["pretraining"][name])
+
+
+def test_a_run_with_measured_steps() -> None:
+    described = HERE.economics.pretraining
+    assert described is not None
+    described = described.model_copy(update={"step": "measured"})
+    stated, measured = run(), training.run_of(USAGE, described, values(HERE))
+    found = training_measured()
+    assert 1.2 < found.linear.speedup(BOTH) < 1.4
+    assert measured.speedup == pytest.approx(found.layer.speedup(BOTH))
+    assert 0.2 < measured.utilisation < 0.6
+    gradients = stated.parameters / stated.node_gpus
+    coded = gradients / found.pack_per_s + gradients / found.unpack_per_s
+    assert training.coding_s(stated) == 0.0
+    assert training.coding_s(measured) == pytest.approx(coded)
+    assert training.coding_s(replace(measured, gradient_bits=16.0)) == 0.0
+    slow, fast = priced(replace(measured, overlap=1.0)), priced(measured)
+    waited = training.waiting_s(measured)
+    assert fast.step_s == pytest.approx(training.compute_s(measured) + coded + waited)
+    assert slow.step_s <= fast.step_s
+
+
+def test_what_is_published_comes_from_the_samples(tmp_path: Path) -> None:
+    publish = pytest.importorskip("benchmarks.training.publish")
+    publish.publish(
+        "h100-80gb-hbm3", publish.FILE.parents[3] / "benchmarks/results", tmp_path / "t"
+    )
+    assert (tmp_path / "t").read_text() == publish.FILE.read_text()
