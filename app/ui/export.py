@@ -85,9 +85,10 @@ def words(rows: Rows, name: str) -> None:
 
 
 def _download(rows: Rows, name: str) -> None:
+    """Written when it is asked for: a file of rows that have changed since would be gone (404)."""
     st.download_button(
         "CSV",
-        csv_of(rows),
+        lambda: csv_of(rows),
         f"{name}.csv",
         "text/csv",
         key=f"csv-{name}",
