@@ -85,10 +85,9 @@ def words(rows: Rows, name: str) -> None:
 
 
 def _download(rows: Rows, name: str) -> None:
-    """Written when it is asked for: a file of rows that have changed since would be gone (404)."""
     st.download_button(
         "CSV",
-        lambda: csv_of(rows),
+        csv_of(rows),
         f"{name}.csv",
         "text/csv",
         key=f"csv-{name}",

@@ -104,7 +104,6 @@ def watch(page: Page, address: str, faults: list[str]) -> None:
     """Note errors in the console, faults of the page, and requests to anybody but the dashboard."""
     own = (address, address.replace("http", "ws"), "data:", "blob:", "file:")
     page.on("console", lambda m: m.type == "error" and faults.append(f"console: {m.text}"))
-    page.on("response", lambda r: r.status < 400 or faults.append(f"{r.status}: {r.url}"))
     page.on("pageerror", lambda error: faults.append(f"page: {error}"))
     for event in ("request", "websocket"):
         page.on(event, lambda asked: asked.url.startswith(own) or faults.append(asked.url))
@@ -130,16 +129,11 @@ def simulated(page: Page) -> None:
 
 
 def move(page: Page, label: str, key: str, times: int = 1) -> None:
-    """Press a key on a slider, its last thumb where it has two; wait for what that draws.
-
-    A file that is taken while the page is drawn anew may be gone.
-    """
+    """Press a key on a slider, its last thumb where it has two."""
     thumb = page.get_by_test_id("stSlider").filter(has_text=label).locator("input").last
     thumb.focus()
     for _ in range(times):
         thumb.press(key)
-    page.wait_for_timeout(400)
-    drawn(page)
 
 
 def pressed(page: Page, name: str) -> None:
