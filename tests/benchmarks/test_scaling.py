@@ -11,13 +11,13 @@ from kaiju_sim.executor.seam import InProcess
 
 
 def test_overhead_is_the_slots_time_that_is_no_task_s() -> None:
-    found = Round(tasks=10, slots=2, wall_s=6.0, busy_s=11.0)
+    found = Round(tasks=10, slots=2, wall_s=6.0, busy_s=11.0, cpu_s=10.0)
     assert found.overhead_s == pytest.approx(0.1)
 
 
 def test_the_model_counts_whole_waves_of_tasks() -> None:
-    base = Round(tasks=6, slots=1, wall_s=6.6, busy_s=6.0)
-    row = _row(Round(tasks=6, slots=4, wall_s=2.3, busy_s=6.0), 1.0, base)
+    base = Round(tasks=6, slots=1, wall_s=6.6, busy_s=6.0, cpu_s=6.0)
+    row = _row(Round(tasks=6, slots=4, wall_s=2.3, busy_s=6.0, cpu_s=6.0), 1.0, base)
     assert row["modelled_s"] == pytest.approx(2 * 1.0 + 6 * 0.1 / 4)
     assert row["speed_up"] == pytest.approx(6.6 / 2.3)
 
@@ -33,7 +33,8 @@ def test_work_is_the_baseline_with_other_seeds() -> None:
         2, "run.warm_up=100ms", "run.horizon=200ms", "run.drain=1s", "fleet.replicas=1"
     )
     assert [item.scenario.seed for item in work.values() if item.scenario] == [1, 2]
-    assert do(sleeps(1, 0.0)[0]) >= 0.0
+    wall_s, cpu_s = do(sleeps(1, 0.02)[0])
+    assert wall_s >= 0.02 > cpu_s >= 0.0, "who sleeps takes no processor time"
 
 
 def test_unknown_parts_are_refused(capsys: "pytest.CaptureFixture[str]") -> None:
