@@ -9,7 +9,18 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import SMALL, Page, csv_of, drawn, move, opened, pressed, simulated, taken, violations
+from app_visit import (
+    SMALL,
+    Page,
+    csv_of,
+    drawn,
+    move,
+    opened,
+    pressed,
+    simulated,
+    taken,
+    violations,
+)
 
 from app.ui.links import packed
 

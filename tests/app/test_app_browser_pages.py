@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import ROOT, Page, opened, violations, watch
+from app_visit import ROOT, Page, opened, violations, watch
 
 PAGES = sorted(file.stem for file in (ROOT / "app" / "pages").glob("[a-z]*.py"))
 VIEWS = (

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from conftest import SMALL, Page, csv_of, opened, pressed, simulated, violations
+from app_visit import SMALL, Page, csv_of, opened, pressed, simulated, violations
 
 from app.ui.links import packed, short
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-WORKLOADS = 150
+WORKLOADS = 60
 
 
 @pytest.mark.slow
