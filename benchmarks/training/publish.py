@@ -7,11 +7,11 @@ from typing import Any
 
 from benchmarks.kernels.store import read, read_json
 from benchmarks.training import aims, store
+from benchmarks.training.cases import GRADIENTS, TOKENS
 from benchmarks.training.layers import SHAPE
 from kaiju_sim.economics.measured.training import BF16, BOTH, FORWARD
 from kernels.model.state.files import renamed
 
-TOKENS, GRADIENTS = 8192, 1 << 27
 CATALOG = {"h100-80gb-hbm3": "H100-80GB"}
 """Catalog names of GPUs that are measured."""
 FILE = Path(__file__).parents[2] / "kaiju_sim/economics/measured/training.json"

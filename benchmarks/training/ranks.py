@@ -22,9 +22,10 @@ from benchmarks.kernels.asked import say
 from benchmarks.kernels.gpu import commit, slug
 from benchmarks.kernels.store import RESULTS
 from benchmarks.training import store
+from kernels.training.demo.comparison.arms import ARMS as KNOWN
+from kernels.training.demo.train import CHECKPOINT, CURVE
 
 ARMS = ("bf16, bf16 gradients", "bf16, squinch")
-CHECKPOINT = "checkpoint.pt"
 
 
 class Asked(NamedTuple):
@@ -40,8 +41,6 @@ class Asked(NamedTuple):
 
 def command(asked: Asked, arm: str, seed: int, folder: Path) -> list[str]:
     """Of one run."""
-    from kernels.training.demo.comparison.arms import ARMS as KNOWN
-
     tricks = asdict(KNOWN[arm])
     flags = [
         text
@@ -77,7 +76,7 @@ def train(asked: Asked, arm: str, seed: int) -> Path:
 
 
 def _done(folder: Path, steps: int) -> bool:
-    path = folder / "curve.jsonl"
+    path = folder / CURVE
     return path.exists() and len(path.read_text(encoding="utf-8").splitlines()) == steps
 
 
@@ -90,7 +89,7 @@ def gathered(folders: dict[tuple[str, int], Path]) -> dict[str, Any]:
 
     outcomes, runs = [], []
     for (arm, seed), folder in folders.items():
-        text = (folder / "curve.jsonl").read_text(encoding="utf-8")
+        text = (folder / CURVE).read_text(encoding="utf-8")
         curve = [json.loads(line) for line in text.splitlines()]
         found = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=False)
         held = [row["held_out"] for row in curve if row["held_out"] is not None]
